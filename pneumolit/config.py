@@ -1,0 +1,258 @@
+"""Is a composed configuration sound? All problems in one error, before data or weights are touched."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Where the YAML files are: packed beside the modules in a wheel, at the top level in a checkout.
+_PACKED = Path(__file__).resolve().parent / "conf"
+CONFIG_DIR = _PACKED if _PACKED.is_dir() else Path(__file__).resolve().parent.parent / "conf"
+
+
+class Rule(NamedTuple):
+    """What a key may hold: a predicate and its words."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _number(low: float, high: float = float("inf"), *, is_open: bool = False, is_whole: bool = False) -> Rule:
+    def holds(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if is_whole else (int, float)):
+            return False
+        return low < value < high if is_open else low <= value <= high
+
+    kind = "a whole number" if is_whole else "a number"
+    if is_open:
+        return Rule(holds, f"{kind} strictly between {low:g} and {high:g}")
+    return Rule(holds, f"{kind} of at least {low:g}" if high == float("inf") else f"{kind} from {low:g} to {high:g}")
+
+
+def _one_of(*names: str) -> Rule:
+    return Rule(lambda value: value in names, "one of " + ", ".join(names))
+
+
+def _or_null(rule: Rule) -> Rule:
+    return Rule(lambda value: value is None or rule.holds(value), f"null or {rule.words}")
+
+
+def _pair(low: float, high: float = float("inf")) -> Rule:
+    inner = _number(low, high)
+    return Rule(
+        lambda value: (
+            isinstance(value, list) and len(value) == 2 and all(map(inner.holds, value)) and value[0] <= value[1]
+        ),
+        f"two ascending numbers [low, high], each {inner.words.removeprefix('a number ')}",
+    )
+
+
+_FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
+_TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "a text")
+_PATH = Rule(lambda value: value is None or isinstance(value, str | int | float), "a path or null")
+_SHARE = _number(0, 1, is_open=True)
+_CHANCE = _number(0, 1)
+_ANY = Rule(lambda value: True, "anything")
+
+SCHEMA: dict[str, Rule] = {
+    "backbone": _TEXT,
+    "seed": _number(0, 2**32 - 1, is_whole=True),
+    "test": _FLAG,
+    "precision": _one_of("auto", "float32", "bf16", "fp16"),
+    "output_dir": _TEXT,
+    "cache_dir": _PATH,
+    "model.pretrained": _FLAG,
+    "model.weights": _PATH,
+    "model.allow_download": _FLAG,
+    "model.image_size": _number(16, 2048, is_whole=True),
+    "model.in_chans": Rule(lambda value: value in (1, 3), "1 or 3"),
+    "model.drop_rate": Rule(_number(0, 1).holds, "a number from 0 to below 1"),
+    "data.source": _one_of("kaggle", "folder", "manifest", "demo"),
+    "data.root": _PATH,
+    "data.manifest": _PATH,
+    "data.demo_seed": _number(0, 2**32 - 1, is_whole=True),
+    "data.target": _one_of("auto", "binary", "cause", "classes"),
+    "data.positive": Rule(lambda v: v is None or isinstance(v, list), "null or a list of class names"),
+    "data.patient_key": _one_of("full", "prefix", "class_number", "number", "image"),
+    "data.duplicates": _one_of("drop", "keep"),
+    "data.on_bad_image": _one_of("stop", "skip"),
+    "data.val_fraction": Rule(_SHARE.holds, "strictly between 0 and 1 (0.1 to 0.2 is usual for this set)"),
+    "data.seed": _number(0, 2**32 - 2, is_whole=True),
+    "data.folds": _or_null(_number(2, is_whole=True)),
+    "data.fold": _number(0, is_whole=True),
+    "data.carve": _one_of("random", "blocks"),
+    "data.holdout_fraction": Rule(lambda v: v == 0 or _SHARE.holds(v), "0 or strictly between 0 and 1"),
+    "data.resplit": Rule(
+        lambda v: (
+            v is None or (isinstance(v, list) and len(v) == 3 and all(map(_SHARE.holds, v)) and abs(sum(v) - 1) < 1e-6)
+        ),
+        "null or three positive fractions [train, val, test] that sum to 1",
+    ),
+    "data.split_file": _PATH,
+    "data.balance": _one_of("none", "sampler", "undersample"),
+    "data.normalize": _one_of("weights", "unit", "imagenet"),
+    "data.stress": _FLAG,
+    "data.batch_size": _number(1, is_whole=True),
+    "data.store_size": _number(16, 4096, is_whole=True),
+    "augment.crop_scale": _pair(1e-3, 1),
+    "augment.crop_ratio": _pair(0.1, 10),
+    "augment.mixup_alpha": _number(0),
+    "freeze.policy": _TEXT,
+    "loss.name": _TEXT,
+    "loss.label_smoothing": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "loss.class_weight": Rule(
+        lambda v: v in (None, "none", "balanced") or isinstance(v, list),
+        "none, balanced or one positive number per class",
+    ),
+    "optim._target_": _TEXT,
+    "optim.lr": Rule(lambda v: _number(0).holds(v) and v > 0, "a number above 0"),
+    "optim.weight_decay": _number(0),
+    "scheduler.name": _TEXT,
+    "scheduler.warmup_fraction": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "scheduler.final_fraction": _CHANCE,
+    "callbacks.checkpoint.monitor": _TEXT,
+    "callbacks.checkpoint.mode": _one_of("min", "max"),
+    "callbacks.checkpoint.use": _one_of("last", "best"),
+    "callbacks.early_stopping.patience": _or_null(_number(1, is_whole=True)),
+    "callbacks.early_stopping.min_delta": _number(0),
+    "callbacks.ema.decay": _or_null(Rule(_SHARE.holds, "a number strictly between 0 and 1")),
+    "trainer.max_epochs": _number(1, is_whole=True),
+    "trainer.accelerator": _TEXT,
+    "trainer.devices": Rule(lambda v: v == 1, "1 (one process trains one model)"),
+    "trainer.gradient_clip_val": _or_null(_number(0)),
+    "trainer.limit_train_batches": _or_null(_number(1, is_whole=True)),
+    "trainer.progress_bar": _FLAG,
+    "logger.tensorboard": _FLAG,
+}
+# Groups whose further keys are arguments of the class or function that they configure, checked there.
+_OPEN_GROUPS = ("optim.", "augment.")
+_PATH_KEYS = (
+    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "model.weights",
+)  # fmt: skip
+# Neither changes what is learned from which data.
+_NOT_THE_TASK = (
+    *_PATH_KEYS,
+    "seed",
+    "test",
+    "logger.",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.progress_bar",
+)
+
+
+def flatten(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in cfg.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> None:
+    """Refuse an unsound training configuration.
+
+    Args:
+        cfg: composed and resolved, plain values.
+        known: further keys of open groups that exist (for the nearest name in a message).
+
+    Raises:
+        ValueError: names every problem at once: key, value, what is allowed.
+    """
+    flat = flatten(cfg)
+    problems = []
+    for key, value in flat.items():
+        rule = SCHEMA.get(key)
+        if rule is None:
+            if not key.startswith(_OPEN_GROUPS):
+                near = difflib.get_close_matches(key, [*SCHEMA, *(known or {})], n=2, cutoff=0.6)
+                problems.append(
+                    f"{key} is no key that does anything" + (f"; did you mean {' or '.join(near)}?" if near else "")
+                )
+        elif not rule.holds(value):
+            problems.append(f"{key} must be {rule.words}, got {value!r}")
+    missing = [key for key in SCHEMA if key not in flat and not key.startswith("optim.weight_decay")]
+    problems += [f"{key} is missing" for key in missing]
+    if not problems:
+        problems = _combinations(flat)
+    if problems:
+        raise ValueError(
+            problems[0]
+            if len(problems) == 1
+            else "the configuration has problems:\n" + "\n".join(f"  {p}" for p in problems)
+        )
+
+
+def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
+    """Names that a run with this configuration logs once per epoch."""
+    sets = ["val"] + (["stress"] if flat["data.stress"] else []) + (["block"] if flat["data.holdout_fraction"] else [])
+    return [
+        "train/loss",
+        *(f"{s}/{m}" for s in sets for m in ("loss", "accuracy", "balanced_accuracy", "auroc")),
+    ]
+
+
+def _combinations(flat: Mapping[str, Any]) -> list[str]:
+    """Choices that contradict each other, and settings that would have no effect."""
+    problems = []
+    monitor, names = flat["callbacks.checkpoint.monitor"], loggable_metrics(flat)
+    if monitor not in names:
+        near = difflib.get_close_matches(monitor, names, n=1, cutoff=0.5)
+        problems.append(
+            f"callbacks.checkpoint.monitor={monitor} is logged by nobody"
+            + (f"; did you mean {near[0]}?" if near else "")
+            + f" (logged are {', '.join(names)})"
+        )
+    if flat["data.balance"] != "none" and flat["loss.class_weight"] not in (None, "none"):
+        problems.append(
+            f"data.balance={flat['data.balance']} and loss.class_weight={flat['loss.class_weight']} both correct the "
+            "class mix; set one of them to none"
+        )
+    if flat["model.drop_rate"] >= 1:
+        problems.append(f"model.drop_rate must be a number from 0 to below 1, got {flat['model.drop_rate']}")
+    given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
+    if len(given) > 1:
+        problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
+    if flat["data.folds"] is not None and flat["data.fold"] >= flat["data.folds"]:
+        problems.append(f"data.fold must be below data.folds={flat['data.folds']}, got {flat['data.fold']}")
+    for key, is_set, why in (
+        ("data.fold", flat["data.fold"] != 0 and flat["data.folds"] is None, "data.folds is not set"),
+        (
+            "data.manifest",
+            flat["data.manifest"] is not None and flat["data.source"] != "manifest",
+            "data is not manifest",
+        ),
+        (
+            "model.weights",
+            flat["model.weights"] is not None and not flat["model.pretrained"],
+            "model.pretrained=false",
+        ),
+        (
+            "callbacks.early_stopping.min_delta",
+            flat["callbacks.early_stopping.min_delta"] != 0 and flat["callbacks.early_stopping.patience"] is None,
+            "callbacks.early_stopping.patience is not set",
+        ),
+        (
+            "data.holdout_fraction",
+            bool(flat["data.holdout_fraction"]) and bool(given[1:] or flat["data.resplit"]),
+            "data.resplit divides everything",
+        ),
+    ):
+        if is_set:
+            problems.append(f"{key}={flat[key]} has no effect because {why}; leave one of them out")
+    return problems
+
+
+def configuration_hash(cfg: Mapping[str, Any]) -> str:
+    """Hash of what was decided: the task configuration without seed, paths, devices and logging."""
+    flat = flatten(cfg)
+    task = {k: v for k, v in sorted(flat.items()) if not k.startswith(_NOT_THE_TASK)}
+    return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""From files to batches: reading, records, splits, the store, augmentation."""

@@ -1,0 +1,309 @@
+"""A folder or a CSV manifest becomes ImageRecords: what each image is, of whom, and on which side it lies."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from pneumolit.data.reader import SUFFIXES
+from pneumolit.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS, LabelSet
+
+SPLITS = ("train", "val", "test")
+PATIENT_KEYS = ("full", "prefix", "class_number", "number", "image")
+TARGETS = ("auto", "binary", "cause", "classes")
+
+# person1000_bacteria_2931; person447_virus_921_1 is the one name in the set with a trailing count.
+_PNEUMONIA_NAME = re.compile(r"person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+(?:_\d+)?")
+# IM-0115-0001, IM-0517-0001-0002, NORMAL2-IM-1427-0001
+_NORMAL_NAME = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(?:-\d+)?")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image and what is known of it before it is opened.
+
+    Attributes:
+        path: relative to the data root.
+        label: class name; the folder or the manifest's label until `assign_targets` sets the task's class.
+        patient_id: who was imaged, under the chosen reading of the names.
+        cause: "bacteria", "virus" or "" where unknown.
+        split: train, val or test; "" where the source does not say.
+        series: numbering that the name belongs to ("IM", "NORMAL2-IM", "bacteria", "virus"), "" where unknown.
+        number: patient number within the series, None where unknown.
+        group: what carving keeps together, as coarse as the patient or coarser; "" means the patient.
+    """
+
+    path: Path
+    label: str | int
+    patient_id: str
+    cause: str = ""
+    split: str = ""
+    series: str = ""
+    number: int | None = None
+    group: str = ""
+
+    @property
+    def carve_group(self) -> str:
+        """What must not be cut apart by a split."""
+        return self.group or self.patient_id
+
+
+def parse_name(name: str) -> tuple[str, int, str] | None:
+    """Series, patient number and cause from a file name of the Kaggle set; None where it does not parse.
+
+    >>> parse_name("person1000_bacteria_2931.jpeg")
+    ('bacteria', 1000, 'bacteria')
+    >>> parse_name("NORMAL2-IM-1427-0001.jpeg")
+    ('NORMAL2-IM', 1427, '')
+    """
+    stem = PurePosixPath(name).stem
+    if match := _PNEUMONIA_NAME.fullmatch(stem):
+        return match["series"], int(match["number"]), match["series"]
+    if match := _NORMAL_NAME.fullmatch(stem):
+        return match["series"], int(match["number"]), ""
+    return None
+
+
+def identify_patient(record: ImageRecord, patient_key: str) -> ImageRecord:
+    """Set `patient_id` and `group` by one of the readings of a Kaggle name.
+
+    `full` (series + number) is the plausible reading; carving under it keeps the coarser `prefix` groups (cause
+    dropped) together, so that a split is disjoint under both. `image` makes every image its own patient: a
+    mistake of some published work, kept so that it can be repeated.
+    """
+    if patient_key not in PATIENT_KEYS:
+        raise ValueError(f"data.patient_key must be one of {', '.join(PATIENT_KEYS)}, got {patient_key!r}")
+    if patient_key == "image":
+        return replace(record, patient_id=record.path.as_posix(), group="")
+    if record.number is None:
+        return record
+    coarse = "person" if record.cause else record.series
+    ids = {
+        "full": f"{record.series}-{record.number}",
+        "prefix": f"{coarse}-{record.number}",
+        "class_number": f"{record.label}-{record.number}",
+        "number": str(record.number),
+    }
+    group = ids["prefix"] if patient_key == "full" else ids[patient_key]
+    return replace(record, patient_id=ids[patient_key], group=group)
+
+
+def read_kaggle_folder(root: Path, *, patient_key: str = "full") -> list[ImageRecord]:
+    """Records of the "Chest X-Ray Images (Pneumonia)" layout: root/{train,val,test}/{NORMAL,PNEUMONIA}.
+
+    Raises:
+        FileNotFoundError: root or a needed folder is missing or without images.
+        ValueError: a file name does not tell the patient.
+    """
+    root = _existing_root(root)
+    splits = [name for name in SPLITS if (root / name).is_dir()]
+    if "train" not in splits:
+        raise FileNotFoundError(
+            f"data.root={root} has no folder train with NORMAL and PNEUMONIA in it; found {_listing(root)}. "
+            "Point data.root at the folder that holds train, val and test, or use data=image_folder for another "
+            "layout"
+        )
+    records = [r for split in splits for r in _read_class_folders(root, root / split, split, (NORMAL, PNEUMONIA))]
+    unparsed = [r.path.as_posix() for r in records if r.number is None]
+    if unparsed and patient_key != "image":
+        raise ValueError(
+            f"{len(unparsed)} file names do not tell the patient, the first {unparsed[:3]}; names such as "
+            "person1000_bacteria_2931.jpeg or IM-0115-0001.jpeg are expected. Use data=image_folder or a manifest, "
+            "or set data.patient_key=image (then images of one patient may lie on both sides of a split)"
+        )
+    return [identify_patient(r, patient_key) for r in records]
+
+
+def read_image_folder(root: Path, *, patient_key: str = "full") -> list[ImageRecord]:
+    """Records of any class folders: root/<class>/*, or root/{train,val,test}/<class>/*.
+
+    Names of the Kaggle form give patient and cause; any other image counts as its own patient.
+
+    Raises:
+        FileNotFoundError: root is missing or holds no class folder with images.
+    """
+    root = _existing_root(root)
+    splits = [name for name in SPLITS if (root / name).is_dir()]
+    if "train" in splits:
+        records = [r for split in splits for r in _read_class_folders(root, root / split, split, None)]
+    else:
+        records = _read_class_folders(root, root, "", None)
+    return [identify_patient(r, patient_key) for r in records]
+
+
+def read_manifest(manifest: Path, root: Path | None) -> list[ImageRecord]:
+    """Records of a CSV file with the columns path, label and, if wanted, patient_id, split, cause.
+
+    Args:
+        manifest: the CSV file, UTF-8, with a header.
+        root: folder that the paths are relative to; None means the folder of the manifest.
+
+    Raises:
+        FileNotFoundError: the manifest, or a file that it names, does not exist.
+        ValueError: a column is missing, a row is incomplete, a split is unknown or a path comes twice.
+    """
+    if not manifest.is_file():
+        raise FileNotFoundError(f"data.manifest={manifest} is not a file; give the path of a CSV file")
+    with manifest.open(newline="", encoding="utf-8-sig") as handle:
+        rows = list(csv.DictReader(handle))
+    base = _existing_root(root if root is not None else manifest.parent)
+    columns = list(rows[0]) if rows else []
+    if not rows or not {"path", "label"} <= set(columns):
+        raise ValueError(
+            f"{manifest} must be a CSV file with the columns path and label (and, if known, patient_id, split, "
+            f"cause) and at least one row; found the columns {columns} and {len(rows)} rows"
+        )
+    records = [_manifest_record(row, line, manifest) for line, row in enumerate(rows, start=2)]
+    twice = [str(path) for path, count in Counter(r.path for r in records).items() if count > 1]
+    if twice:
+        raise ValueError(f"{manifest} names {len(twice)} files more than once, the first {twice[:3]}")
+    missing = [str(r.path) for r in records if not (base / r.path).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(records)} files named in {manifest} do not exist below {base}, "
+            f"the first {missing[:3]}; set data.root to the folder that the paths are relative to"
+        )
+    return records
+
+
+def choose_labels(
+    records: Sequence[ImageRecord], target: str, positive: Sequence[str] | None
+) -> tuple[LabelSet, list[ImageRecord]]:
+    """Decide the classes of the task and label every record with one of them.
+
+    Args:
+        records: with the labels of the source.
+        target: `binary` (NORMAL, PNEUMONIA), `cause` (NORMAL, BACTERIA, VIRUS), `classes` (as the source says)
+            or `auto`: `cause` where every pneumonia image tells its cause, else `classes`.
+        positive: names of the classes that mean pneumonia; None takes PNEUMONIA, BACTERIA and VIRUS where they occur.
+
+    Raises:
+        ValueError: the target does not fit the data, a cause is missing, or fewer than two classes remain.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"data.target must be one of {', '.join(TARGETS)}, got {target!r}")
+    is_chest = {str(r.label).upper() for r in records} <= {NORMAL, PNEUMONIA, BACTERIA, VIRUS}
+    without_cause = [r.path.as_posix() for r in records if _is_pneumonia(r) and not _cause_label(r)]
+    if target == "auto":
+        target = "cause" if is_chest and not without_cause else "classes"
+    if target in {"cause", "binary"} and not is_chest:
+        raise ValueError(
+            f"data.target={target} needs the classes NORMAL and PNEUMONIA (or BACTERIA, VIRUS), found "
+            f"{sorted({str(r.label) for r in records})}; use data.target=classes"
+        )
+    if target == "cause" and without_cause:
+        raise ValueError(
+            f"data.target=cause, but {len(without_cause)} pneumonia images do not tell bacteria from virus, the "
+            f"first {without_cause[:3]}; use data.target=binary, or name the cause in the file name or the manifest"
+        )
+    if target == "cause":
+        labelled = [replace(r, label=_cause_label(r) if _is_pneumonia(r) else NORMAL) for r in records]
+        order: Iterable[str] = (NORMAL, BACTERIA, VIRUS)
+    elif target == "binary":
+        labelled = [replace(r, label=PNEUMONIA if _is_pneumonia(r) else NORMAL) for r in records]
+        order = (NORMAL, PNEUMONIA)
+    else:
+        labelled = [replace(r, label=str(r.label)) for r in records]
+        order = sorted({str(r.label) for r in labelled})
+    present = {r.label for r in labelled}
+    classes = tuple(name for name in order if name in present)
+    if len(classes) < 2:
+        raise ValueError(
+            f"only one class was found: {list(classes)} in {len(records)} images; a classifier needs at least two. "
+            "Check data.root and the class folders"
+        )
+    if positive is None:
+        chosen = tuple(name for name in classes if name.upper() in {PNEUMONIA, BACTERIA, VIRUS})
+        chosen = chosen if len(chosen) < len(classes) else ()
+    else:
+        chosen = tuple(positive)
+    return LabelSet(classes, chosen), labelled
+
+
+def _is_pneumonia(record: ImageRecord) -> bool:
+    return str(record.label).upper() in {PNEUMONIA, BACTERIA, VIRUS}
+
+
+def _cause_label(record: ImageRecord) -> str:
+    if str(record.label).upper() in {BACTERIA, VIRUS}:
+        return str(record.label).upper()
+    return {"bacteria": BACTERIA, "virus": VIRUS}.get(record.cause, "")
+
+
+def _existing_root(root: Path) -> Path:
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"data.root={root} is not a folder. Set data.root=FOLDER on the command line or PNEUMOLIT_DATA in the "
+            "environment, or use data=demo, which needs no download"
+        )
+    return root
+
+
+def _read_class_folders(root: Path, folder: Path, split: str, expected: tuple[str, ...] | None) -> list[ImageRecord]:
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if expected is not None:
+        absent = [name for name in expected if name not in names]
+        if absent:
+            raise FileNotFoundError(
+                f"{folder} lacks the class folder {' and '.join(absent)}; found {_listing(folder)}. "
+                f"Expected {' and '.join(expected)}, in capitals"
+            )
+        names = list(expected)
+    if not names:
+        raise FileNotFoundError(
+            f"no class folder with images in {folder}; found {_listing(folder)}. "
+            "Expected one folder per class, each with JPEG or PNG files"
+        )
+    records = []
+    for name in names:
+        files = sorted(p for p in (folder / name).iterdir() if _is_image(p))
+        if not files:
+            raise FileNotFoundError(
+                f"class folder {folder / name} holds no JPEG or PNG file; found {_listing(folder / name)}"
+            )
+        for path in files:
+            series, number, cause = parse_name(path.name) or ("", None, "")
+            relative = path.relative_to(root)
+            records.append(
+                ImageRecord(
+                    path=relative,
+                    label=name,
+                    patient_id=relative.as_posix(),
+                    cause=cause if name.upper() != NORMAL else "",
+                    split=split,
+                    series=series,
+                    number=number,
+                )
+            )
+    return records
+
+
+def _is_image(path: Path) -> bool:
+    # The archive from a Mac holds ._IM-0115-0001.jpeg files that are no images.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _manifest_record(row: dict[str, str | None], line: int, manifest: Path) -> ImageRecord:
+    path, label = (row.get("path") or "").strip(), (row.get("label") or "").strip()
+    split = (row.get("split") or "").strip()
+    if not path or not label:
+        raise ValueError(f"{manifest}, line {line}: path and label must not be empty, got {dict(row)}")
+    if split not in {"", *SPLITS}:
+        raise ValueError(f"{manifest}, line {line}: split must be train, val, test or empty, got {split!r}")
+    series, number, cause = parse_name(path) or ("", None, "")
+    patient = (row.get("patient_id") or "").strip()
+    given_cause = (row.get("cause") or "").strip().lower()
+    if given_cause not in {"", "bacteria", "virus"}:
+        raise ValueError(f"{manifest}, line {line}: cause must be bacteria, virus or empty, got {given_cause!r}")
+    # A manifest says itself who the patient is; a name is not read for it behind its back.
+    return ImageRecord(Path(path), label, patient or path, given_cause or cause, split, series, number)
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir())[:6]
+    return ", ".join(names) if names else "an empty folder"

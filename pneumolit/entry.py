@@ -1,0 +1,176 @@
+"""The thin layer before Hydra: literal path values, nearest names in messages, no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pneumolit.config import CONFIG_DIR, flatten
+
+# Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
+PATH_KEYS = frozenset(
+    ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
+     "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
+)  # fmt: skip
+_ALLOWED_ENVIRONMENT = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+Task = Callable[[dict[str, Any], Path], None]
+
+
+def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -> None:
+    """Run one command as a Hydra application.
+
+    Args:
+        name: of the command and of its primary file in conf/.
+        task: gets the composed, resolved configuration as plain values and the output folder.
+        arguments: of the command line; None takes the process's own.
+
+    Raises:
+        SystemExit: after a mistake of the user (2) or an interrupt (130), with one message on standard error.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def job(cfg: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with _removed_when_empty(folder):
+            _refuse_foreign_variables(cfg)
+            plain = OmegaConf.to_container(cfg, resolve=True)
+            assert isinstance(plain, dict)
+            task({str(k): v for k, v in plain.items()}, folder)
+
+    sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in given)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand its exceptions on instead of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        _stop(explain_hydra_error(name, str(error) or str(error.__cause__)), WRONG_INPUT)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if wants_traceback:
+            raise
+        _stop(str(error), WRONG_INPUT)
+    except KeyboardInterrupt:
+        _stop("stopped by the user; what was finished is kept", INTERRUPTED)
+    finally:
+        if not wants_traceback:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+def quote_path_value(argument: str) -> str:
+    """Quote the value of a path key for Hydra, so that every character stands for itself.
+
+    >>> quote_path_value("data.root=/a b/x=1,2")
+    "data.root='/a b/x=1,2'"
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or key.lstrip("+") not in PATH_KEYS or not value or value == "null":
+        return argument
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return argument
+    if value.startswith("${") or (key == "runs" and value.startswith("[")):
+        return argument
+    # In a quoted value a backslash matters only before a quote or at the end, where it must be doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    # A dollar with a brace would still be read as an interpolation inside quotes.
+    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
+
+
+def explain_hydra_error(name: str, message: str) -> str:
+    """Hydra's message in fewer words, with the nearest keys or options."""
+    if match := re.search(r"Could not find '([^'/]+)/([^']+)'\s+Config search", message):
+        return f"{match[1]}={match[2]} is no option; see --help for the options, and --config-dir for your own"
+    if match := re.search(
+        r"Could not find '([^']+)'\s+Available options in '[^']*':\s+(.*?)(?:\nConfig search|\Z)",
+        message,
+        re.S,
+    ):
+        group, _, option = match[1].rpartition("/")
+        options = [o for o in match[2].split() if not o.startswith("_")]
+        return f"{group}={option} is no option{_offer(option, options)}; the options are {', '.join(options)}"
+    key_match = re.search(r"Could not override '([^']+)'", message) or re.search(
+        r"Key '([^']+)' is not in struct", message
+    )
+    if key_match:
+        key = key_match[1]
+        keys = known_keys(name)
+        same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = list(dict.fromkeys([*same_leaf, *difflib.get_close_matches(key, keys, n=3, cutoff=0.6)]))[:4]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; see --help for the keys"
+        return f"unknown key {key}{hint}"
+    if (
+        "LexerNoViableAlt" in message
+        or "mismatched input" in message
+        or "extraneous input" in message
+        or "missing " in message
+    ):
+        return (
+            f"an argument cannot be read: {message.splitlines()[0]}. Arguments are key=value; quote a value with "
+            "special characters twice, as in 'key=\"a, b\"'"
+        )
+    if match := re.search(r"Primary config (?:module|directory|'[^']*')[^\n]*", message):
+        return message.split("\n\n")[0]
+    return message.strip()
+
+
+def known_keys(name: str) -> list[str]:
+    """Dotted keys and groups of a command's configuration."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        plain = OmegaConf.to_container(compose(name), resolve=False)
+    assert isinstance(plain, dict)
+    groups = [p.name for p in CONFIG_DIR.iterdir() if p.is_dir()]
+    return [*flatten({str(k): v for k, v in plain.items()}), *groups]
+
+
+@contextlib.contextmanager
+def _removed_when_empty(folder: Path) -> Iterator[None]:
+    """Hydra makes the output folder before anything was checked; a refused run must not leave it behind."""
+    try:
+        yield
+    finally:
+        for path in (folder, folder.parent, folder.parent.parent):
+            try:
+                path.rmdir()  # refuses where anything is inside
+            except OSError:
+                break
+
+
+def _refuse_foreign_variables(cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
+    for name in re.findall(r"oc\.env:\s*([A-Za-z_]\w*)", OmegaConf.to_yaml(cfg)):
+        if not name.startswith(_ALLOWED_ENVIRONMENT):
+            raise ValueError(
+                f"the configuration reads the environment variable {name}; only variables that begin with "
+                f"{_ALLOWED_ENVIRONMENT} may be read, since a run's record shows what it was told"
+            )
+
+
+def _offer(word: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    sys.stdout.flush()
+    print(f"pneumolit: {message}", file=sys.stderr)
+    raise SystemExit(code)

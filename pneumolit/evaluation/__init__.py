@@ -1,0 +1,1 @@
+"""Numpy arrays in, numbers out: no torch, no files, no plots."""

@@ -1,0 +1,208 @@
+"""Every number of one set of predictions: the content of metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from pneumolit.evaluation.calibration import Calibration
+from pneumolit.evaluation.intervals import bootstrap_accuracy, bootstrap_intervals
+from pneumolit.evaluation.metrics import (
+    auroc,
+    average_precision,
+    brier,
+    class_report,
+    confusion_matrix,
+    decision_metrics,
+    ece,
+    macro_auroc,
+)
+from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint
+from pneumolit.predictions import Predictions
+
+FORMAT_VERSION = 1
+_CAUSES = ("bacteria", "virus")
+_HEADLINE = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+
+
+def summarise(
+    predictions: Predictions,
+    calibration: Calibration | None,
+    points: Sequence[OperatingPoint],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compute every number of a set of predictions.
+
+    Args:
+        predictions: at least one row.
+        calibration: fitted on validation; None leaves out all rules but `argmax` and `half`.
+        points: operating points from validation; `primary` is added at one half where they lack it.
+        num_resamples: of the patient bootstrap.
+        seed: of the patient bootstrap.
+
+    Returns:
+        What metrics.json holds: plain dicts, lists, strings, ints, finite floats, and None for what is
+        undefined (no ranking with one class). Without a two-class view only the head, `class_view` and its
+        interval.
+
+    Raises:
+        ValueError: there is no row, or operating points come without a calibration.
+    """
+    if not len(predictions):
+        raise ValueError("there are no predictions to summarise; check that the split holds images")
+    if points and calibration is None:
+        raise ValueError(
+            f"operating points {[p.name for p in points]} act on calibrated probabilities; "
+            "give the calibration of the same run, or no points"
+        )
+    summary: dict[str, Any] = _head(predictions)
+    class_view = _class_view(predictions)
+    accuracy = bootstrap_accuracy(
+        predictions.targets,
+        predictions.preds,
+        predictions.patient_ids,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    if not predictions.labels.is_two_class_view:
+        intervals = {"level": 0.95, "num_resamples": num_resamples, "num_patients": summary["num_patients"]}
+        return summary | {
+            "class_view": class_view,
+            "intervals": intervals | {"class_view": {"accuracy": accuracy}},
+        }
+    preds_by_rule = decide_by_rule(predictions, calibration, points)
+    intervals = bootstrap_intervals(
+        predictions.positives,
+        predictions.scores,
+        preds_by_rule,
+        predictions.patient_ids,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    return summary | {
+        "prevalence": float(predictions.positives.mean()),
+        "ranking": _ranking(predictions),
+        "probability": _probability(predictions, calibration),
+        "rules": {
+            name: _rule_view(predictions, preds) | _rule_origin(name, points) for name, preds in preds_by_rule.items()
+        },
+        "class_view": class_view,
+        "intervals": intervals | {"class_view": {"accuracy": accuracy}},
+        "without_copies": _without_copies(predictions, preds_by_rule),
+    }
+
+
+def decide_by_rule(
+    predictions: Predictions, calibration: Calibration | None, points: Sequence[OperatingPoint]
+) -> dict[str, np.ndarray]:
+    """What each decision rule says of each image.
+
+    Returns:
+        rule name -> `(N,)` int64, 1 is called pneumonia: `argmax` (the class with the largest logit means
+        pneumonia), `half` (score >= 0) and, with a calibration, `primary` and every other operating point
+        (calibrated probability, re-based to prevalence one half, >= threshold).
+    """
+    decisions = {
+        "argmax": predictions.positive_preds,
+        "half": (predictions.scores >= 0).astype(np.int64),
+    }
+    if calibration is not None:
+        probs = calibration.probs(predictions.scores, prevalence=0.5)
+        decisions[PRIMARY] = (probs >= 0.5).astype(np.int64)
+        decisions |= {point.name: point.decide(probs) for point in points}
+    return decisions
+
+
+def _head(predictions: Predictions) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "num_images": len(predictions),
+        "num_patients": len(set(predictions.patient_ids.tolist())),
+        "num_copies": int(predictions.is_copy.sum()),
+        "classes": list(predictions.labels.classes),
+        "positive": list(predictions.labels.positive),
+    }
+
+
+def _class_view(predictions: Predictions) -> dict[str, Any]:
+    confusion = confusion_matrix(predictions.targets, predictions.preds, predictions.labels.num_classes)
+    report = class_report(confusion)
+    all_occur = len(np.unique(predictions.targets)) == predictions.labels.num_classes
+    return {
+        "confusion": confusion.tolist(),
+        "accuracy": float(np.mean(predictions.preds == predictions.targets)),
+        "per_class": dict(zip(predictions.labels.classes, report["per_class"], strict=True)),
+        "macro": report["macro"],
+        "weighted": report["weighted"],
+        "macro_auroc": macro_auroc(predictions.targets, predictions.probs) if all_occur else None,
+    }
+
+
+def _ranking(predictions: Predictions) -> dict[str, float | None]:
+    positives = predictions.positives
+    if positives.min() == positives.max():
+        return {"auroc": None, "average_precision": None}
+    return {
+        "auroc": auroc(positives, predictions.scores),
+        "average_precision": average_precision(positives, predictions.scores),
+    }
+
+
+def _probability(predictions: Predictions, calibration: Calibration | None) -> dict[str, float | None]:
+    positives = predictions.positives
+    plain = expit(predictions.scores)
+    calibrated = None if calibration is None else calibration.probs(predictions.scores)
+    return {
+        "brier": None if calibrated is None else brier(positives, calibrated),
+        "ece": None if calibrated is None else ece(positives, calibrated),
+        "brier_uncalibrated": brier(positives, plain),
+        "ece_uncalibrated": ece(positives, plain),
+    }
+
+
+def _rule_view(predictions: Predictions, preds: np.ndarray) -> dict[str, Any]:
+    confusion = confusion_matrix(predictions.positives, preds, 2)
+    report = class_report(confusion)
+    by_cause = {}
+    for cause in _CAUSES:
+        rows = (predictions.causes == cause) & (predictions.positives == 1)
+        if rows.any():
+            by_cause[cause] = float(preds[rows].mean())
+    return {
+        **decision_metrics(predictions.positives, preds),
+        "confusion": confusion.tolist(),
+        "macro": report["macro"],
+        "weighted": report["weighted"],
+        "sensitivity_by_cause": by_cause,
+    }
+
+
+def _rule_origin(name: str, points: Sequence[OperatingPoint]) -> dict[str, Any]:
+    """Where a rule comes from, and what validation promised of it."""
+    point = next((p for p in points if p.name == name), None)
+    if point is not None:
+        promised = {"sensitivity": point.promised_sensitivity, "specificity": point.promised_specificity}
+        return {"rule": point.rule, "threshold": point.threshold, "promised": promised}
+    texts = {
+        "argmax": "the class with the largest logit means pneumonia",
+        "half": "uncalibrated score probability >= 0.5",
+        PRIMARY: "fixed at one half before any data were seen",
+    }
+    return {"rule": texts[name], "threshold": None if name == "argmax" else 0.5, "promised": None}
+
+
+def _without_copies(predictions: Predictions, preds_by_rule: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The headline once more, without further byte-identical copies of images in the set."""
+    kept = ~predictions.is_copy
+    originals = predictions.take(kept)
+    rules = {name: decision_metrics(originals.positives, p[kept]) for name, p in preds_by_rule.items()}
+    return {
+        "num_images": len(originals),
+        "auroc": _ranking(originals)["auroc"],
+        "rules": {name: {key: found[key] for key in _HEADLINE} for name, found in rules.items()},
+    }

@@ -1,0 +1,1 @@
+"""From a batch to logits and loss: backbones, weights, freezing, the LightningModule."""

@@ -1,0 +1,231 @@
+"""PneumoniaClassifier: the LightningModule, from a batch to logits, loss and validation numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_auroc, multiclass_auroc
+
+from pneumolit.data.augment import AugmentConfig, BatchAugment, resize_batch
+from pneumolit.labels import LabelSet
+from pneumolit.model.backbone import build_backbone, find_backbone
+from pneumolit.model.freeze import FreezePlan, apply_freeze, head_parameter_names, hold_still
+from pneumolit.model.loss import LOSSES
+from pneumolit.model.optim import build_optimizer, learning_rate_factor, parameter_groups
+
+
+class TrainingDivergedError(ValueError):
+    """The loss became NaN or infinite."""
+
+
+class PneumoniaClassifier(LightningModule):
+    """A backbone with K logits, its preprocessing, its loss and its optimizer.
+
+    Args:
+        hparams: plain values only (they are stored in the checkpoint and read with `weights_only=True`):
+            backbone, classes, positive, image_size, in_chans, drop_rate, mean, std, prior_log_odds, seed,
+            loss, augment, mixup_alpha, optim, scheduler.
+        backbone: the model; None builds one without pretrained weights, to be filled from a checkpoint.
+        plan: what trains; None trains everything.
+    """
+
+    def __init__(
+        self, hparams: Mapping[str, Any], backbone: nn.Module | None = None, plan: FreezePlan | None = None
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"hparams": dict(hparams)})
+        settings = dict(hparams)
+        self.settings = settings
+        self.labels = LabelSet(tuple(settings["classes"]), tuple(settings["positive"]))
+        self.backbone = backbone if backbone is not None else _empty_backbone(settings)
+        self.plan = plan
+        if plan is not None:
+            apply_freeze(self.backbone, plan)
+        loss = dict(settings["loss"])
+        self.loss = LOSSES[loss.pop("name")](**loss)
+        self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
+        self.val_names = ["val"]
+        self.is_channels_last = False
+        self._outputs: dict[str, list[dict[str, Tensor]]] = defaultdict(list)
+
+    @classmethod
+    def from_checkpoint(cls, path: Any) -> PneumoniaClassifier:
+        """Rebuild a model from a checkpoint, in eval mode on the CPU; nothing but tensors and plain values is read."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        model = cls(checkpoint["hyper_parameters"]["hparams"])
+        model.load_state_dict(checkpoint["state_dict"])
+        return model.use_channels_last().eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(B, K)` of gray images `(B, 1, S, S)`, float in [0, 1], S = image_size."""
+        images = (images - self.settings["mean"]) / self.settings["std"]
+        if self.settings["in_chans"] == 3:
+            images = images.expand(-1, 3, -1, -1)
+        if self.is_channels_last:
+            images = _with_channels_last_strides(images)
+        logits: Tensor = self.backbone(images)
+        return logits
+
+    def use_channels_last(self) -> PneumoniaClassifier:
+        """Hold weights and images in channels-last order, which convolutions are faster in; returns itself."""
+        self.is_channels_last = any(p.ndim == 4 for p in self.backbone.parameters())
+        if self.is_channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        return self
+
+    def logits_of(self, batch: Mapping[str, Any]) -> Tensor:
+        """Float32 logits of a batch of stored images `(B, 1, H, W)` uint8, without augmentation."""
+        logits: Tensor = self(resize_batch(batch["image"], self.settings["image_size"]))
+        return logits.float()
+
+    def train(self, mode: bool = True) -> PneumoniaClassifier:
+        """Training mode, in which frozen batch norms stay in eval."""
+        super().train(mode)
+        if mode and self.plan is not None:
+            hold_still(self.backbone, self.plan)
+        return self
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """Loss of an augmented batch.
+
+        Raises:
+            TrainingDivergedError: the loss is no finite number (checked at once on the CPU, and every 50 steps and
+                at the end of the epoch elsewhere, since reading it back would make a GPU wait).
+        """
+        epoch = int(batch["epoch"])
+        images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.settings["image_size"])
+        targets = batch["target"]
+        alpha = float(self.settings["mixup_alpha"])
+        if alpha > 0:
+            share, order = draw_mixup(
+                alpha, len(targets), seed=int(self.settings["seed"]), epoch=epoch, batch=batch_idx
+            )
+            order = order.to(targets.device)
+            logits = self(images.mul(share).add_(images[order], alpha=1 - share))
+            loss: Tensor = share * self.loss(logits, targets) + (1 - share) * self.loss(logits, targets[order])
+        else:
+            loss = self.loss(self(images), targets)
+        if loss.device.type == "cpu" or batch_idx % 50 == 0:
+            self._check_finite(float(loss.detach()), batch_idx)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def _check_finite(self, loss: float, batch_idx: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss became {loss} in epoch {self.current_epoch}, step {batch_idx} (optimizer step "
+                f"{self.global_step}). The checkpoint of the last whole epoch is kept. Lower optim.lr "
+                f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
+            )
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect logits; numbers are made once at the end of the epoch."""
+        logits = self.logits_of(batch)
+        kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
+        self._outputs[self.val_names[dataloader_idx]].append({k: v.detach().cpu() for k, v in kept.items()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy and AUROC of every validation set."""
+        outputs, self._outputs = self._outputs, defaultdict(list)
+        if self.trainer.sanity_checking:
+            return
+        for name, parts in outputs.items():
+            joined = {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
+            families = sorted(set(joined["family"].tolist()))
+            tables = [
+                validation_numbers(
+                    joined["logits"][joined["family"] == f],
+                    joined["target"][joined["family"] == f],
+                    self.labels,
+                )
+                for f in families
+            ]
+            # Families are averaged, not pooled: a shift of all scores under one distortion is no ranking error.
+            mean = {key: float(np.mean([t[key] for t in tables])) for key in tables[0]}
+            self.log_dict({f"{name}/{key}": value for key, value in mean.items()})
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer over fixed groups, and the schedule by step."""
+        settings = self.settings
+        groups = parameter_groups(
+            self.backbone,
+            head_parameter_names(self.backbone),
+            float(settings["optim"].get("weight_decay", 0.0)),
+        )
+        optimizer = build_optimizer(settings["optim"], groups)
+        factor = learning_rate_factor(total_steps=int(self.trainer.estimated_stepping_batches), **settings["scheduler"])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def validation_numbers(logits: Tensor, targets: Tensor, labels: LabelSet) -> dict[str, float]:
+    """Loss (plain cross entropy), accuracy, balanced accuracy and AUROC of some logits.
+
+    AUROC is that of the two-class logit where there is one, else the mean over classes against the rest; it is
+    .5 where only one class occurs, since nothing can be ranked.
+    """
+    numbers = {
+        "loss": float(nn.functional.cross_entropy(logits, targets)),
+        "accuracy": float((logits.argmax(1) == targets).float().mean()),
+    }
+    if not labels.is_two_class_view:
+        recalls = [float((logits.argmax(1) == targets)[targets == k].float().mean()) for k in torch.unique(targets)]
+        auroc = float(multiclass_auroc(logits.softmax(1), targets, labels.num_classes))
+        return {**numbers, "balanced_accuracy": float(np.mean(recalls)), "auroc": auroc}
+    mask = torch.from_numpy(labels.positive_mask)
+    positives = mask[targets]
+    is_right = mask[logits.argmax(1)] == positives
+    scores = logits[:, mask].logsumexp(1) - logits[:, ~mask].logsumexp(1)
+    has_both = bool(positives.any() and (~positives).any())
+    recalls = [float(is_right[positives == side].float().mean()) for side in (True, False) if (positives == side).any()]
+    return {
+        **numbers,
+        "accuracy": float(is_right.float().mean()),
+        "balanced_accuracy": float(np.mean(recalls)),
+        # Ranks decide, and torchmetrics would push logits through a sigmoid that saturates at float32.
+        "auroc": float(binary_auroc(_ranks(scores), positives.long())) if has_both else 0.5,
+    }
+
+
+def draw_mixup(alpha: float, count: int, *, seed: int, epoch: int, batch: int) -> tuple[float, Tensor]:
+    """Mixing share and partner order of a batch, from (seed, epoch, batch) alone.
+
+    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+    """
+    rng = np.random.default_rng([seed, epoch, batch, 0x6D69])
+    return float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(count))
+
+
+def _with_channels_last_strides(images: Tensor) -> Tensor:
+    # With one channel a plain tensor counts as channels-last already, `contiguous` copies nothing, and every layer
+    # behind it would run in the slower order (float32 inference: half as fast). Only the strides tell them apart.
+    _, channels, height, width = images.shape
+    strides = (channels * height * width, 1, width * channels, channels)
+    out = torch.empty_strided(images.shape, strides, dtype=images.dtype, device=images.device)
+    return out.copy_(images)
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    unique, inverse = torch.unique(scores.double(), sorted=True, return_inverse=True)
+    ranks: Tensor = inverse.double() / max(len(unique), 1)
+    return ranks
+
+
+def _empty_backbone(settings: Mapping[str, Any]) -> nn.Module:
+    model, _ = build_backbone(
+        find_backbone(settings["backbone"]),
+        num_classes=len(settings["classes"]),
+        in_chans=settings["in_chans"],
+        image_size=settings["image_size"],
+        drop_rate=settings["drop_rate"],
+        pretrained=False,
+    )
+    return model

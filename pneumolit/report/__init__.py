@@ -1,0 +1,1 @@
+"""The only place that draws or formats: figures, tables, pages."""

@@ -1,0 +1,64 @@
+"""Colours, fonts and blank axes that all pictures share.
+
+Figures are built from `matplotlib.figure.Figure` and never through pyplot: no global state, no backend chosen
+at import, nothing left open in a training process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design", 2008: told apart with every common kind of colour blindness.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#767676"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_DPI = 140
+_TITLE, _LABEL, _TICK = 12, 11, 10
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches with an Agg canvas, laid out so that labels never overlap axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style(axes: Axes, title: str, xlabel: str, ylabel: str, *, grid: bool = True) -> None:
+    """Give axes their texts, a light grid and no frame above and to the right."""
+    axes.set_title(title, fontsize=_TITLE, loc="left")
+    axes.set_xlabel(xlabel, fontsize=_LABEL)
+    axes.set_ylabel(ylabel, fontsize=_LABEL)
+    axes.tick_params(labelsize=_TICK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(color="#DDDDDD", linewidth=0.7)
+
+
+def square(axes: Axes) -> None:
+    """Both axes from 0 to 1, equally long, with room for lines that run along the border."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def plain_text(name: str, limit: int = 16) -> str:
+    """A name as matplotlib text: no mathematics from dollar signs, and not longer than `limit` characters."""
+    short = name if len(name) <= limit else name[: limit - 3] + "..."
+    return short.replace("$", r"\$")
+
+
+def names_and_markers(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(name, colour, marker) for a legend in which neither colour nor shape alone has to be told apart."""
+    return [(name, CYCLE[1:][i % (len(CYCLE) - 1)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG whose bytes depend on the picture alone."""
+    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    return path

@@ -1,0 +1,68 @@
+"""Training curves from the rows of metrics.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumolit.report.canvas import CYCLE, MARKERS, blank_figure, save, style
+
+_FIRST = ("loss", "auroc")  # then the others as they come, the learning rate last
+_UNITS = {"loss": "loss (nats)", "auroc": "AUROC", "lr": "learning rate"}
+
+
+def draw_training_curves(rows: Sequence[dict[str, float]], path: Path) -> Path:
+    """Draw one panel per metric, one line per split.
+
+    Args:
+        rows: one per epoch with `epoch` and columns such as `train/loss`, `val/auroc`, `lr`; what stands
+            before the slash names the line, what stands behind it the panel. Values that are missing or not
+            finite leave a gap, columns without a slash other than `lr` are left out.
+        path: the PNG to write.
+
+    Raises:
+        ValueError: there is no row with anything to draw.
+    """
+    panels = _panels(rows)
+    if not panels:
+        raise ValueError("metrics.csv has no column such as train/loss to draw; did the run finish an epoch?")
+    columns = min(2, len(panels))
+    height = math.ceil(len(panels) / columns)
+    figure = blank_figure(5.2 * columns, 3.3 * height)
+    grid = figure.subplots(height, columns, squeeze=False).ravel()
+    for axes, (metric, names) in zip(grid, panels.items(), strict=False):
+        for position, name in enumerate(names):
+            points = [(row["epoch"], row[name]) for row in rows if _is_number(row.get(name))]
+            axes.plot(
+                *zip(*points, strict=True),
+                color=CYCLE[position % len(CYCLE)],
+                marker=MARKERS[position % len(MARKERS)],
+                markersize=4,
+                label=name.rpartition("/")[0] or name,
+            )
+        style(axes, "", "epoch", _UNITS.get(metric, metric.replace("_", " ")))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(rows) == 1:  # else the one epoch would be magnified to fractions of an epoch
+            axes.set_xlim(rows[0]["epoch"] - 1, rows[0]["epoch"] + 1)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        if len(names) > 1 or metric != "lr":
+            axes.legend(fontsize=10, frameon=False)
+    for unused in grid[len(panels) :]:
+        unused.remove()
+    return save(figure, path)
+
+
+def _panels(rows: Sequence[dict[str, float]]) -> dict[str, list[str]]:
+    """Panel name -> columns with at least one finite value, in the order of drawing."""
+    panels: dict[str, list[str]] = {}
+    for name in dict.fromkeys(column for row in rows for column in row):
+        metric = "lr" if name.startswith("lr") else name.rpartition("/")[2] if "/" in name else ""
+        if metric and any(_is_number(row.get(name)) for row in rows):
+            panels.setdefault(metric, []).append(name)
+    order = [*_FIRST, *(m for m in panels if m not in (*_FIRST, "lr")), "lr"]
+    return {metric: panels[metric] for metric in order if metric in panels}
+
+
+def _is_number(value: float | None) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,108 @@
+"""report.md: one evaluation in words and tables, readable without anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pneumolit.report.tables import (
+    average_table,
+    class_table,
+    copies_table,
+    headline_rule,
+    headline_table,
+    rule_label,
+    rule_table,
+    transfer_table,
+)
+
+DISCLAIMER = "Research software, not a medical device."
+
+
+def evaluation_report(metrics: dict[str, Any], *, title: str, context: dict[str, str]) -> str:
+    """Write the report of one evaluation.
+
+    Args:
+        metrics: what `evaluation.summary.summarise` returned, or metrics.json read back.
+        title: heading of the page.
+        context: label -> text, such as run, weights, "look" (look n of this test set, configuration m).
+
+    Returns:
+        Markdown, ending in the disclaimer and a newline.
+    """
+    blocks = [f"# {_inline(title)}", _context_list(metrics, context)]
+    if "rules" in metrics:
+        blocks += _two_class_blocks(metrics)
+    else:
+        blocks += [
+            "No class of this data means pneumonia (data.positive is empty), so there is no two-class view.",
+            headline_table(metrics).markdown(),
+        ]
+    blocks += [
+        "## All classes, by the largest logit",
+        class_table(metrics).markdown(),
+        "## Means over classes",
+        average_table(metrics).markdown(),
+        DISCLAIMER,
+    ]
+    return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
+
+
+def rule_sentence(metrics: dict[str, Any]) -> str:
+    """Which decision rule the headline numbers use, and why it could not be chosen to please."""
+    if headline_rule(metrics) == "primary":
+        return (
+            "Decisions in the headline use the primary rule: an image is called pneumonia where the "
+            "calibrated probability, re-based to prevalence one half, is at least 0.5. Slope and intercept "
+            "of the calibration come from validation; the threshold was fixed before any data were seen. All "
+            "other rules are secondary."
+        )
+    return (
+        "There is no calibration from validation, so decisions in the headline use the rule half: an image "
+        "is called pneumonia where the uncalibrated score probability is at least 0.5."
+    )
+
+
+def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
+    intervals = metrics["intervals"]
+    blocks = [
+        "## Headline",
+        rule_sentence(metrics),
+        headline_table(metrics).markdown(),
+        f"Intervals hold {100 * intervals['level']:g} % of {intervals['num_resamples']} bootstrap resamples "
+        "of whole patients, each class drawn by itself. PPV, NPV, F1 and average precision hold at the "
+        f"prevalence of this set ({metrics['prevalence']:.3f}) and would differ at another. Brier score and "
+        "ECE of calibrated probabilities are taken at the prevalence of the validation set.",
+        "## Decision rules",
+        rule_table(metrics).markdown(),
+        _rule_list(metrics),
+    ]
+    transfer = transfer_table(metrics)
+    if transfer.rows:
+        blocks += [
+            "## What validation promised and what was found",
+            transfer.markdown(),
+            "A gap below 0 means that the rule does worse here than it did on validation.",
+        ]
+    if metrics["num_copies"]:
+        blocks += [
+            "## With and without exact copies",
+            f"{metrics['num_copies']} images are byte-identical copies of another image of this set.",
+            copies_table(metrics).markdown(),
+        ]
+    return blocks
+
+
+def _context_list(metrics: dict[str, Any], context: dict[str, str]) -> str:
+    known = {"Images": f"{metrics['num_images']} of {metrics['num_patients']} patients"}
+    if "prevalence" in metrics:
+        known["Pneumonia"] = f"{100 * metrics['prevalence']:.1f} % of the images"
+    known["Classes"] = ", ".join(metrics["classes"])
+    return "\n".join(f"- {_inline(label)}: {_inline(text)}" for label, text in (context | known).items())
+
+
+def _rule_list(metrics: dict[str, Any]) -> str:
+    return "\n".join(f"- {rule_label(name)}: {found['rule']}" for name, found in metrics["rules"].items())
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,274 @@
+"""The run folder: every file name in it, read and written here only."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pneumolit.predictions import Predictions
+
+LEDGER_NAME = "test_looks.jsonl"
+RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+
+
+class RunDir:
+    """Paths and files of one run; writing is whole or not at all.
+
+    Args:
+        path: the folder; it need not exist before something is written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDir:
+        """An existing run.
+
+        Raises:
+            FileNotFoundError: no such folder, or no run in it.
+        """
+        run = cls(Path(path).expanduser())
+        if not run.path.is_dir():
+            raise FileNotFoundError(f"run_dir={path} is not a folder; give the folder that a training run printed")
+        if not run.config_file.is_file() or not run.status_file.is_file():
+            found = ", ".join(sorted(p.name for p in run.path.iterdir())[:6]) or "nothing"
+            raise FileNotFoundError(
+                f"run_dir={path} holds no run: config.yaml and status.json are expected, found {found}"
+            )
+        return run
+
+    # Files that stand before training.
+    @property
+    def config_file(self) -> Path:
+        """The composed configuration, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, device, weights: what the run ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def status_file(self) -> Path:
+        """Whether the run is running, done, failed or interrupted, and why."""
+        return self.path / "status.json"
+
+    @property
+    def data_file(self) -> Path:
+        """Classes, counts, priors and fingerprints of the data."""
+        return self.path / "data.json"
+
+    @property
+    def split_file(self) -> Path:
+        """Every image of the data set and its side."""
+        return self.path / "split.csv"
+
+    @property
+    def freeze_plan_file(self) -> Path:
+        """What trained and what did not."""
+        return self.path / "freeze_plan.json"
+
+    # Files of the training.
+    @property
+    def metrics_file(self) -> Path:
+        """One row per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where best.ckpt and last.ckpt lie."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, which: str) -> Path:
+        """Path of the `best` or `last` checkpoint."""
+        return self.checkpoint_folder / f"{which}.ckpt"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    # Files of the evaluation.
+    @property
+    def calibration_file(self) -> Path:
+        """Slope, intercept, operating points."""
+        return self.path / "calibration.json"
+
+    def evaluation_folder(self, name: str) -> Path:
+        """Predictions, metrics and pictures of one evaluated set."""
+        return self.path / "evaluation" / name
+
+    def predictions_file(self, name: str) -> Path:
+        """One row per image."""
+        return self.evaluation_folder(name) / "predictions.csv"
+
+    def evaluation_metrics_file(self, name: str) -> Path:
+        """Every number of one evaluated set."""
+        return self.evaluation_folder(name) / "metrics.json"
+
+    def evaluation_report_file(self, name: str) -> Path:
+        """The numbers in words and tables."""
+        return self.evaluation_folder(name) / "report.md"
+
+    @property
+    def training_curves_file(self) -> Path:
+        """Loss and ranking by epoch."""
+        return self.path / "training.png"
+
+    @property
+    def page_file(self) -> Path:
+        """The run at a glance."""
+        return self.path / "report.html"
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Write JSON atomically; NaN is refused, since other readers of JSON do not take it."""
+        write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def write_status(self, state: str, **details: Any) -> None:
+        """Update status.json, keeping what it already says."""
+        known = read_json(self.status_file) if self.status_file.is_file() else {}
+        self.write_json(self.status_file, {**known, "state": state, "time": utc_now(), **details})
+
+    def append_metrics(self, row: Mapping[str, float]) -> None:
+        """Add one epoch; a row of the same epoch is replaced, so that each stands once."""
+        rows = [r for r in self.read_metrics() if r["epoch"] != row["epoch"]] + [dict(row)]
+        columns = list(dict.fromkeys(name for r in rows for name in r))
+        out = io.StringIO()
+        writer = csv.DictWriter(out, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.metrics_file, out.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """All epochs; a value that an epoch lacks is absent from its row."""
+        if not self.metrics_file.is_file():
+            return []
+        with self.metrics_file.open(newline="") as handle:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+
+    def write_split(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write split.csv: path, split, label, patient_id, cause, series, is_copy."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.split_file, out.getvalue())
+
+    def read_split(self) -> list[dict[str, str]]:
+        """Rows of split.csv, in the order of the image store."""
+        return read_split_csv(self.split_file)
+
+    def write_predictions(self, name: str, predictions: Predictions) -> None:
+        """Write predictions.csv of an evaluated set."""
+        write_text(self.predictions_file(name), predictions.to_csv())
+
+    def read_predictions(self, name: str) -> Predictions:
+        """Read predictions.csv of an evaluated set."""
+        data = read_json(self.data_file)
+        if self.evaluation_metrics_file(name).is_file():  # another set may tell only normal from pneumonia
+            data["positive"] = read_json(self.evaluation_metrics_file(name))["positive"]
+        text = self.predictions_file(name).read_text(encoding="utf-8")
+        return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
+
+
+def read_split_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a split file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the columns path and split are missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
+    with path.open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    if not rows or not {"path", "split"} <= set(rows[0]):
+        raise ValueError(f"{path} must have the columns path and split and at least one row")
+    return rows
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: readers see the old or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def utc_now() -> str:
+    """The time in ISO 8601, UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def record_look(output_folder: Path, *, run: str, configuration: str, test_set: str, purpose: str) -> tuple[int, int]:
+    """Add a line to the ledger of test looks.
+
+    A look is a set of predictions made on a test split. The ledger is only ever appended to.
+
+    Args:
+        output_folder: holds the ledger of all runs.
+        run: name of the run folder.
+        configuration: hash of what was decided, seeds and paths aside.
+        test_set: fingerprint of the test images.
+        purpose: why it was looked at.
+
+    Returns:
+        (n, m): this is look n at this test set, by its m-th configuration.
+    """
+    ledger = output_folder / LEDGER_NAME
+    output_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(ledger.with_suffix(".lock")):
+        earlier = [look for look in read_looks(output_folder) if look["test_set"] == test_set]
+        configurations = list(dict.fromkeys([*(look["configuration"] for look in earlier), configuration]))
+        look = {
+            "time": utc_now(),
+            "run": run,
+            "configuration": configuration,
+            "test_set": test_set,
+            "purpose": purpose,
+        }
+        with ledger.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(look, ensure_ascii=False) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+    return len(earlier) + 1, configurations.index(configuration) + 1
+
+
+def read_looks(output_folder: Path) -> list[dict[str, str]]:
+    """All looks so far, oldest first; a last line cut off by a crash is passed over."""
+    ledger = output_folder / LEDGER_NAME
+    looks = []
+    if ledger.is_file():
+        for line in ledger.read_text(encoding="utf-8").splitlines():
+            try:
+                looks.append(json.loads(line))
+            except ValueError:
+                continue
+    return looks
+
+
+def fingerprint(*parts: str) -> str:
+    """Short hash of some strings."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,175 @@
+"""A run and a data set become predictions.csv, metrics.json, pictures and a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pneumolit.data.datamodule import EVAL_BATCH, ChestXrayData, ImageRows, IndexBatch
+from pneumolit.evaluation.calibration import Calibration, fit_calibration
+from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
+from pneumolit.evaluation.summary import summarise
+from pneumolit.predictions import Predictions
+from pneumolit.report.evaluation import evaluation_report
+from pneumolit.report.figures import draw_evaluation
+from pneumolit.rundir import RunDir, read_json, write_text
+
+if TYPE_CHECKING:
+    from pneumolit.model.classifier import PneumoniaClassifier
+
+
+def predict_logits(model: PneumoniaClassifier, images: ImageRows, *, precision: str = "float32") -> np.ndarray:
+    """Logits of stored images, in order.
+
+    Every batch has the same shape (the last is padded), so that a row's logits do not depend on how many rows
+    stand beside it.
+
+    Args:
+        model: in any mode; put into eval mode here.
+        images: N rows.
+        precision: "float32", "bf16" or "fp16".
+
+    Returns:
+        `(N, K)` float64.
+    """
+    device = model.device
+    model.eval()
+    dtype = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    parts: list[np.ndarray] = []
+    with torch.inference_mode():
+        for start in range(0, len(images), EVAL_BATCH):
+            rows = np.arange(start, min(start + EVAL_BATCH, len(images)))
+            padded = np.concatenate([rows, np.full(EVAL_BATCH - len(rows), rows[-1])])
+            batch = images[IndexBatch(padded, start, 0)]
+            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            context = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
+            with context:
+                logits = model.logits_of(batch)
+            parts.append(logits[: len(rows)].double().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def predict_split(
+    model: PneumoniaClassifier, data: ChestXrayData, rows: ImageRows, split: str, *, precision: str
+) -> Predictions:
+    """Predictions of one split, with what is known of every image.
+
+    Raises:
+        ValueError: the model's classes are not those of the data.
+    """
+    logits = predict_logits(model, rows, precision=precision)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"the model gives logits that are no numbers for {split}; it cannot be scored")
+    chosen = data.rows(split)
+    records = [data.records[i] for i in chosen]
+    return Predictions(
+        labels=data.labels,
+        paths=np.array([r.path.as_posix() for r in records], dtype=object),
+        patient_ids=np.array([r.patient_id for r in records], dtype=object),
+        targets=rows.targets,
+        logits=logits,
+        prior_log_odds=float(model.settings["prior_log_odds"]),
+        causes=np.array([r.cause for r in records], dtype=object),
+        is_copy=data.is_copy[chosen],
+    )
+
+
+def calibrate(run: RunDir, predictions: Predictions) -> None:
+    """Fit calibration and operating points on validation predictions and write calibration.json."""
+    if not predictions.labels.is_two_class_view:
+        run.write_json(run.calibration_file, {"calibration": None, "operating_points": []})
+        return
+    calibration = fit_calibration(predictions.scores, predictions.positives)
+    points = fit_operating_points(calibration.probs(predictions.scores, 0.5), predictions.positives)
+    run.write_json(
+        run.calibration_file,
+        {
+            "calibration": calibration.to_dict(),
+            "operating_points": [p.to_dict() for p in points],
+            "num_images": len(predictions),
+            "fitted_on": "val",
+        },
+    )
+
+
+def read_calibration(run: RunDir) -> tuple[Calibration | None, list[OperatingPoint]]:
+    """Calibration and operating points of a run."""
+    content = read_json(run.calibration_file)
+    if content["calibration"] is None:
+        return None, []
+    return (
+        Calibration.from_dict(content["calibration"]),
+        [OperatingPoint.from_dict(p) for p in content["operating_points"]],
+    )
+
+
+def write_evaluation(
+    run: RunDir, name: str, predictions: Predictions, *, title: str, context: dict[str, str]
+) -> dict[str, Any]:
+    """Write predictions, numbers, pictures and report of one evaluated set.
+
+    Args:
+        run: its calibration.json must stand.
+        name: folder below evaluation/.
+        predictions: of the set.
+        title: heading of the report.
+        context: label -> text, such as the number of the look.
+
+    Returns:
+        The content of metrics.json.
+    """
+    calibration, points = read_calibration(run)
+    run.write_predictions(name, predictions)
+    return redraw_evaluation(run, name, predictions, calibration, points, title=title, context=context)
+
+
+def redraw_evaluation(
+    run: RunDir,
+    name: str,
+    predictions: Predictions,
+    calibration: Calibration | None,
+    points: Sequence[OperatingPoint],
+    *,
+    title: str,
+    context: dict[str, str],
+) -> dict[str, Any]:
+    """Numbers, pictures and report from predictions that are already there."""
+    metrics = summarise(predictions, calibration, points) | {"name": name, "context": context}
+    folder = run.evaluation_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_evaluation(predictions, metrics, calibration, folder)
+    write_text(run.evaluation_report_file(name), evaluation_report(metrics, title=title, context=context))
+    run.write_json(run.evaluation_metrics_file(name), metrics)
+    return metrics
+
+
+def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """The numbers that a person wants first, as (label, value with interval)."""
+    from pneumolit.report.tables import with_interval
+
+    if "rules" not in metrics:
+        return [
+            (
+                "accuracy",
+                with_interval(metrics["class_view"]["accuracy"], metrics["intervals"]["class_view"]["accuracy"]),
+            )
+        ]
+    rule = "primary" if "primary" in metrics["rules"] else "half"
+    intervals = metrics["intervals"]
+    rows = [("AUROC", with_interval(metrics["ranking"]["auroc"], intervals["ranking"]["auroc"]))]
+    for key in ("accuracy", "balanced_accuracy", "sensitivity", "specificity"):
+        rows.append((key.replace("_", " "), with_interval(metrics["rules"][rule][key], intervals["rules"][rule][key])))
+    return rows
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """A metrics.json."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

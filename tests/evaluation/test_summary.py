@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from pneumolit.evaluation.calibration import Calibration, fit_calibration
+from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
+from pneumolit.evaluation.summary import summarise
+from pneumolit.labels import LabelSet
+from pneumolit.predictions import Predictions
+
+CAUSES = np.array(["", "bacteria", "virus"], dtype=object)
+THREE = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
+
+
+def predictions_of(targets: np.ndarray, seed: int = 0, labels: LabelSet = THREE) -> Predictions:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(targets), labels.num_classes))
+    logits[np.arange(len(targets)), targets] += 1.5
+    is_copy = np.zeros(len(targets), dtype=bool)
+    is_copy[1::7] = True
+    return Predictions(
+        labels,
+        np.array([f"{i}.jpeg" for i in range(len(targets))], dtype=object),
+        np.array([f"{t}-{i // 3}" for i, t in enumerate(targets)], dtype=object),
+        targets,
+        logits,
+        prior_log_odds=0.8,
+        causes=CAUSES[targets] if labels is THREE else np.empty(0),
+        is_copy=is_copy,
+    )
+
+
+def fitted(predictions: Predictions) -> tuple[Calibration, list[OperatingPoint]]:
+    calibration = fit_calibration(predictions.scores, predictions.positives)
+    probs = calibration.probs(predictions.scores, prevalence=0.5)
+    return calibration, fit_operating_points(probs, predictions.positives)
+
+
+@pytest.fixture(scope="module")
+def val_and_test() -> tuple[Predictions, Predictions]:
+    rng = np.random.default_rng(7)
+    return predictions_of(rng.integers(0, 3, 200), 1), predictions_of(rng.integers(0, 3, 150), 2)
+
+
+@pytest.fixture(scope="module")
+def summary(val_and_test: tuple[Predictions, Predictions]) -> dict[str, Any]:
+    calibration, points = fitted(val_and_test[0])
+    return summarise(val_and_test[1], calibration, points, num_resamples=50)
+
+
+def test_every_rule_decides_as_its_definition_says(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    val, test = val_and_test
+    calibration, points = fitted(val)
+    two_class = np.log(test.probs[:, 1] + test.probs[:, 2]) - np.log(test.probs[:, 0])
+    # Written out again from the definition: odds under prevalence one half.
+    odds = np.exp(calibration.slope * (two_class - 0.8) + calibration.intercept)
+    odds *= (1 - calibration.prevalence) / calibration.prevalence
+    expected = {"argmax": test.logits.argmax(axis=1) > 0, "half": two_class >= 0.8, "primary": odds >= 1}
+    expected |= {p.name: odds / (1 + odds) >= p.threshold for p in points if p.name != "primary"}
+    assert list(summary["rules"]) == list(expected)
+    for name, preds in expected.items():
+        confusion = reference.confusion_matrix(test.positives, preds)
+        assert summary["rules"][name]["confusion"] == confusion.tolist()
+        assert summary["rules"][name]["ppv"] == pytest.approx(
+            reference.precision_score(test.positives, preds)
+        )
+
+
+def test_probability_scores_use_the_validation_prevalence(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    val, test = val_and_test
+    calibration, _ = fitted(val)
+    calibrated = expit(calibration.slope * test.scores + calibration.intercept)
+    found = summary["probability"]
+    assert found["brier"] == pytest.approx(reference.brier_score_loss(test.positives, calibrated))
+    assert found["brier_uncalibrated"] == pytest.approx(
+        reference.brier_score_loss(test.positives, expit(test.scores))
+    )
+
+
+def test_sensitivity_by_cause_is_the_recall_among_the_images_of_that_cause(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    test = val_and_test[1]
+    for cause in ("bacteria", "virus"):
+        expected = test.positive_preds[test.causes == cause].mean()
+        assert summary["rules"]["argmax"]["sensitivity_by_cause"][cause] == pytest.approx(expected)
+
+
+def test_without_copies_leaves_out_the_copies_and_nothing_else(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    originals = val_and_test[1].take(~val_and_test[1].is_copy)
+    calibration, points = fitted(val_and_test[0])
+    alone = summarise(originals, calibration, points, num_resamples=2)
+    found = summary["without_copies"]
+    assert found["num_images"] == len(originals) == summary["num_images"] - summary["num_copies"]
+    assert found["auroc"] == alone["ranking"]["auroc"]
+    for name, rates in found["rules"].items():
+        assert rates == {key: alone["rules"][name][key] for key in rates}
+
+
+def test_every_interval_holds_its_value(summary: dict[str, Any]) -> None:
+    for key, (low, high) in summary["intervals"]["ranking"].items():
+        assert low <= summary["ranking"][key] <= high
+    for name, rates in summary["intervals"]["rules"].items():
+        for key, (low, high) in rates.items():
+            assert low <= summary["rules"][name][key] <= high
+    low, high = summary["intervals"]["class_view"]["accuracy"]
+    assert low <= summary["class_view"]["accuracy"] <= high
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=12), st.booleans())
+def test_the_summary_of_any_mixture_of_classes_is_strict_json(
+    targets: list[int], is_calibrated: bool
+) -> None:
+    predictions = predictions_of(np.array(targets))
+    calibration = Calibration(1.2, 0.1, 0.7) if is_calibrated else None
+    points = [OperatingPoint("youden", 0.4, "x")] if is_calibrated else []
+    summary = summarise(predictions, calibration, points, num_resamples=5)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    has_both = len({t > 0 for t in targets}) == 2
+    assert (summary["ranking"]["auroc"] is not None) == has_both
+    assert (summary["class_view"]["macro_auroc"] is not None) == (len(set(targets)) == 3)
+
+
+def test_only_copies_of_one_class_do_not_break_the_headline_without_copies() -> None:
+    predictions = predictions_of(np.array([1, 0, 1, 2]))  # row 1, the only normal image, is marked as a copy
+    summary = summarise(predictions, None, [], num_resamples=5)
+    assert summary["ranking"]["auroc"] is not None
+    assert summary["without_copies"]["auroc"] is None
+
+
+def test_without_positive_classes_there_is_only_the_class_view() -> None:
+    labels = LabelSet(("A", "B", "C"))
+    summary = summarise(predictions_of(np.arange(30) % 3, labels=labels), None, [], num_resamples=20)
+    assert "rules" not in summary and "ranking" not in summary
+    assert set(summary["intervals"]["class_view"]) == {"accuracy"}
+
+
+def test_no_rows_and_points_without_calibration_are_refused() -> None:
+    with pytest.raises(ValueError, match="no predictions to summarise"):
+        summarise(predictions_of(np.array([0, 1])).take(np.zeros(2, dtype=bool)), None, [])
+    with pytest.raises(ValueError, match=r"operating points \['youden'\] act on calibrated"):
+        summarise(predictions_of(np.array([0, 1])), None, [OperatingPoint("youden", 0.4, "x")])

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumolit.evaluation.calibration import Calibration
+from pneumolit.evaluation.summary import summarise
+from pneumolit.labels import LabelSet
+from pneumolit.predictions import Predictions
+from pneumolit.report.evaluation import evaluation_report
+from pneumolit.report.figures import confusion_figure, draw_evaluation, draw_training_curves
+
+TWO_CLASS_PICTURES = {"confusion.png", "reliability.png", "scores.png", "confusion_classes.png"}
+
+
+def test_an_evaluation_leaves_all_pictures_and_says_which(
+    predictions: Predictions, metrics: dict[str, Any], calibration: Calibration, tmp_path: Path
+) -> None:
+    start = time.process_time()
+    written = draw_evaluation(predictions, metrics, calibration, tmp_path)
+    assert time.process_time() - start < 6 * 0.5
+    assert {path.name for path in written} == TWO_CLASS_PICTURES | {"roc.png", "pr.png"}
+    for path in written:
+        with Image.open(path) as image:
+            assert min(image.size) > 400
+            assert len(set(image.convert("L").tobytes())) > 20  # drawn upon, not blank
+
+
+def test_pictures_are_the_same_bytes_each_time(
+    predictions: Predictions, metrics: dict[str, Any], calibration: Calibration, tmp_path: Path
+) -> None:
+    first = [p.read_bytes() for p in draw_evaluation(predictions, metrics, calibration, tmp_path)]
+    assert first == [p.read_bytes() for p in draw_evaluation(predictions, metrics, calibration, tmp_path)]
+
+
+def test_one_class_without_calibration_is_drawn_without_a_ranking(
+    make_predictions: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    normals = make_predictions(np.zeros(9, dtype=int))
+    metrics = summarise(normals, None, [], num_resamples=5)
+    written = draw_evaluation(normals, metrics, None, tmp_path)
+    assert {path.name for path in written} == TWO_CLASS_PICTURES
+    assert "| AUROC | n/a |" in evaluation_report(metrics, title="t", context={})
+
+
+def test_without_a_two_class_view_only_the_class_matrix_is_drawn(
+    make_predictions: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    plain = make_predictions(np.arange(30) % 3, LabelSet(("A", "B$1$", "a very long name of a class")))
+    metrics = summarise(plain, None, [], num_resamples=5)
+    assert [p.name for p in draw_evaluation(plain, metrics, None, tmp_path)] == ["confusion_classes.png"]
+    assert "no two-class view" in evaluation_report(metrics, title="t", context={})
+
+
+def test_a_rule_that_never_calls_pneumonia_can_be_drawn(
+    make_predictions: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    shy = make_predictions(np.arange(30) % 3, shift=0.1)
+    shy.logits[:, 0] += 50
+    metrics = summarise(shy, None, [], num_resamples=5)
+    assert metrics["rules"]["argmax"]["ppv"] is None
+    assert len(draw_evaluation(shy, metrics, None, tmp_path)) == 6
+
+
+def test_the_confusion_picture_shows_counts_and_row_percent() -> None:
+    figure = confusion_figure(np.array([[3, 1], [0, 0]]), ("Normal", "Pneumonia"), title="t")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["3\n75.0 %", "1\n25.0 %", "0\nno image", "0\nno image"]
+    with pytest.raises(ValueError, match=r"3 names need a \(3, 3\) matrix"):
+        confusion_figure(np.eye(2), "abc", title="t")
+
+
+def test_training_curves_skip_gaps_and_foreign_columns(tmp_path: Path) -> None:
+    rows = [
+        {"epoch": 0.0, "seconds": 3.0, "train/loss": float("nan"), "val/auroc": 0.9, "lr": 1e-3},
+        {"epoch": 1.0, "seconds": 3.0, "train/loss": 0.5, "lr": 0.0},
+    ]
+    assert draw_training_curves(rows, tmp_path / "curves.png").stat().st_size > 5000
+    draw_training_curves(rows[:1], tmp_path / "one_epoch.png")
+    with pytest.raises(ValueError, match="no column such as train/loss"):
+        draw_training_curves([{"epoch": 0.0, "train/loss": float("nan")}], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_no_label_leaves_its_picture() -> None:
+    names = [f"A long name of class {i}" for i in range(6)]
+    figure = confusion_figure(np.eye(6, dtype=int), names, title="t")
+    figure.draw_without_rendering()
+    for label in [*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels()]:
+        box = label.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
