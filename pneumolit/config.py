@@ -29,8 +29,8 @@ def _number(low: float, high: float = float("inf"), *, is_open: bool = False, is
 
     kind = "a whole number" if is_whole else "a number"
     if is_open:
-        return Rule(holds, f"{kind} strictly between {low:g} and {high:g}")
-    return Rule(holds, f"{kind} of at least {low:g}" if high == float("inf") else f"{kind} from {low:g} to {high:g}")
+        return Rule(holds, f"{kind} strictly between {low} and {high}")
+    return Rule(holds, f"{kind} of at least {low}" if high == float("inf") else f"{kind} from {low} to {high}")
 
 
 def _one_of(*names: str) -> Rule:
@@ -242,8 +242,8 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         ),
         (
             "data.holdout_fraction",
-            bool(flat["data.holdout_fraction"]) and bool(given[1:] or flat["data.resplit"]),
-            "data.resplit divides everything",
+            bool(flat["data.holdout_fraction"]) and bool({"data.resplit", "data.split_file"} & set(given)),
+            f"{given[-1] if given else ''} divides everything",
         ),
     ):
         if is_set:

@@ -43,14 +43,21 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
 
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
+    mistakes: list[str] = []
 
     def job(cfg: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        with _removed_when_empty(folder):
+        with _removed_when_empty(folder, Path(str(cfg.output_dir)).absolute()):
             _refuse_foreign_variables(cfg)
             plain = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(plain, dict)
-            task({str(k): v for k, v in plain.items()}, folder)
+            try:
+                task({str(k): v for k, v in plain.items()}, folder)
+            except (ValueError, FileNotFoundError, PermissionError) as error:
+                if wants_traceback:
+                    raise
+                # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
+                mistakes.append(f"{_overrides(HydraConfig.get())}{error}")
 
     sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in given)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand its exceptions on instead of printing them
@@ -60,15 +67,13 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         if wants_traceback:
             raise
         _stop(explain_hydra_error(name, str(error) or str(error.__cause__)), WRONG_INPUT)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        if wants_traceback:
-            raise
-        _stop(str(error), WRONG_INPUT)
     except KeyboardInterrupt:
-        _stop("stopped by the user; what was finished is kept", INTERRUPTED)
+        _stop("stopped before the end; whole epochs are kept in the run folder", INTERRUPTED)
     finally:
         if not wants_traceback:
             os.environ.pop("HYDRA_FULL_ERROR", None)
+    if mistakes:
+        _stop("\npneumolit: ".join(mistakes), WRONG_INPUT)
 
 
 def quote_path_value(argument: str) -> str:
@@ -142,12 +147,15 @@ def known_keys(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _removed_when_empty(folder: Path) -> Iterator[None]:
-    """Hydra makes the output folder before anything was checked; a refused run must not leave it behind."""
+def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
+    """Hydra makes the output folder before anything was checked; a refused run must not leave it behind.
+
+    Nothing above `base` is touched: an empty folder there belongs to the user, who may be standing in it.
+    """
     try:
         yield
     finally:
-        for path in (folder, folder.parent, folder.parent.parent):
+        for path in (folder, *(p for p in folder.parents if base in p.parents)):
             try:
                 path.rmdir()  # refuses where anything is inside
             except OSError:
@@ -163,6 +171,15 @@ def _refuse_foreign_variables(cfg: Any) -> None:
                 f"the configuration reads the environment variable {name}; only variables that begin with "
                 f"{_ALLOWED_ENVIRONMENT} may be read, since a run's record shows what it was told"
             )
+
+
+def _overrides(hydra_cfg: Any) -> str:
+    """Which job of several a message belongs to; empty for a single run."""
+    from hydra.types import RunMode
+
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return ""
+    return f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname}): "
 
 
 def _offer(word: str, names: Sequence[str]) -> str:

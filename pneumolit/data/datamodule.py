@@ -15,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pneumolit.data.demo import make_demo
+from pneumolit.data.demo import DEMO_VERSION, make_demo
 from pneumolit.data.records import (
     ImageRecord,
     choose_labels,
@@ -326,7 +326,8 @@ def find_root(cfg: Mapping[str, Any], cache_dir: Path) -> Path:
     """
     root = Path(cfg["root"]).expanduser() if cfg["root"] else None
     if cfg["source"] == "demo":
-        return root or make_demo(cache_dir / "demo" / f"seed{cfg['demo_seed']}", seed=cfg["demo_seed"])
+        folder = cache_dir / "demo" / f"v{DEMO_VERSION}-seed{cfg['demo_seed']}"
+        return root or make_demo(folder, seed=cfg["demo_seed"])
     if cfg["source"] == "manifest":
         if not cfg["manifest"]:
             raise ValueError("data=manifest needs data.manifest=FILE.csv with the columns path and label")

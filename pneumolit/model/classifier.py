@@ -41,7 +41,8 @@ class PneumoniaClassifier(LightningModule):
         self, hparams: Mapping[str, Any], backbone: nn.Module | None = None, plan: FreezePlan | None = None
     ) -> None:
         super().__init__()
-        self.save_hyperparameters({"hparams": dict(hparams)})
+        # Not to the logger: nested values would give every run other columns in TensorBoard's table.
+        self.save_hyperparameters({"hparams": dict(hparams)}, logger=False)
         settings = dict(hparams)
         self.settings = settings
         self.labels = LabelSet(tuple(settings["classes"]), tuple(settings["positive"]))

@@ -24,21 +24,23 @@ from pneumolit.training.precision import Precision
 @contextlib.contextmanager
 def data_progress(console: Console) -> Iterator[StoreProgress]:
     """A bar while images are hashed and decoded for the first time."""
-    with Progress(
-        TextColumn("{task.description} images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        tasks: dict[str, Any] = {}
+    progress = Progress(
+        TextColumn("{task.description} images"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    )
+    tasks: dict[str, Any] = {}
 
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
+    def advance(what: str, done: int, total: int) -> None:
+        if not tasks:
+            progress.start()  # not before: an existing store needs no bar, not even an empty line
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done)
 
+    try:
         yield advance
+    finally:
+        if tasks:
+            progress.stop()
 
 
 def print_plan(

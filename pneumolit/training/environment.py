@@ -32,14 +32,14 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def anonymous_memory_gb() -> float | None:
-    """Resident memory of this process that no file backs, in GB (10^9 bytes); None where the system does not tell."""
+def peak_memory_gb() -> float | None:
+    """Largest resident memory of this process so far in GB (10^9 bytes), mapped files included; None on Windows."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
+        import resource
+    except ImportError:
         return None
-    values = {name: text for name, _, text in (line.partition(":") for line in lines)}
-    return round(int(values["RssAnon"].split()[0]) * 1024 / 1e9, 2) if "RssAnon" in values else None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
 
 
 def _version(name: str) -> str:

@@ -23,13 +23,13 @@ from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import POLICIES, FreezePlan, plan_freeze
 from pneumolit.model.loss import LOSSES, class_weights
-from pneumolit.model.optim import SCHEDULES, find_optimizer
+from pneumolit.model.optim import SCHEDULES, build_optimizer
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING, RunDir, record_look, write_text
 from pneumolit.scoring import calibrate, headline, predict_split, write_evaluation
 from pneumolit.training.callbacks import AtomicCheckpointIO, build_callbacks
 from pneumolit.training.console import data_progress, print_plan, print_result
-from pneumolit.training.environment import anonymous_memory_gb, describe_environment
+from pneumolit.training.environment import describe_environment, peak_memory_gb
 from pneumolit.training.page import write_page
 from pneumolit.training.precision import choose_precision, lightning_precision
 
@@ -76,9 +76,9 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
             _fit(trainer, model, datamodule)
         training_seconds = time.monotonic() - start
         results = score(cfg, run, data, datamodule, precision.scoring, console, device=model_device(accelerator))
-    except KeyboardInterrupt:
-        run.write_status(INTERRUPTED, reason="stopped by the user")
-        raise
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning ends Ctrl-C and SIGTERM as SystemExit
+        run.write_status(INTERRUPTED, reason=type(error).__name__)
+        raise KeyboardInterrupt from error
     except BaseException as error:
         run.write_status(FAILED, reason=f"{type(error).__name__}: {error}")
         raise
@@ -89,7 +89,7 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
         training_seconds=round(training_seconds, 1),
         epochs=trainer.current_epoch,
         checkpoint=cfg["callbacks"]["checkpoint"]["use"],
-        peak_anonymous_memory_gb=anonymous_memory_gb(),
+        peak_memory_gb=peak_memory_gb(),
     )
     write_page(run)
     print_result(console, run, results, seconds=time.monotonic() - start, is_tested=cfg["test"])
@@ -112,7 +112,8 @@ def check_names(cfg: Mapping[str, Any]) -> BackboneSpec:
         raise FileNotFoundError(
             f"model.weights={cfg['model']['weights']} is not a file; give a .safetensors or .pth file"
         )
-    find_optimizer(cfg["optim"]["_target_"])
+    # Built once on a stand-in: an argument that the optimizer does not take must not cost a run folder.
+    build_optimizer(cfg["optim"], [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     for key, value, known in (
         ("freeze.policy", cfg["freeze"]["policy"], POLICIES),
         ("loss.name", cfg["loss"]["name"], LOSSES),
@@ -328,8 +329,10 @@ def _quiet_lightning() -> Iterator[None]:
         # Lightning 2.6.6 still uses a class that torch 2.15 renames.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        yield
-    logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def headline_line(results: Mapping[str, Any]) -> str:

@@ -64,9 +64,7 @@ def phantoms(count: int, side: int = 64) -> Tensor:
     films = []
     for _ in range(count):
         cx, cy = rng.uniform(0.25, 0.45, 2)
-        film = (
-            60 + 120 * np.exp(-(((x - cx) / 0.2) ** 2) - ((y - cy) / 0.3) ** 2) + 20 * np.sin(25 * x + 9 * y)
-        )
+        film = 60 + 120 * np.exp(-(((x - cx) / 0.2) ** 2) - ((y - cy) / 0.3) ** 2) + 20 * np.sin(25 * x + 9 * y)
         films.append(film + rng.normal(0, 3, film.shape))
     return torch.from_numpy(np.clip(np.stack(films), 0, 255).astype(np.uint8))[:, None]
 
@@ -171,9 +169,7 @@ def test_the_stored_images_are_left_as_they_are(key: str, as_float: bool) -> Non
 
 def test_uint8_and_float_images_are_augmented_alike() -> None:
     images = phantoms(6)
-    torch.testing.assert_close(
-        augment(EVERYTHING, images), augment(EVERYTHING, images / 255), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(augment(EVERYTHING, images), augment(EVERYTHING, images / 255), atol=1e-5, rtol=0)
 
 
 def test_a_mirror_is_exact_and_comes_as_often_as_asked() -> None:
@@ -201,9 +197,7 @@ def test_crops_have_the_area_and_the_shape_asked_for_and_lie_inside() -> None:
         out = augment(config, image.expand(200, 1, side, side))
         assert out.min() >= 0.5 / side - 1e-4 and out.max() <= 1 - 0.5 / side + 1e-4
         line = out[:, 0, :, 24] if turn else out[:, 0, 24, :]
-        seen.append(
-            (line[:, 40] - line[:, 8]) * 48 / 32
-        )  # inner slope: share of the side that the crop takes
+        seen.append((line[:, 40] - line[:, 8]) * 48 / 32)  # inner slope: share of the side that the crop takes
     width, height = seen
     area, ratio = width * height, width / height
     assert 0.295 < area.min() < 0.32 and 0.48 < area.max() < 0.505
@@ -213,9 +207,7 @@ def test_crops_have_the_area_and_the_shape_asked_for_and_lie_inside() -> None:
 def test_rotation_turns_about_the_centre_without_stretching_it() -> None:
     y, x = torch.meshgrid(torch.arange(96.0) - 47.5, torch.arange(96.0) - 47.5, indexing="ij")
     bar = torch.exp(-((x / 15) ** 2) - (y / 5) ** 2)[None, None].expand(50, -1, -1, -1)
-    out = BatchAugment(AugmentConfig(rotate_degrees=30), seed=0)(bar, torch.arange(50), epoch=0, size=96)[
-        :, 0
-    ]
+    out = BatchAugment(AugmentConfig(rotate_degrees=30), seed=0)(bar, torch.arange(50), epoch=0, size=96)[:, 0]
     mass = out.sum(dim=(1, 2))
     angle = 0.5 * torch.atan2(2 * (out * x * y).sum((1, 2)), (out * (x**2 - y**2)).sum((1, 2))).rad2deg()
     assert angle.min() < -20 and angle.max() > 20 and angle.abs().max() < 31
@@ -226,12 +218,8 @@ def test_rotation_turns_about_the_centre_without_stretching_it() -> None:
 
 @pytest.mark.parametrize(("side", "size"), [(256, 128), (256, 224), (256, 96), (224, 128), (96, 128)])
 def test_sampling_on_a_grid_is_as_sharp_as_the_resize_of_evaluation(side: int, size: int) -> None:
-    images = torch.randint(
-        0, 256, (2, 1, side, side), generator=torch.Generator().manual_seed(0)
-    )  # the worst case
-    images = F.avg_pool2d(
-        images.float() / 255, 3, stride=1, padding=1
-    )  # a film has little at the finest scale
+    images = torch.randint(0, 256, (2, 1, side, side), generator=torch.Generator().manual_seed(0))  # the worst case
+    images = F.avg_pool2d(images.float() / 255, 3, stride=1, padding=1)  # a film has little at the finest scale
     wanted = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     found = warp_batch(images, np.array([[[1.0, 0, 0], [0, 1.0, 0]]] * 2), size)
     assert (found - wanted).abs().mean() * 255 < 1.5
@@ -278,9 +266,7 @@ def test_resizing_gives_the_same_bits_in_every_split_into_batches(
 def test_noise_is_normal_has_the_size_asked_for_and_differs_between_images() -> None:
     images = torch.full((4, 1, 96, 96), 0.5)
     config = AugmentConfig(noise_prob=1.0, noise_std=(0.05, 0.05))
-    noise = (
-        BatchAugment(config, seed=0)(images, torch.arange(4), epoch=0, size=96).sub(0.5).div(0.05).flatten(1)
-    )
+    noise = BatchAugment(config, seed=0)(images, torch.arange(4), epoch=0, size=96).sub(0.5).div(0.05).flatten(1)
     assert noise.mean(dim=1).abs().max() < 0.05 and (noise.std(dim=1) - 1).abs().max() < 0.03
     assert (noise.abs() > 2).float().mean() == pytest.approx(0.0455, abs=0.005)
     assert (torch.corrcoef(noise) - torch.eye(4)).abs().max() < 0.05

@@ -118,9 +118,7 @@ def test_two_films_of_one_patient_differ_but_are_alike(root: Path) -> None:
         assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.3
 
 
-def test_a_run_cut_off_half_way_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_cut_off_half_way_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[demo._Patient] = []
     draw = demo._write_patient
 
@@ -165,9 +163,7 @@ def test_two_makers_at_once_end_with_one_whole_folder(root: Path, tmp_path: Path
     assert contents(made[0]) == contents(root)
 
 
-def test_a_whole_folder_is_returned_without_drawing_it_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_whole_folder_is_returned_without_drawing_it_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("drawn again")
 
@@ -175,9 +171,7 @@ def test_a_whole_folder_is_returned_without_drawing_it_again(
     assert make_demo(root, seed=0, **SMALL) == root
 
 
-def test_a_demo_of_another_seed_or_version_is_refused_and_kept(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_demo_of_another_seed_or_version_is_refused_and_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(root)
     with pytest.raises(ValueError, match="another demo set"):
         make_demo(root, seed=7, **SMALL)
@@ -208,9 +202,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
         ({"num_train_patients": 0}, "at least 8 train patients, got 0"),
     ],
 )
-def test_arguments_out_of_range_are_refused_and_named(
-    arguments: dict[str, int], message: str, tmp_path: Path
-) -> None:
+def test_arguments_out_of_range_are_refused_and_named(arguments: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         make_demo(tmp_path / "phantoms", **arguments)
     assert list(tmp_path.iterdir()) == []

@@ -74,9 +74,7 @@ def test_equal_scores_give_the_smoothed_prevalence() -> None:
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(-5, 5))
-def test_rebasing_multiplies_the_odds_by_the_ratio_of_the_prior_odds(
-    old: float, new: float, score: float
-) -> None:
+def test_rebasing_multiplies_the_odds_by_the_ratio_of_the_prior_odds(old: float, new: float, score: float) -> None:
     calibration = Calibration(1.3, 0.2, old)
     before, after = (calibration.probs(np.array([score]), prevalence=p)[0] for p in (None, new))
     assert logit(after) - logit(before) == pytest.approx(logit(new) - logit(old), abs=1e-9)

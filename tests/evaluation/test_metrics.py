@@ -29,9 +29,7 @@ def columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 @given(ranked)
 def test_auroc_and_average_precision_equal_sklearn_with_ties(pairs: list[tuple[int, int]]) -> None:
     targets, scores = columns(pairs)
-    assert metrics.auroc(targets, scores) == pytest.approx(
-        reference.roc_auc_score(targets, scores), abs=1e-12
-    )
+    assert metrics.auroc(targets, scores) == pytest.approx(reference.roc_auc_score(targets, scores), abs=1e-12)
     expected = reference.average_precision_score(targets, scores)
     assert metrics.average_precision(targets, scores) == pytest.approx(expected, abs=1e-12)
 
@@ -98,9 +96,7 @@ def test_decision_metrics_equal_sklearn_where_defined(pairs: list[tuple[int, int
     assert found["sensitivity"] == pytest.approx(reference.recall_score(targets, preds))
     assert found["specificity"] == pytest.approx(reference.recall_score(targets, preds, pos_label=0))
     assert (found["ppv"] or 0) == pytest.approx(reference.precision_score(targets, preds, zero_division=0))
-    assert (found["npv"] or 0) == pytest.approx(
-        reference.precision_score(targets, preds, pos_label=0, zero_division=0)
-    )
+    assert (found["npv"] or 0) == pytest.approx(reference.precision_score(targets, preds, pos_label=0, zero_division=0))
     assert found["f1"] == pytest.approx(reference.f1_score(targets, preds, zero_division=0))
 
 
@@ -140,9 +136,7 @@ def test_ece_with_equal_widths_equals_torchmetrics(seed: int) -> None:
 
 @settings(max_examples=50)
 @given(ranked, st.randoms())
-def test_equal_mass_ece_does_not_depend_on_the_order_of_the_rows(
-    pairs: list[tuple[int, int]], random: Random
-) -> None:
+def test_equal_mass_ece_does_not_depend_on_the_order_of_the_rows(pairs: list[tuple[int, int]], random: Random) -> None:
     targets, scores = columns(pairs)
     probs = (scores + 3) / 6
     order = np.array(random.sample(range(len(pairs)), len(pairs)))

@@ -71,9 +71,7 @@ def test_every_rule_decides_as_its_definition_says(
     for name, preds in expected.items():
         confusion = reference.confusion_matrix(test.positives, preds)
         assert summary["rules"][name]["confusion"] == confusion.tolist()
-        assert summary["rules"][name]["ppv"] == pytest.approx(
-            reference.precision_score(test.positives, preds)
-        )
+        assert summary["rules"][name]["ppv"] == pytest.approx(reference.precision_score(test.positives, preds))
 
 
 def test_probability_scores_use_the_validation_prevalence(
@@ -84,9 +82,7 @@ def test_probability_scores_use_the_validation_prevalence(
     calibrated = expit(calibration.slope * test.scores + calibration.intercept)
     found = summary["probability"]
     assert found["brier"] == pytest.approx(reference.brier_score_loss(test.positives, calibrated))
-    assert found["brier_uncalibrated"] == pytest.approx(
-        reference.brier_score_loss(test.positives, expit(test.scores))
-    )
+    assert found["brier_uncalibrated"] == pytest.approx(reference.brier_score_loss(test.positives, expit(test.scores)))
 
 
 def test_sensitivity_by_cause_is_the_recall_among_the_images_of_that_cause(
@@ -123,9 +119,7 @@ def test_every_interval_holds_its_value(summary: dict[str, Any]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=12), st.booleans())
-def test_the_summary_of_any_mixture_of_classes_is_strict_json(
-    targets: list[int], is_calibrated: bool
-) -> None:
+def test_the_summary_of_any_mixture_of_classes_is_strict_json(targets: list[int], is_calibrated: bool) -> None:
     predictions = predictions_of(np.array(targets))
     calibration = Calibration(1.2, 0.1, 0.7) if is_calibrated else None
     points = [OperatingPoint("youden", 0.4, "x")] if is_calibrated else []

@@ -1,0 +1,171 @@
+"""What many tests share: phantoms, composed configurations, a finished run, commands run in this process."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+Compose = Callable[..., dict[str, Any]]
+
+# The smallest thing that still trains: seconds per run.
+TINY = (
+    "backbone=test_resnet",
+    "model.pretrained=false",
+    "model.image_size=32",
+    "data.batch_size=16",
+    "data.val_fraction=0.25",
+    "data.store_size=64",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.progress_bar=false",
+    "precision=float32",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PNEUMOLIT_DATA", "PNEUMOLIT_OUT", "PNEUMOLIT_CACHE", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 training and 16 test patients in the Kaggle layout, 64 px."""
+    from pneumolit.data.demo import make_demo
+
+    folder = tmp_path_factory.mktemp("demo") / "phantoms"
+    return make_demo(folder, seed=0, num_train_patients=40, num_test_patients=16, size=64)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session: images are decoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def compose_config() -> Compose:
+    """`compose_config(*overrides, name="train")`: a composed, resolved configuration as plain values."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from pneumolit.config import CONFIG_DIR
+    from pneumolit.entry import quote_path_value
+
+    def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = compose(name, overrides=[quote_path_value(o) for o in overrides])
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(plain, dict)
+        return {str(k): v for k, v in plain.items()}
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def tiny_config(compose_config: Compose, demo_root: Path, cache_dir: Path) -> Compose:
+    """`tiny_config(*overrides)`: a run of seconds on the phantoms."""
+
+    def composed(*overrides: str) -> dict[str, Any]:
+        return compose_config(f"data.root={demo_root}", f"cache_dir={cache_dir}", *TINY, *overrides)
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def small_run(tiny_config: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one finished run with `test=true`; to be read only. Its ledger lies two folders up."""
+    from rich.console import Console
+
+    from pneumolit.training.fit import fit
+
+    out = tmp_path_factory.mktemp("out")
+    folder = out / "train" / "first"
+    fit(tiny_config("test=true", f"output_dir={out}"), folder, Console(file=io.StringIO()))
+    return folder
+
+
+@pytest.fixture
+def copied_run(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return Path(shutil.copytree(small_run, tmp_path / "out" / "train" / "copied"))
+
+
+class Trained(NamedTuple):
+    """What `train_only` leaves."""
+
+    trainer: Any
+    model: Any
+    run: Any
+
+
+@pytest.fixture(scope="session")
+def train_only() -> Callable[..., Trained]:
+    """`train_only(cfg, folder, callbacks=())`: the training of a run without its record, scores and pictures."""
+    from rich.console import Console
+
+    from pneumolit.data.datamodule import ChestXrayDataModule, load_data
+    from pneumolit.rundir import RunDir
+    from pneumolit.training.fit import build_model, build_trainer, check_names
+
+    def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> Trained:
+        data = load_data(cfg["data"], Path(cfg["cache_dir"]))
+        datamodule = ChestXrayDataModule(
+            data,
+            batch_size=cfg["data"]["batch_size"],
+            seed=cfg["seed"],
+            balance=cfg["data"]["balance"],
+            is_stressed=cfg["data"]["stress"],
+        )
+        model, _, _ = build_model(cfg, check_names(cfg), datamodule)
+        run = RunDir(folder)
+        trainer = build_trainer(cfg, run, Console(file=io.StringIO()), accelerator="cpu", precision="float32")
+        trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+        trainer.fit(model.use_channels_last(), datamodule=datamodule)
+        return Trained(trainer, model, run)
+
+    return train
+
+
+class Outcome(NamedTuple):
+    """What a command left: exit code, standard output and error, and the files and folders below its output folder."""
+
+    code: int
+    out: str
+    err: str
+    left: list[Path]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache_dir: Path
+) -> Iterator[Callable[..., Outcome]]:
+    """`command("train", "key=value", ...)`: run a command in this process; importing torch anew takes seconds."""
+    from pneumolit import evaluate, train
+    from pneumolit.entry import run_command
+
+    out = tmp_path / "out"
+    monkeypatch.setenv("PNEUMOLIT_OUT", str(out))
+    monkeypatch.setenv("PNEUMOLIT_CACHE", str(cache_dir))
+    monkeypatch.setattr(sys, "argv", list(sys.argv))  # run_command replaces it
+    tasks = {"train": train.train, "evaluate": evaluate.evaluate}
+
+    def run(name: str, *arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = 0
+        try:
+            run_command(name, tasks[name], arguments)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err, sorted(out.rglob("*")) if out.is_dir() else [])
+
+    yield run
