@@ -191,6 +191,21 @@ def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None)
         )
 
 
+def check_values(cfg: Mapping[str, Any]) -> None:
+    """Refuse values outside their rules in a configuration that holds only some of the keys.
+
+    Raises:
+        ValueError: names every problem at once: key, value, what is allowed.
+    """
+    problems = [
+        f"{key} must be {SCHEMA[key].words}, got {value!r}"
+        for key, value in flatten(cfg).items()
+        if key in SCHEMA and not SCHEMA[key].holds(value)
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
     """Names that a run with this configuration logs once per epoch."""
     sets = ["val"] + (["stress"] if flat["data.stress"] else []) + (["block"] if flat["data.holdout_fraction"] else [])
@@ -223,7 +238,20 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
     if flat["data.folds"] is not None and flat["data.fold"] >= flat["data.folds"]:
         problems.append(f"data.fold must be below data.folds={flat['data.folds']}, got {flat['data.fold']}")
+    splitter = given[-1] if given else ""
     for key, is_set, why in (
+        ("data.val_fraction", flat["data.val_fraction"] != 0.1 and bool(given), f"{splitter} decides the split"),
+        (
+            "data.carve",
+            flat["data.carve"] != "random" and bool(given) and splitter != "data.folds",
+            f"{splitter} decides the split",
+        ),
+        ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
+        (
+            "scheduler.final_fraction",
+            flat["scheduler.final_fraction"] != 0 and flat["scheduler.name"] == "constant",
+            "scheduler is constant",
+        ),
         ("data.fold", flat["data.fold"] != 0 and flat["data.folds"] is None, "data.folds is not set"),
         (
             "data.manifest",
@@ -243,7 +271,7 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         (
             "data.holdout_fraction",
             bool(flat["data.holdout_fraction"]) and bool({"data.resplit", "data.split_file"} & set(given)),
-            f"{given[-1] if given else ''} divides everything",
+            f"{splitter} divides everything",
         ),
     ):
         if is_set:

@@ -48,16 +48,18 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     def job(cfg: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         with _removed_when_empty(folder, Path(str(cfg.output_dir)).absolute()):
-            _refuse_foreign_variables(cfg)
-            plain = OmegaConf.to_container(cfg, resolve=True)
-            assert isinstance(plain, dict)
             try:
+                _refuse_foreign_variables(cfg)
+                plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+                assert isinstance(plain, dict)
                 task({str(k): v for k, v in plain.items()}, folder)
-            except (ValueError, FileNotFoundError, PermissionError) as error:
+            except (ValueError, FileNotFoundError, PermissionError, OmegaConfBaseException) as error:
                 if wants_traceback:
                     raise
                 # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
-                mistakes.append(f"{_overrides(HydraConfig.get())}{error}")
+                is_hydras = isinstance(error, OmegaConfBaseException)
+                message = explain_hydra_error(name, str(error)) if is_hydras else str(error)
+                mistakes.append(f"{_overrides(HydraConfig.get())}{message}")
 
     sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in given)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand its exceptions on instead of printing them
@@ -119,6 +121,7 @@ def explain_hydra_error(name: str, message: str) -> str:
         return f"unknown key {key}{hint}"
     if (
         "LexerNoViableAlt" in message
+        or "no viable alternative" in message
         or "mismatched input" in message
         or "extraneous input" in message
         or "missing " in message
@@ -127,6 +130,8 @@ def explain_hydra_error(name: str, message: str) -> str:
             f"an argument cannot be read: {message.splitlines()[0]}. Arguments are key=value; quote a value with "
             "special characters twice, as in 'key=\"a, b\"'"
         )
+    if match := re.search(r"[Mm]issing mandatory value: (\S+)", message):
+        return f"{match[1]} is not set; give {match[1]}=VALUE (see --help)"
     if match := re.search(r"Primary config (?:module|directory|'[^']*')[^\n]*", message):
         return message.split("\n\n")[0]
     return message.strip()

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumolit.config import check_values
 from pneumolit.entry import run_command
 from pneumolit.rundir import RunDir
 
@@ -26,6 +27,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=False)
+    check_values(cfg)
     run = RunDir.open(cfg["run_dir"])
     is_other_set = "source" in cfg["data"]
     if cfg["split"] not in SPLITS:
@@ -52,6 +54,7 @@ def _draw_again(run: RunDir, name: str, console: Console) -> dict[str, Any]:
     console.print(
         f"  numbers and pictures from {run.predictions_file(name)}, nothing is predicted again",
         highlight=False,
+        soft_wrap=True,
     )
     old = read_metrics(run.evaluation_metrics_file(name))
     calibration, points = read_calibration(run)

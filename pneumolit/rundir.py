@@ -47,6 +47,19 @@ class RunDir:
             )
         return run
 
+    def ledger_folder(self, otherwise: Path) -> Path:
+        """Folder of the ledger that counts this run's looks, from wherever a command is started.
+
+        Args:
+            otherwise: the caller's output folder, for a run that lies outside the usual places.
+        """
+        parents = self.path.absolute().parents
+        for parent in parents:
+            if (parent / LEDGER_NAME).is_file():
+                return parent
+        usual = [p.parent for p in parents[:3] if p.name in {"train", "sweeps"}]
+        return usual[0] if usual else otherwise
+
     # Files that stand before training.
     @property
     def config_file(self) -> Path:
@@ -177,7 +190,7 @@ class RunDir:
         data = read_json(self.data_file)
         if self.evaluation_metrics_file(name).is_file():  # another set may tell only normal from pneumonia
             data["positive"] = read_json(self.evaluation_metrics_file(name))["positive"]
-        text = self.predictions_file(name).read_text(encoding="utf-8")
+        text = self.predictions_file(name).read_text(encoding="utf-8", errors="surrogateescape")
         return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
 
 
@@ -190,7 +203,7 @@ def read_split_csv(path: Path) -> list[dict[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
-    with path.open(newline="", encoding="utf-8") as handle:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
         rows = list(csv.DictReader(handle))
     if not rows or not {"path", "split"} <= set(rows[0]):
         raise ValueError(f"{path} must have the columns path and split and at least one row")
@@ -249,8 +262,10 @@ def record_look(output_folder: Path, *, run: str, configuration: str, test_set: 
             "test_set": test_set,
             "purpose": purpose,
         }
+        is_cut_off = ledger.is_file() and ledger.read_bytes()[-1:] not in {b"", b"\n"}
         with ledger.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(look, ensure_ascii=False) + "\n")
+            # Plain ASCII: no line break within a text, no half character after a crash.
+            handle.write("\n" * is_cut_off + json.dumps(look) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
     return len(earlier) + 1, configurations.index(configuration) + 1
@@ -261,7 +276,7 @@ def read_looks(output_folder: Path) -> list[dict[str, str]]:
     ledger = output_folder / LEDGER_NAME
     looks = []
     if ledger.is_file():
-        for line in ledger.read_text(encoding="utf-8").splitlines():
+        for line in ledger.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 looks.append(json.loads(line))
             except ValueError:

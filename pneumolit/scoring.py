@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pneumolit.data.datamodule import EVAL_BATCH, ChestXrayData, ImageRows, IndexBatch
+from pneumolit.data.datamodule import EVAL_BATCH, ImageRows, IndexBatch
+from pneumolit.data.dataset import ChestXrayData
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
 from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
 from pneumolit.evaluation.summary import summarise
@@ -127,7 +128,10 @@ def write_evaluation(
     """
     calibration, points = read_calibration(run)
     run.write_predictions(name, predictions)
-    return redraw_evaluation(run, name, predictions, calibration, points, title=title, context=context)
+    # Numbers come from the file, so that drawing again from it gives every digit again.
+    text = run.predictions_file(name).read_text(encoding="utf-8")
+    written = Predictions.from_csv(text, predictions.labels.positive, predictions.prior_log_odds)
+    return redraw_evaluation(run, name, written, calibration, points, title=title, context=context)
 
 
 def redraw_evaluation(

@@ -15,9 +15,20 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     from pneumolit.config import check_config
 
     check_config(cfg)  # before torch is imported, so that a mistyped value costs no waiting
+    _look_at_the_data(cfg["data"])
     from pneumolit.training.fit import fit
 
     fit(cfg, _shortest(folder), Console(soft_wrap=False))
+
+
+def _look_at_the_data(cfg: dict[str, Any]) -> None:
+    """Refuse a folder or manifest that cannot be read, before the wait for torch; phantoms are made later."""
+    from pneumolit.data.dataset import read_records
+    from pneumolit.data.records import choose_labels
+
+    if cfg["source"] != "demo" or cfg["root"]:
+        _, records = read_records(cfg, Path())
+        choose_labels(records, cfg["target"], cfg["positive"])
 
 
 def _shortest(folder: Path) -> Path:

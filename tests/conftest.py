@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 Compose = Callable[..., dict[str, Any]]
 
@@ -32,6 +36,44 @@ TINY = (
 def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PNEUMOLIT_DATA", "PNEUMOLIT_OUT", "PNEUMOLIT_CACHE", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images and weights; read only."""
+    folder = Path(os.environ.get("PNEUMOLIT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there; set PNEUMOLIT_SHARED")
+    return folder
+
+
+# A set in the Kaggle layout with every kind of name: 20 normal and 33 pneumonia patients in train, one film each.
+SMALL_KAGGLE = {
+    "train/NORMAL": [f"IM-{n:04d}-0001.jpeg" for n in range(115, 127)]
+    + [f"NORMAL2-IM-{n:04d}-0001-0001.jpeg" for n in range(383, 391)],
+    "train/PNEUMONIA": [f"person{n}_bacteria_{n + 900}.jpeg" for n in range(1, 22)]
+    + [f"person{n}_virus_{n + 90}.jpeg" for n in range(447, 458)]
+    + ["person459_virus_921_1.jpeg"],
+    "val/NORMAL": ["NORMAL2-IM-1427-0001.jpeg", "NORMAL2-IM-1430-0001.jpeg"],
+    "val/PNEUMONIA": ["person1946_bacteria_4874.jpeg", "person1946_bacteria_4875.jpeg"],
+    "test/NORMAL": [f"IM-{n:04d}-0001.jpeg" for n in range(1, 5)],
+    "test/PNEUMONIA": [f"person{n}_bacteria_{n}.jpeg" for n in (78, 79)] + ["person1_virus_6.jpeg"],
+}
+
+
+@pytest.fixture(scope="session")
+def write_films() -> Callable[..., Path]:
+    """`write_films(root, {folder: names}, side=24)`: a different noisy film for every name, its suffix the format."""
+
+    def written(root: Path, names: Mapping[str, Sequence[str]] = SMALL_KAGGLE, side: int = 24) -> Path:
+        for folder, films in names.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for name in films:
+                rng = np.random.default_rng(zlib.crc32(f"{folder}/{name}".encode()))
+                Image.fromarray(rng.integers(0, 256, (side, side), dtype=np.uint8)).save(root / folder / name)
+        return root
+
+    return written
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +135,24 @@ def small_run(tiny_config: Compose, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def other_run(tiny_config: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run without `test`, with other choices everywhere; to be read only."""
+    from rich.console import Console
+
+    from pneumolit.training.fit import fit
+
+    out = tmp_path_factory.mktemp("other_out")
+    folder = out / "train" / "other"
+    cfg = tiny_config(
+        "freeze=head", "optim=sgd", "callbacks=early_stopping", "augment=none", "scheduler=constant",
+        "data.stress=false", "data.target=binary", "data.balance=none", "data.holdout_fraction=0.2",
+        "loss.class_weight=balanced", "callbacks.ema.decay=null", "seed=1", f"output_dir={out}",
+    )  # fmt: skip
+    fit(cfg, folder, Console(file=io.StringIO()))
+    return folder
+
+
 @pytest.fixture
 def copied_run(small_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""
@@ -112,9 +172,10 @@ def train_only() -> Callable[..., Trained]:
     """`train_only(cfg, folder, callbacks=())`: the training of a run without its record, scores and pictures."""
     from rich.console import Console
 
-    from pneumolit.data.datamodule import ChestXrayDataModule, load_data
+    from pneumolit.data.datamodule import ChestXrayDataModule
+    from pneumolit.data.dataset import load_data
     from pneumolit.rundir import RunDir
-    from pneumolit.training.fit import build_model, build_trainer, check_names
+    from pneumolit.training.fit import _quiet_lightning, build_model, build_trainer, check_names
 
     def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> Trained:
         data = load_data(cfg["data"], Path(cfg["cache_dir"]))
@@ -127,9 +188,10 @@ def train_only() -> Callable[..., Trained]:
         )
         model, _, _ = build_model(cfg, check_names(cfg), datamodule)
         run = RunDir(folder)
-        trainer = build_trainer(cfg, run, Console(file=io.StringIO()), accelerator="cpu", precision="float32")
-        trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-        trainer.fit(model.use_channels_last(), datamodule=datamodule)
+        with _quiet_lightning():
+            trainer = build_trainer(cfg, run, Console(file=io.StringIO()), accelerator="cpu", precision="float32")
+            trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+            trainer.fit(model.use_channels_last(), datamodule=datamodule)
         return Trained(trainer, model, run)
 
     return train

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of any file would change
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 MAX_PIXELS = 50_000_000  # the largest film of the Kaggle set has 5.6 MP; a 1 MB flat JPEG can claim 88 MP
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
 
 
 class ImageError(ValueError):
@@ -47,7 +55,7 @@ def read_gray(path: Path, size: int | None = None) -> np.ndarray:
                 # Decodes at a reduced scale that never goes below 2 x size: 0.27 gray levels of 255 from a
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
                 image.draft("L", (2 * size, 2 * size))
-            gray = _to_gray(ImageOps.exif_transpose(image))
+            gray = _to_gray(_turn_upright(image))
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise ImageError(_reason(error)) from error
     if size is not None and gray.size != (size, size):
@@ -58,11 +66,9 @@ def read_gray(path: Path, size: int | None = None) -> np.ndarray:
 
 def _open(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between 89 and 179 MP; the limit below is the one that counts.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError as error:
+        # Pillow warns from 89 MP on; silencing it would change the filters of the process from several threads.
+        image = Image.open(path, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"larger than {MAX_PIXELS / 1e6:.0f} megapixels by its header") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(_reason(error)) from error
@@ -71,6 +77,12 @@ def _open(path: Path) -> Image.Image:
         image.close()
         raise ImageError(f"{width} x {height} pixels by its header, the limit is {MAX_PIXELS / 1e6:.0f} megapixels")
     return image
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the tags anew and fails in many ways on tags with odd values.
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_gray(image: Image.Image) -> Image.Image:

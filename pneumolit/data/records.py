@@ -148,8 +148,11 @@ def read_manifest(manifest: Path, root: Path | None) -> list[ImageRecord]:
     """
     if not manifest.is_file():
         raise FileNotFoundError(f"data.manifest={manifest} is not a file; give the path of a CSV file")
-    with manifest.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.DictReader(handle))
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.DictReader(handle))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{manifest} is not UTF-8 ({error}); save it as CSV UTF-8") from error
     base = _existing_root(root if root is not None else manifest.parent)
     columns = list(rows[0]) if rows else []
     if not rows or not {"path", "label"} <= set(columns):

@@ -115,7 +115,7 @@ def undersample(records: Sequence[ImageRecord], *, seed: int) -> list[ImageRecor
     """Leave out images at random until every class has as many as the smallest."""
     rng = np.random.default_rng(seed)
     counts = Counter(r.label for r in records)
-    smallest = min(counts.values())
+    smallest = min(counts.values(), default=0)
     keep: set[int] = set()
     for label in sorted(counts, key=str):
         rows = [i for i, r in enumerate(records) if r.label == label]
@@ -169,11 +169,10 @@ def _groups_in_range(records: Sequence[ImageRecord], low: float, high: float) ->
             f"blocks of patient numbers need numbers in the file names, but {len(unnumbered)} names have none, the "
             f"first {unnumbered[:3]}; use data.carve=random"
         )
+    numbering = _numberings(records)
     by_series: dict[str, dict[str, list[ImageRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        # Bacteria and virus share one range: cut apart, person 80 could lie on both sides with the cause dropped.
-        series = "person" if record.cause else record.series
-        by_series[series][record.carve_group].append(record)
+        by_series[numbering[_coarse_series(record)]][record.carve_group].append(record)
     chosen: set[str] = set()
     for groups in by_series.values():
         total = sum(len(rows) for rows in groups.values())
@@ -184,6 +183,23 @@ def _groups_in_range(records: Sequence[ImageRecord], low: float, high: float) ->
             if low <= middle < high:
                 chosen.add(group)
     return chosen
+
+
+def _coarse_series(record: ImageRecord) -> str:
+    # Bacteria and virus share one range: cut apart, person 80 could lie on both sides with the cause dropped.
+    return "person" if record.cause else record.series
+
+
+def _numberings(records: Sequence[ImageRecord]) -> dict[str, str]:
+    """Series -> the numbering it belongs to; series that share a group are one, else the group lay in two ranges."""
+    numbering = {_coarse_series(r): _coarse_series(r) for r in records}
+    first: dict[str, str] = {}
+    for record in records:
+        series = _coarse_series(record)
+        one, other = numbering[series], numbering[first.setdefault(record.carve_group, series)]
+        if one != other:
+            numbering = {series: one if name == other else name for series, name in numbering.items()}
+    return numbering
 
 
 def _partition(

@@ -18,6 +18,7 @@ from filelock import FileLock
 from pneumolit.data.reader import READER_VERSION, ImageError, read_gray, read_size
 
 _IMAGES, _INDEX = "images.npy", "index.json"
+_NOT_HASHED = "unreadable"
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -85,12 +86,13 @@ def open_store(
             _build(base, key, root, paths, hashes, store_size, progress)
             store = _load(base, key)
         assert store is not None
-    _write_whole(pointer, key)
+    if _NOT_HASHED not in hashes:  # else name, size and time would not tell when the file can be opened again
+        _write_whole(pointer, key)
     return store
 
 
 def _stat_key(root: Path, paths: Sequence[Path], store_size: int) -> str:
-    digest = hashlib.sha256(f"{READER_VERSION} {store_size} {root.resolve()}".encode())
+    digest = hashlib.sha256(f"{READER_VERSION} {store_size} {root.resolve()}".encode("utf-8", "surrogateescape"))
     for path in paths:
         try:
             stat = (root / path).stat()
@@ -113,7 +115,7 @@ def _hash_files(root: Path, paths: Sequence[Path], progress: Progress | None) ->
             with (root / path).open("rb") as handle:
                 return hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError:
-            return "unreadable"
+            return _NOT_HASHED
 
     return tuple(_map(hash_one, paths, "hashing", progress))
 
@@ -151,6 +153,7 @@ def _build(
     }
     _write_whole(folder / _INDEX, json.dumps(index))
     _sync(folder / _IMAGES)
+    shutil.rmtree(base / key, ignore_errors=True)  # there, but not whole: a cleaner of caches took a file
     folder.rename(base / key)
 
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from pneumolit.model.small_nets import register_small_nets
@@ -113,7 +114,10 @@ def build_backbone(
             drop_rate=drop_rate,
             **kwargs,
         )
-    except (AssertionError, ValueError, TypeError) as error:
+        with torch.inference_mode():  # some models are built for any size and fail on the first image
+            model.eval()(torch.zeros(1, in_chans, image_size, image_size))
+        model.train()
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"backbone={spec.name} cannot be built for model.image_size={image_size}, model.in_chans={in_chans}: "
             f"{error}"

@@ -50,6 +50,7 @@ class PneumoniaClassifier(LightningModule):
         self.plan = plan
         if plan is not None:
             apply_freeze(self.backbone, plan)
+            hold_still(self.backbone, plan)  # Lightning takes modules in the mode they come in and calls no train()
         loss = dict(settings["loss"])
         self.loss = LOSSES[loss.pop("name")](**loss)
         self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
@@ -94,6 +95,11 @@ class PneumoniaClassifier(LightningModule):
             hold_still(self.backbone, self.plan)
         return self
 
+    def on_train_epoch_start(self) -> None:
+        """Draw dropout from (seed, epoch), whatever ran in this process before."""
+        state = np.random.SeedSequence([int(self.settings["seed"]), self.current_epoch]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Loss of an augmented batch.
 
@@ -122,7 +128,7 @@ class PneumoniaClassifier(LightningModule):
     def _check_finite(self, loss: float, batch_idx: int) -> None:
         if not math.isfinite(loss):
             raise TrainingDivergedError(
-                f"the loss became {loss} in epoch {self.current_epoch}, step {batch_idx} (optimizer step "
+                f"the loss became {loss} in epoch {self.current_epoch + 1}, step {batch_idx + 1} (optimizer step "
                 f"{self.global_step}). The checkpoint of the last whole epoch is kept. Lower optim.lr "
                 f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
             )

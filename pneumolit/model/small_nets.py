@@ -86,9 +86,9 @@ def two_layer_cnn(pretrained: bool = False, **kwargs: Any) -> TwoLayerCNN:
 
 
 def _build(kind: type[Logistic], kwargs: dict[str, Any]) -> Logistic:
-    overlay = kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None)
-    del overlay  # timm passes them to every entry point; there are no weights to describe
-    return kind(**kwargs)
+    # timm passes these to every entry point; there are no weights to describe or to keep.
+    about_weights = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+    return kind(**{k: v for k, v in kwargs.items() if k not in about_weights})
 
 
 def _linear(num_features: int, num_classes: int) -> nn.Module:

@@ -75,7 +75,7 @@ class EpochRecorder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row, validation included."""
-        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
         row["lr"] = float(f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}")
         row["seconds"] = round(time.monotonic() - self._start, 1)
@@ -140,6 +140,7 @@ class ProgressLine(Callback):
         self.console.print(
             f"epoch {trainer.current_epoch + 1:>2}/{trainer.max_epochs}   {numbers}   {seconds:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from pneumolit.data.datamodule import ChestXrayData, count_classes
+from pneumolit.data.dataset import ChestXrayData, count_classes
 from pneumolit.data.store import Progress as StoreProgress
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.weights import WeightsSource
@@ -109,16 +109,17 @@ def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, s
         console.print(
             "  Decisions by the primary rule: calibrated on validation, probability >= .5 at prevalence .5.",
             highlight=False,
+            soft_wrap=True,
         )
     if is_tested:
-        console.print(f"  Test: {results['test']['context']['look']}.", highlight=False)
-    console.print("  Research software, not a medical device.", highlight=False)
+        console.print(f"  Test: {results['test']['context']['look']}.", highlight=False, soft_wrap=True)
+    console.print("  Research software, not a medical device.", highlight=False, soft_wrap=True)
     folder = shlex.quote(str(run.path))
     steps = [("page", str(run.page_file)), ("curves", f"tensorboard --logdir {folder}")]
     command = f"python -m pneumolit.evaluate run_dir={folder}"
     steps.append(
         ("again", f"{command} split=val") if is_tested else ("next", f"{command} split=test   (once, at the end)")
     )
-    console.print(f"\n  done in {seconds / 60:.1f} minutes", highlight=False)
+    console.print(f"\n  done in {seconds / 60:.1f} minutes", highlight=False, soft_wrap=True)
     for label, text in steps:
         console.print(f"  [bold]{label:<7}[/bold] {text}", highlight=False, soft_wrap=True)

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from pneumolit.config import check_config, configuration_hash
 from pneumolit.data.augment import AugmentConfig
-from pneumolit.data.datamodule import BLOCK, ChestXrayData, ChestXrayDataModule, count_classes, load_data
+from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import POLICIES, FreezePlan, plan_freeze
@@ -51,6 +52,7 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
     """
     check_config(cfg)
     spec = check_names(cfg)
+    check_weights(cfg["model"], spec)
     cache_dir = cache_folder(cfg["cache_dir"])
     with data_progress(console) as progress:
         data = load_data(cfg["data"], cache_dir, progress)
@@ -123,6 +125,26 @@ def check_names(cfg: Mapping[str, Any]) -> BackboneSpec:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
     _augment_settings(cfg)
     return spec
+
+
+def check_weights(settings: Mapping[str, Any], spec: BackboneSpec) -> None:
+    """Refuse weights that are absent or do not fit, before images are decoded.
+
+    Raises:
+        FileNotFoundError, ValueError: as `resolve_weights` and `load_pretrained` say.
+    """
+    if settings["weights"] is None and (not settings["pretrained"] or not spec.has_weights):
+        return
+    build_backbone(
+        spec,
+        num_classes=2,
+        in_chans=settings["in_chans"],
+        image_size=settings["image_size"],
+        drop_rate=0.0,
+        pretrained=True,
+        weights=settings["weights"],
+        allow_download=settings["allow_download"],
+    )
 
 
 def build_model(
@@ -224,7 +246,7 @@ def score(
 def note_look(cfg: Mapping[str, Any], run: RunDir, data: ChestXrayData, *, purpose: str) -> str:
     """Enter a test look into the ledger and say which it is."""
     look, configuration = record_look(
-        Path(cfg["output_dir"]),
+        run.ledger_folder(Path(cfg["output_dir"])),
         run=run.path.as_posix(),
         configuration=configuration_hash(cfg),
         test_set=data.set_fingerprint("test"),
@@ -328,6 +350,8 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
         # Lightning 2.6.6 still uses a class that torch 2.15 renames.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # Frozen batch norms start in eval mode on purpose.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         try:
             yield

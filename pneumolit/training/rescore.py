@@ -12,14 +12,8 @@ import torch
 import yaml
 from rich.console import Console
 
-from pneumolit.data.datamodule import (
-    ChestXrayData,
-    ImageRows,
-    find_copies,
-    find_root,
-    handle_unreadable,
-    read_records,
-)
+from pneumolit.data.datamodule import rows_of
+from pneumolit.data.dataset import ChestXrayData, find_copies, find_root, handle_unreadable, read_records
 from pneumolit.data.records import ImageRecord, choose_labels
 from pneumolit.data.store import open_store
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet
@@ -139,13 +133,6 @@ def reopen_data(
         )
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
     return ChestXrayData(tuple(records), store, labels, find_copies(records, store.hashes))
-
-
-def rows_of(data: ChestXrayData, split: str) -> ImageRows:
-    """Images of a split as a data set."""
-    from pneumolit.data.datamodule import ChestXrayDataModule
-
-    return ChestXrayDataModule(data, batch_size=1, seed=0, is_stressed=False).rows_of(split)
 
 
 def _match_classes(

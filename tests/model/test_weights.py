@@ -271,3 +271,10 @@ def test_network_that_never_answers_is_given_up_in_time(
         start = time.monotonic()
         assert not weights._is_reachable("https://huggingface.co")
         assert time.monotonic() - start < 2
+
+
+def test_only_backbones_whose_package_is_installed_are_offered() -> None:
+    # The message once sent people to tf_efficientnet_lite2, whose package nobody has.
+    nowhere = SimpleNamespace(hf_hub_id=None, url=None)
+    with pytest.raises(FileNotFoundError, match=f"such as backbone={LITE0}$"):
+        resolve_weights("tf_efficientnet_lite2_other.in1k", nowhere, weights=None, allow_download=False)

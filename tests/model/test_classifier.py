@@ -1,0 +1,203 @@
+"""PneumoniaClassifier: same seed, same bits; checkpoints of plain values; numbers with a second source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
+
+from pneumolit.labels import LabelSet
+from pneumolit.model.classifier import PneumoniaClassifier, TrainingDivergedError, draw_mixup, validation_numbers
+
+CAUSE = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
+Configure = Callable[..., dict[str, Any]]
+Train = Callable[..., Any]
+
+
+@pytest.fixture
+def short(tiny_config: Configure) -> dict[str, Any]:
+    return tiny_config("trainer.max_epochs=1", "data.stress=false", "callbacks.ema.decay=null")
+
+
+def weights_of(trained: Any) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(trained.run.checkpoint("last"), weights_only=True)["state_dict"]
+    return state
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_others(
+    tiny_config: Configure, train_only: Train, tmp_path: Path
+) -> None:
+    choices = ("trainer.max_epochs=2", "data.stress=false", "model.drop_rate=0.2", "augment.mixup_alpha=0.4")
+    torch.manual_seed(11)  # what ran before must not matter
+    first = weights_of(train_only(tiny_config(*choices), tmp_path / "a"))
+    torch.manual_seed(12)
+    again = weights_of(train_only(tiny_config(*choices), tmp_path / "b"))
+    other = weights_of(train_only(tiny_config(*choices, "seed=1"), tmp_path / "c"))
+    assert [k for k in first if not torch.equal(first[k], again[k])] == []
+    assert not torch.equal(first["backbone.fc.weight"], other["backbone.fc.weight"])
+
+
+def plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def test_checkpoints_hold_plain_hyperparameters_only(small_run: Path) -> None:
+    for name in ("best", "last"):
+        content = torch.load(small_run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert plain(content["hyper_parameters"])
+        assert content["hyper_parameters"]["hparams"]["classes"] == ["NORMAL", "BACTERIA", "VIRUS"]
+
+
+def test_rebuilt_model_gives_the_same_logits_bit_for_bit(
+    short: dict[str, Any], train_only: Train, tmp_path: Path
+) -> None:
+    trained = train_only(short, tmp_path / "run")
+    images = {"image": torch.randint(256, (8, 1, 64, 64), dtype=torch.uint8)}
+    rebuilt = PneumoniaClassifier.from_checkpoint(trained.run.checkpoint("last"))
+    with torch.inference_mode():
+        assert torch.equal(rebuilt.logits_of(images), trained.model.eval().logits_of(images))
+    assert not rebuilt.training
+
+
+def test_order_in_memory_does_not_change_what_is_computed(small_run: Path) -> None:
+    model = PneumoniaClassifier.from_checkpoint(small_run / "checkpoints" / "last.ckpt")
+    images = torch.rand(4, 1, 32, 32)
+    assert model.is_channels_last
+    with torch.inference_mode():
+        fast = model(images)
+        model.is_channels_last = False
+        model.backbone.to(memory_format=torch.contiguous_format)
+        torch.testing.assert_close(model(images), fast, rtol=1e-4, atol=1e-5)
+
+
+def test_three_channels_are_gray_repeated_and_normalised_once(short: dict[str, Any]) -> None:
+    settings = {
+        "backbone": "logistic", "classes": ["A", "B"], "positive": [], "image_size": 16, "in_chans": 3,
+        "drop_rate": 0.0, "mean": 0.25, "std": 0.5, "prior_log_odds": 0.0, "seed": 0, "loss": {"name": "cross_entropy"},
+        "augment": {}, "mixup_alpha": 0.0, "optim": {}, "scheduler": {},
+    }  # fmt: skip
+    model = PneumoniaClassifier(settings)
+    images = torch.rand(2, 1, 16, 16)
+    expected = model.backbone(((images - 0.25) / 0.5).repeat(1, 3, 1, 1))
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_frozen_batch_norms_stand_still_from_the_start_and_after_every_train_call(tiny_config: Configure) -> None:
+    # Lightning 2.6 calls no train() of its own: a model that starts in training mode stays in it.
+    from pneumolit.data.datamodule import ChestXrayDataModule
+    from pneumolit.data.dataset import load_data
+    from pneumolit.training.fit import build_model, check_names
+
+    cfg = tiny_config("freeze=head")
+    datamodule = ChestXrayDataModule(load_data(cfg["data"], Path(cfg["cache_dir"])), batch_size=8, seed=0)
+    model, _, plan = build_model(cfg, check_names(cfg), datamodule)
+    norms = [model.backbone.get_submodule(name) for name in plan.still_norms]
+    assert norms and not any(norm.training for norm in norms)
+    model.train()
+    assert not any(norm.training for norm in norms)
+
+
+@given(st.floats(0.1, 5), st.integers(1, 64), st.integers(0, 2**32 - 1), st.integers(0, 99), st.integers(0, 99))
+def test_mixup_depends_on_seed_epoch_and_batch_alone(
+    alpha: float, count: int, seed: int, epoch: int, batch: int
+) -> None:
+    share, order = draw_mixup(alpha, count, seed=seed, epoch=epoch, batch=batch)
+    np.random.seed(1)  # noqa: NPY002  the global state is what must not matter
+    torch.manual_seed(1)
+    again, same = draw_mixup(alpha, count, seed=seed, epoch=epoch, batch=batch)
+    assert (share, order.tolist()) == (again, same.tolist())
+    assert 0 <= share <= 1 and sorted(order.tolist()) == list(range(count))
+    others = [
+        draw_mixup(alpha, count, seed=seed + 1, epoch=epoch, batch=batch)[0],
+        draw_mixup(alpha, count, seed=seed, epoch=epoch + 1, batch=batch)[0],
+        draw_mixup(alpha, count, seed=seed, epoch=epoch, batch=batch + 1)[0],
+    ]
+    assert share not in others or share in (0.0, 1.0)
+
+
+def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, Any]) -> None:
+    settings = {
+        "backbone": "logistic", "classes": ["A", "B"], "positive": [], "image_size": 16, "in_chans": 1,
+        "drop_rate": 0.0, "mean": 0.0, "std": 1.0, "prior_log_odds": 0.0, "seed": 5, "loss": {"name": "cross_entropy"},
+        "augment": {}, "mixup_alpha": 1.0, "optim": {"lr": 1.0}, "scheduler": {},
+    }  # fmt: skip
+    model = PneumoniaClassifier(settings)
+    model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    batch = {
+        "image": torch.randint(256, (6, 1, 16, 16), dtype=torch.uint8),
+        "target": torch.tensor([0, 1, 0, 1, 1, 0]),
+        "position": torch.arange(6),
+        "epoch": 2,
+    }
+    share, order = draw_mixup(1.0, 6, seed=5, epoch=2, batch=3)
+    images = torch.as_tensor(batch["image"]).float() / 255
+    logits = model.backbone(share * images + (1 - share) * images[order])
+    loss = torch.nn.functional.cross_entropy
+    targets: Any = batch["target"]
+    expected = share * loss(logits, targets) + (1 - share) * loss(logits, targets[order])
+    torch.testing.assert_close(model.training_step(batch, 3), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_class_numbers_equal_those_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(3, size=60)
+    logits = rng.normal(size=(60, 3)) + 1.5 * np.eye(3)[targets]
+    logits[:20] = logits[20:40]  # ties
+    numbers = validation_numbers(torch.tensor(logits), torch.tensor(targets), CAUSE)
+    sick = targets > 0
+    called = logits.argmax(1) > 0
+    score = np.logaddexp(logits[:, 1], logits[:, 2]) - logits[:, 0]
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert numbers["auroc"] == pytest.approx(roc_auc_score(sick, score), abs=1e-6)
+    assert numbers["accuracy"] == pytest.approx(accuracy_score(sick, called))
+    assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(sick, called))
+    assert numbers["loss"] == pytest.approx(log_loss(targets, probs))
+
+
+def test_numbers_without_a_two_class_view_equal_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(4, size=80)
+    logits = rng.normal(size=(80, 4)) + np.eye(4)[targets]
+    numbers = validation_numbers(torch.tensor(logits), torch.tensor(targets), LabelSet(("A", "B", "C", "D")))
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert numbers["auroc"] == pytest.approx(roc_auc_score(targets, probs, multi_class="ovr"), abs=1e-6)
+    assert numbers["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(1)))
+    assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, logits.argmax(1)))
+
+
+def test_ranking_survives_logits_at_which_a_sigmoid_saturates() -> None:
+    # torchmetrics passes logits through a float32 sigmoid: 200 and 300 would become ties, and AUROC one half.
+    logits = torch.tensor([[0.0, 200.0], [0.0, 300.0]])
+    labels = LabelSet(("NORMAL", "PNEUMONIA"), ("PNEUMONIA",))
+    assert validation_numbers(logits, torch.tensor([0, 1]), labels)["auroc"] == 1.0
+
+
+def test_one_class_alone_cannot_be_ranked() -> None:
+    assert validation_numbers(torch.randn(5, 3), torch.ones(5, dtype=torch.long), CAUSE)["auroc"] == 0.5
+
+
+def test_diverged_loss_names_epoch_and_step_and_keeps_the_last_whole_epoch(
+    tiny_config: Configure, train_only: Train, tmp_path: Path
+) -> None:
+    # One step per epoch: the first loss is sound, the step that follows throws the weights away.
+    cfg = tiny_config(
+        "optim.lr=1e30", "scheduler=constant", "trainer.limit_train_batches=1", "data.stress=false",
+        "callbacks.ema.decay=null",
+    )  # fmt: skip
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step 0 .*optim\.lr"):
+        train_only(cfg, tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    PneumoniaClassifier.from_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")

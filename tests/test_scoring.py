@@ -1,0 +1,105 @@
+"""From a model and images to predictions, numbers and calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from pneumolit.data.datamodule import ImageRows
+from pneumolit.evaluation.calibration import fit_calibration
+from pneumolit.labels import LabelSet
+from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.predictions import Predictions
+from pneumolit.rundir import RunDir, read_json
+from pneumolit.scoring import calibrate, headline, predict_logits, read_calibration, read_metrics
+
+IMAGES = np.random.default_rng(0).integers(256, size=(80, 40, 40), dtype=np.uint8)
+
+
+def rows(images: np.ndarray) -> ImageRows:
+    return ImageRows(images, np.zeros(len(images), dtype=np.int64))
+
+
+@pytest.fixture(scope="module")
+def model(small_run: Path) -> PneumoniaClassifier:
+    return PneumoniaClassifier.from_checkpoint(small_run / "checkpoints" / "last.ckpt")
+
+
+@given(count=st.integers(1, 80))
+@settings(max_examples=15, deadline=None)
+def test_logits_of_a_row_do_not_depend_on_how_many_rows_stand_beside_it(model: PneumoniaClassifier, count: int) -> None:
+    everything = predict_logits(model, rows(IMAGES))
+    assert np.array_equal(predict_logits(model, rows(IMAGES[:count])), everything[:count])
+    assert np.array_equal(predict_logits(model, rows(IMAGES[-1:])), everything[-1:])
+
+
+def test_scoring_puts_the_model_into_eval_mode_and_changes_nothing_in_it(model: PneumoniaClassifier) -> None:
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.train()
+    first = predict_logits(model, rows(IMAGES[:5]))
+    assert not any(m.training for m in model.modules())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert np.array_equal(first, predict_logits(model, rows(IMAGES[:5])))
+
+
+def test_half_precision_is_used_where_it_is_asked_for_and_only_there(model: PneumoniaClassifier) -> None:
+    full, half = (predict_logits(model, rows(IMAGES[:8]), precision=p) for p in ("float32", "bf16"))
+    assert not np.array_equal(full, half)
+    assert np.allclose(full, half, atol=0.1)
+
+
+def test_predictions_of_a_run_name_every_image_of_the_split_once(small_run: Path) -> None:
+    run = RunDir(small_run)
+    for split in ("val", "test"):
+        listed = [row["path"] for row in run.read_split() if row["split"] == split]
+        assert run.read_predictions(split).paths.tolist() == listed
+
+
+def test_reported_numbers_equal_those_of_scikit_learn_on_the_written_predictions(small_run: Path) -> None:
+    run = RunDir(small_run)
+    for split in ("val", "test"):
+        predictions = run.read_predictions(split)
+        metrics = read_metrics(run.evaluation_metrics_file(split))
+        sick = predictions.positives
+        assert metrics["ranking"]["auroc"] == pytest.approx(roc_auc_score(sick, predictions.scores))
+        calibration, _ = read_calibration(run)
+        assert calibration is not None
+        called = calibration.probs(predictions.scores, 0.5) >= 0.5
+        assert metrics["rules"]["primary"]["accuracy"] == pytest.approx(accuracy_score(sick, called))
+        expected = balanced_accuracy_score(sick, called)
+        assert metrics["rules"]["primary"]["balanced_accuracy"] == pytest.approx(expected)
+        argmax = balanced_accuracy_score(sick, predictions.positive_preds)
+        assert metrics["rules"]["argmax"]["balanced_accuracy"] == pytest.approx(argmax)
+
+
+def test_calibration_comes_from_validation_alone(small_run: Path) -> None:
+    run = RunDir(small_run)
+    val, test = run.read_predictions("val"), run.read_predictions("test")
+    stored, _ = read_calibration(run)
+    assert stored is not None
+    fitted = fit_calibration(val.scores, val.positives)
+    assert (stored.slope, stored.intercept) == pytest.approx((fitted.slope, fitted.intercept), rel=1e-4)
+    content = read_json(run.calibration_file)
+    assert content["fitted_on"] == "val" and content["num_images"] == len(val) != len(test)
+
+
+def test_set_without_a_two_class_view_has_no_calibration_and_still_a_headline(tmp_path: Path) -> None:
+    from pneumolit.scoring import write_evaluation
+
+    rng = np.random.default_rng(0)
+    targets = rng.integers(3, size=30)
+    names = np.array([f"{i}.png" for i in range(30)], dtype=object)
+    labels = LabelSet(("A", "B", "C"))
+    predictions = Predictions(labels, names, names, targets, rng.normal(size=(30, 3)) + 2 * np.eye(3)[targets])
+    run = RunDir(tmp_path)
+    calibrate(run, predictions)
+    assert read_calibration(run) == (None, [])
+    metrics = write_evaluation(run, "val", predictions, title="Validation", context={})
+    assert [label for label, _ in headline(metrics)] == ["accuracy"]
+    assert run.evaluation_report_file("val").is_file()

@@ -1,0 +1,110 @@
+"""A run scored again from its folder alone: same numbers, the same images or a refusal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from pneumolit.rundir import RunDir
+from pneumolit.training.rescore import load_model, reopen_data, score_other_set
+
+QUIET = Console(file=io.StringIO())
+
+
+def stored_config(run: Path) -> dict[str, Any]:
+    cfg: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+    return cfg
+
+
+def test_reopened_data_are_divided_as_the_run_divided_them(small_run: Path, cache_dir: Path) -> None:
+    run = RunDir(small_run)
+    data = reopen_data(run, stored_config(small_run), None, cache_dir, QUIET)
+    assert [(r.path.as_posix(), r.split, r.label) for r in data.records] == [
+        (row["path"], row["split"], row["label"]) for row in run.read_split()
+    ]
+
+
+def test_moved_images_are_found_where_the_caller_says(
+    small_run: Path, demo_root: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(demo_root, tmp_path / "moved")
+    data = reopen_data(RunDir(small_run), stored_config(small_run), str(moved), cache_dir, QUIET)
+    assert len(data.rows("val"))
+
+
+def test_images_with_other_contents_are_refused(
+    small_run: Path, demo_root: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(demo_root, tmp_path / "other")
+    first, second = sorted((other / "train" / "NORMAL").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(ValueError, match=r"not those that the run was trained on: their contents differ"):
+        reopen_data(RunDir(small_run), stored_config(small_run), str(other), cache_dir, QUIET)
+    second.unlink()
+    with pytest.raises(ValueError, match=rf"1 files are missing, the first .*{second.name}.*data\.root=FOLDER"):
+        reopen_data(RunDir(small_run), stored_config(small_run), str(other), cache_dir, QUIET)
+
+
+def test_missing_checkpoint_is_named_with_the_state_of_the_run(copied_run: Path) -> None:
+    (copied_run / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist \(the run is done\)"):
+        load_model(RunDir(copied_run), stored_config(copied_run))
+
+
+def test_set_that_tells_only_normal_from_pneumonia_is_scored_by_the_two_class_logit(
+    copied_run: Path,
+    demo_root: Path,
+    cache_dir: Path,
+    tmp_path: Path,
+    compose_config: Callable[..., dict[str, Any]],
+) -> None:
+    films = sorted((demo_root / "test").rglob("*.jpeg"))
+    for i, film in enumerate(films):  # names that tell no cause
+        shutil.copy(film, tmp_path / f"film{i}.jpeg")
+    lines = ["path,label", *(f"film{i}.jpeg,{film.parent.name}" for i, film in enumerate(films))]
+    (tmp_path / "ward.csv").write_text("\n".join(lines) + "\n")
+    cfg = compose_config(
+        "run_dir=x",
+        "data=manifest",
+        f"data.manifest={tmp_path / 'ward.csv'}",
+        f"cache_dir={cache_dir}",
+        name="evaluate",
+    )
+    score_other_set(cfg, RunDir(copied_run), "ward7", QUIET)
+    run = RunDir(copied_run)
+    ward, test = run.read_predictions("ward7"), run.read_predictions("test")
+    assert ward.labels.classes == ("NORMAL", "PNEUMONIA") and test.labels.num_classes == 3
+    # The same films: the same two-class score, re-based alike.
+    by_name = dict(zip((Path(p).name for p in test.paths), test.scores, strict=True))
+    expected = [by_name[films[int(p.removeprefix("film").removesuffix(".jpeg"))].name] for p in ward.paths]
+    np.testing.assert_allclose(ward.scores, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_set_with_classes_that_have_nothing_to_do_with_the_model_is_refused(
+    copied_run: Path,
+    demo_root: Path,
+    cache_dir: Path,
+    tmp_path: Path,
+    compose_config: Callable[..., dict[str, Any]],
+) -> None:
+    films = sorted((demo_root / "test").rglob("*.jpeg"))
+    lines = ["path,label", *(f"{film},{'cat' if i % 2 else 'dog'}" for i, film in enumerate(films[:6]))]
+    (tmp_path / "pets.csv").write_text("\n".join(lines) + "\n")
+    cfg = compose_config(
+        "run_dir=x",
+        "data=manifest",
+        f"data.manifest={tmp_path / 'pets.csv'}",
+        f"cache_dir={cache_dir}",
+        name="evaluate",
+    )
+    with pytest.raises(ValueError, match=r"the set has the classes \['cat', 'dog'\], the model"):
+        score_other_set(cfg, RunDir(copied_run), "pets", QUIET)
+    assert not RunDir(copied_run).evaluation_folder("pets").exists()
