@@ -56,7 +56,7 @@ _TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "a text")
 _PATH = Rule(lambda value: value is None or isinstance(value, str | int | float), "a path or null")
 _SHARE = _number(0, 1, is_open=True)
 _CHANCE = _number(0, 1)
-_ANY = Rule(lambda value: True, "anything")
+_POSITIVE = _number(0, float("inf"), is_open=True)
 
 SCHEMA: dict[str, Rule] = {
     "backbone": _TEXT,
@@ -105,7 +105,7 @@ SCHEMA: dict[str, Rule] = {
     "loss.name": _TEXT,
     "loss.label_smoothing": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
     "loss.class_weight": Rule(
-        lambda v: v in (None, "none", "balanced") or isinstance(v, list),
+        lambda v: v in (None, "none", "balanced") or (isinstance(v, list) and all(map(_POSITIVE.holds, v))),
         "none, balanced or one positive number per class",
     ),
     "optim._target_": _TEXT,
@@ -115,7 +115,6 @@ SCHEMA: dict[str, Rule] = {
     "scheduler.warmup_fraction": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
     "scheduler.final_fraction": _CHANCE,
     "callbacks.checkpoint.monitor": _TEXT,
-    "callbacks.checkpoint.mode": _one_of("min", "max"),
     "callbacks.checkpoint.use": _one_of("last", "best"),
     "callbacks.early_stopping.patience": _or_null(_number(1, is_whole=True)),
     "callbacks.early_stopping.min_delta": _number(0),
@@ -215,6 +214,11 @@ def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def monitor_mode(monitor: str) -> str:
+    """Whether a logged metric is better when it is smaller ("min") or larger ("max")."""
+    return "min" if monitor.endswith("/loss") else "max"
+
+
 def _combinations(flat: Mapping[str, Any]) -> list[str]:
     """Choices that contradict each other, and settings that would have no effect."""
     problems = []
@@ -230,6 +234,11 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"data.balance={flat['data.balance']} and loss.class_weight={flat['loss.class_weight']} both correct the "
             "class mix; set one of them to none"
+        )
+    if flat["model.image_size"] > flat["data.store_size"]:
+        problems.append(
+            f"model.image_size={flat['model.image_size']} is larger than data.store_size={flat['data.store_size']}, "
+            f"so images would be shrunk and enlarged again; set data.store_size={flat['model.image_size']} too"
         )
     if flat["model.drop_rate"] >= 1:
         problems.append(f"model.drop_rate must be a number from 0 to below 1, got {flat['model.drop_rate']}")
@@ -283,4 +292,8 @@ def configuration_hash(cfg: Mapping[str, Any]) -> str:
     """Hash of what was decided: the task configuration without seed, paths, devices and logging."""
     flat = flatten(cfg)
     task = {k: v for k, v in sorted(flat.items()) if not k.startswith(_NOT_THE_TASK)}
+    # Which weights and which split are choices, wherever their files lie.
+    for key in ("model.weights", "data.split_file"):
+        if flat.get(key) is not None and (path := Path(flat[key]).expanduser()).is_file():
+            task[key] = hashlib.sha256(path.read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]

@@ -53,7 +53,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
                 plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
                 assert isinstance(plain, dict)
                 task({str(k): v for k, v in plain.items()}, folder)
-            except (ValueError, FileNotFoundError, PermissionError, OmegaConfBaseException) as error:
+            except (ValueError, OSError, OmegaConfBaseException) as error:
                 if wants_traceback:
                     raise
                 # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
@@ -69,6 +69,10 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         if wants_traceback:
             raise
         _stop(explain_hydra_error(name, str(error) or str(error.__cause__)), WRONG_INPUT)
+    except OSError as error:  # Hydra makes the output folder before the command runs
+        if wants_traceback:
+            raise
+        _stop(f"the output folder cannot be made: {error}; set output_dir=FOLDER or PNEUMOLIT_OUT", WRONG_INPUT)
     except KeyboardInterrupt:
         _stop("stopped before the end; whole epochs are kept in the run folder", INTERRUPTED)
     finally:

@@ -41,7 +41,8 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     if not is_other_set and cfg["name"] not in (None, cfg["split"]):
         raise ValueError(f"name={cfg['name']} has no effect without another data set (data=...); leave it out")
     name = cfg["name"] or cfg["split"]
-    if run.predictions_file(name).is_file() and run.evaluation_metrics_file(name).is_file() and not cfg["rescore"]:
+    is_there = run.predictions_file(name).is_file() and run.evaluation_metrics_file(name).is_file()
+    if is_there and not is_other_set and not cfg["rescore"]:
         metrics = _draw_again(run, name, console)
     else:
         metrics = _score(cfg, run, name, is_other_set, console)
@@ -54,6 +55,7 @@ def _draw_again(run: RunDir, name: str, console: Console) -> dict[str, Any]:
     console.print(
         f"  numbers and pictures from {run.predictions_file(name)}, nothing is predicted again",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     old = read_metrics(run.evaluation_metrics_file(name))
@@ -74,11 +76,12 @@ def _score(cfg: dict[str, Any], run: RunDir, name: str, is_other_set: bool, cons
 
 def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from pneumolit.scoring import headline
 
-    table = Table(box=box.SIMPLE, title=f"{name}, with 95 % intervals over patients", title_justify="left")
+    table = Table(box=box.SIMPLE, title=f"{escape(name)}, with 95 % intervals over patients", title_justify="left")
     table.add_column("")
     table.add_column(f"{metrics['num_images']} images", justify="right")
     for label, value in headline(metrics):
@@ -87,7 +90,7 @@ def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) ->
     if "look" in metrics["context"]:
         console.print(f"  Test: {metrics['context']['look']}.", highlight=False)
     console.print("  Research software, not a medical device.", highlight=False)
-    console.print(f"  report  {run.evaluation_report_file(name)}", highlight=False, soft_wrap=True)
+    console.print(f"  report  {run.evaluation_report_file(name)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

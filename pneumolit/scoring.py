@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pneumolit.data.datamodule import EVAL_BATCH, ImageRows, IndexBatch
-from pneumolit.data.dataset import ChestXrayData
+from pneumolit.data.dataset import ChestXrayData, repeats
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
 from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
 from pneumolit.evaluation.summary import summarise
@@ -51,9 +51,10 @@ def predict_logits(model: PneumoniaClassifier, images: ImageRows, *, precision: 
             batch = images[IndexBatch(padded, start, 0)]
             batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             context = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
-            with context:
+            # float32 means float32: NVIDIA's convolutions would take TF32 with its 10 bits.
+            with context, torch.backends.cudnn.flags(allow_tf32=False):
                 logits = model.logits_of(batch)
-            parts.append(logits[: len(rows)].double().cpu().numpy())
+            parts.append(logits[: len(rows)].cpu().double().numpy())
     return np.concatenate(parts)
 
 
@@ -78,7 +79,7 @@ def predict_split(
         logits=logits,
         prior_log_odds=float(model.settings["prior_log_odds"]),
         causes=np.array([r.cause for r in records], dtype=object),
-        is_copy=data.is_copy[chosen],
+        is_copy=repeats(data.store.hashes[i] for i in chosen),
     )
 
 

@@ -46,7 +46,7 @@ BAD = [
     ("model.pretrained", "yes"), ("loss.label_smoothing", 1.0), ("loss.class_weight", "balancd"),
     ("optim.lr", 0), ("optim.lr", -1e-3), ("optim.lr", "fast"), ("optim.weight_decay", -1),
     ("scheduler.warmup_fraction", 1), ("scheduler.final_fraction", 1.1), ("callbacks.ema.decay", 1),
-    ("callbacks.ema.decay", 0), ("callbacks.early_stopping.patience", 0), ("callbacks.checkpoint.mode", "up"),
+    ("callbacks.ema.decay", 0), ("callbacks.early_stopping.patience", 0),
     ("callbacks.checkpoint.use", "first"), ("trainer.max_epochs", 0), ("trainer.devices", 2),
     ("trainer.gradient_clip_val", -1), ("trainer.limit_train_batches", 0), ("augment.crop_scale", [1.0, 0.5]),
     ("augment.crop_scale", [0.5]), ("augment.mixup_alpha", -1), ("seed", -1), ("seed", 2**32), ("precision", "fp8"),

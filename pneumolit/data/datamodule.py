@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pneumolit.data.dataset import BLOCK, ChestXrayData
 from pneumolit.data.stress import STRESS_FAMILIES, distort
-from pneumolit.labels import prior_log_odds
 
 STRESS_IMAGES = 512  # per family; more would only cost memory and time, the five families share the images
 EVAL_BATCH = 64
@@ -177,13 +176,11 @@ class ChestXrayDataModule(LightningDataModule):
         counts = np.bincount(self.data.targets(self.data.rows("train")), minlength=self.data.labels.num_classes)
         return [int(c) for c in counts]
 
-    @property
-    def prior_log_odds(self) -> float:
-        """Log odds of pneumonia in the class prior that training sees."""
-        if not self.data.labels.is_two_class_view:
-            return 0.0
-        prior = [1.0] * self.data.labels.num_classes if self.balance == "sampler" else self.class_counts
-        return prior_log_odds(prior, self.data.labels.positive_mask)
+    def seen_prior(self, class_weight: Sequence[float] | None = None) -> list[float]:
+        """Share of every class in what training sees, sampling and loss weights included; sums to 1."""
+        counts = [1.0] * self.data.labels.num_classes if self.balance == "sampler" else self.class_counts
+        weighted = np.array(counts) * np.array(class_weight if class_weight is not None else [1.0] * len(counts))
+        return [float(value) for value in weighted / weighted.sum()]
 
     def rows_of(self, split: str) -> ImageRows:
         """Images of a split as a data set."""

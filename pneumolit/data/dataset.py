@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pneumolit.labels import LabelSet
 from pneumolit.rundir import fingerprint, read_split_csv
 
 DROPPED, UNREADABLE, BLOCK = "dropped", "unreadable", "block"
+_CARVING = {"val_fraction": 0.1, "folds": None, "carve": "random", "holdout_fraction": 0}  # keys with their defaults
 _SIDES = frozenset({*SPLITS, BLOCK, DROPPED, UNREADABLE})
 
 
@@ -44,7 +45,7 @@ class ChestXrayData:
             dropped (an exact copy or left out by balancing) or unreadable.
         store: the images.
         labels: the classes.
-        is_copy: `(N,)` bool, a further copy of an image that came before.
+        is_copy: `(N,)` bool, from `find_copies`.
     """
 
     records: tuple[ImageRecord, ...]
@@ -75,6 +76,7 @@ class ChestXrayData:
                 "cause": r.cause,
                 "series": r.series,
                 "is_copy": int(self.is_copy[i]),
+                "sha256": self.store.hashes[i][:16],
             }
             for i, r in enumerate(self.records)
         ]
@@ -93,15 +95,15 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
         root, [r.path for r in records], cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
     )
     records = handle_unreadable(records, store, root, cfg["on_bad_image"])
+    if cfg["split_file"] is not None:
+        records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
     is_copy = find_copies(records, store.hashes)
     if cfg["duplicates"] == "drop":
         records = [
             replace(r, split=DROPPED) if is_copy[i] and r.split not in {"test", UNREADABLE} else r
             for i, r in enumerate(records)
         ]
-    if cfg["split_file"] is not None:
-        records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
-    elif cfg["resplit"] is None:
+    if cfg["split_file"] is None and cfg["resplit"] is None:
         records = _carve(records, cfg)
     if cfg["balance"] == "undersample":
         kept = {r.path for r in undersample([r for r in records if r.split == "train"], seed=cfg["seed"])}
@@ -145,14 +147,31 @@ def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, list[Im
     return root, read_kaggle_folder(root, patient_key=cfg["patient_key"])
 
 
+def repeats(hashes: Iterable[str]) -> np.ndarray:
+    """`(N,)` bool: which files repeat an earlier one of the same list, byte for byte."""
+    seen: set[str] = set()
+    found = []
+    for value in hashes:
+        found.append(value in seen)
+        seen.add(value)
+    return np.array(found, dtype=bool)
+
+
 def find_copies(records: Sequence[ImageRecord], hashes: Sequence[str]) -> np.ndarray:
-    """`(N,)` bool: which images repeat, byte for byte, an earlier one of the same side of the test border."""
+    """`(N,)` bool: which images are exact copies that training and validation must not hold.
+
+    Within test, every image that repeats an earlier one of test; elsewhere, every image that repeats one of test
+    or an earlier one of the rest.
+    """
+    in_test = {value for r, value in zip(records, hashes, strict=True) if r.split == "test"}
     seen: set[tuple[bool, str]] = set()
     copies = np.zeros(len(records), dtype=bool)
     for i, (record, value) in enumerate(zip(records, hashes, strict=True)):
-        key = (record.split == "test", value)
-        copies[i] = key in seen and record.split != UNREADABLE
-        seen.add(key)
+        if record.split == UNREADABLE:
+            continue
+        is_test = record.split == "test"
+        copies[i] = (is_test, value) in seen or (not is_test and value in in_test)
+        seen.add((is_test, value))
     return copies
 
 
@@ -160,13 +179,19 @@ def _divide_given(records: list[ImageRecord], cfg: Mapping[str, Any], labels: La
     """Give every record a side; the official 16 validation images join train, from which more are carved."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])
-    if cfg["source"] == "manifest" and any(r.split == "val" for r in records):
-        return [replace(r, split=r.split or "train") for r in records]
+    if cfg["source"] in {"manifest", "folder"} and any(r.split == "val" for r in records):
+        return [replace(r, split=r.split or "train") for r in records]  # who names a validation set means it
     return [replace(r, split="test" if r.split == "test" else "train") for r in records]
 
 
 def _carve(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageRecord]:
-    if any(r.split == "val" for r in records):  # a manifest that says itself what validates
+    if any(r.split == "val" for r in records):
+        set_in_vain = [k for k, usual in _CARVING.items() if cfg[k] != usual]
+        if set_in_vain:
+            raise ValueError(
+                f"data.{set_in_vain[0]}={cfg[set_in_vain[0]]} has no effect because the data set names its own "
+                "validation images; leave it out, or give the images without val"
+            )
         return records
     pool = [r for r in records if r.split == "train"]
     side: dict[Path, str] = {}

@@ -14,6 +14,7 @@ from pneumolit.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS, LabelSet
 
 SPLITS = ("train", "val", "test")
 PATIENT_KEYS = ("full", "prefix", "class_number", "number", "image")
+_CAUSES = {BACTERIA: "bacteria", VIRUS: "virus"}
 TARGETS = ("auto", "binary", "cause", "classes")
 
 # person1000_bacteria_2931; person447_virus_921_1 is the one name in the set with a trailing count.
@@ -212,6 +213,7 @@ def choose_labels(
     else:
         labelled = [replace(r, label=str(r.label)) for r in records]
         order = sorted({str(r.label) for r in labelled})
+    labelled = [replace(r, cause=r.cause or _CAUSES.get(str(r.label).upper(), "")) for r in labelled]
     present = {r.label for r in labelled}
     classes = tuple(name for name in order if name in present)
     if len(classes) < 2:
@@ -223,7 +225,7 @@ def choose_labels(
         chosen = tuple(name for name in classes if name.upper() in {PNEUMONIA, BACTERIA, VIRUS})
         chosen = chosen if len(chosen) < len(classes) else ()
     else:
-        chosen = tuple(positive)
+        chosen = tuple(str(name) for name in positive)  # Hydra reads class folders 0 and 1 as numbers
     return LabelSet(classes, chosen), labelled
 
 

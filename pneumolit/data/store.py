@@ -162,7 +162,7 @@ def _load(base: Path, key: str) -> ImageStore | None:
     try:
         index = json.loads((folder / _INDEX).read_text())
         images = np.load(folder / _IMAGES, mmap_mode="r")
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):  # np.load has its own word for an empty file
         return None
     errors = {int(row): reason for row, reason in index["errors"].items()}
     return ImageStore(images, tuple(index["hashes"]), errors, key, folder)

@@ -155,7 +155,7 @@ def _ranking(predictions: Predictions) -> dict[str, float | None]:
 
 def _probability(predictions: Predictions, calibration: Calibration | None) -> dict[str, float | None]:
     positives = predictions.positives
-    plain = expit(predictions.scores)
+    plain = expit(predictions.scores + predictions.prior_log_odds)  # what the softmax says, training prior and all
     calibrated = None if calibration is None else calibration.probs(predictions.scores)
     return {
         "brier": None if calibrated is None else brier(positives, calibrated),

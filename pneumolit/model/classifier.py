@@ -104,8 +104,8 @@ class PneumoniaClassifier(LightningModule):
         """Loss of an augmented batch.
 
         Raises:
-            TrainingDivergedError: the loss is no finite number (checked at once on the CPU, and every 50 steps and
-                at the end of the epoch elsewhere, since reading it back would make a GPU wait).
+            TrainingDivergedError: the loss is no finite number (checked at once on the CPU; elsewhere every 50 steps
+                and by the validation of the epoch, since reading it back would make a GPU wait).
         """
         epoch = int(batch["epoch"])
         images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.settings["image_size"])
@@ -133,8 +133,14 @@ class PneumoniaClassifier(LightningModule):
                 f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
             )
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch, but not the positions: parameters are drawn from them on the CPU, and a GPU would wait."""
+        moved = {k: v for k, v in batch.items() if k != "position"}
+        moved = super().transfer_batch_to_device(moved, device, dataloader_idx)
+        return moved | {"position": batch["position"]}
+
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect logits; numbers are made once at the end of the epoch."""
+        """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
         logits = self.logits_of(batch)
         kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
         self._outputs[self.val_names[dataloader_idx]].append({k: v.detach().cpu() for k, v in kept.items()})
@@ -145,6 +151,9 @@ class PneumoniaClassifier(LightningModule):
         if self.trainer.sanity_checking:
             return
         for name, parts in outputs.items():
+            if not all(bool(part["logits"].isfinite().all()) for part in parts):
+                # Before any checkpoint of this epoch: the last good one stays.
+                self._check_finite(math.nan, self.trainer.num_training_batches - 1)
             joined = {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
             families = sorted(set(joined["family"].tolist()))
             tables = [

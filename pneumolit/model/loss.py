@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,11 @@ def class_weights(setting: str | Sequence[float] | None, class_counts: Sequence[
     if setting == "balanced":
         total, classes = sum(class_counts), len(class_counts)
         return [total / (classes * count) for count in class_counts]
-    if isinstance(setting, str) or len(setting) != len(class_counts) or min(setting) <= 0:
+    if (
+        isinstance(setting, str)
+        or len(setting) != len(class_counts)
+        or not all(0 < float(value) < math.inf for value in setting)
+    ):
         raise ValueError(
             f"loss.class_weight must be none, balanced or {len(class_counts)} positive numbers "
             f"(one per class), got {setting!r}"

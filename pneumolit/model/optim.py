@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 # A target outside these packages is refused: configuration from strangers must not start anything else.
 ALLOWED_TARGETS = ("torch.optim.", "timm.optim.")
 SCHEDULES = ("constant", "cosine")
+_UNSUITED = {torch.optim.LBFGS: "one parameter group and a closure", torch.optim.SparseAdam: "sparse gradients"}
 
 
 def parameter_groups(model: nn.Module, head_names: set[str], weight_decay: float) -> list[dict[str, Any]]:
@@ -47,9 +49,13 @@ def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]]) -
     """
     target = str(settings["_target_"])
     kind = find_optimizer(target)
+    if kind in _UNSUITED:
+        raise ValueError(f"optim._target_={target} does not fit: it needs {_UNSUITED[kind]}; use another optimizer")
     arguments = {k: _plain(v) for k, v in settings.items() if k not in {"_target_", "weight_decay"}}
     known = inspect.signature(kind.__init__).parameters
     unknown = [k for k in arguments if k not in known]
+    if settings.get("weight_decay") and "weight_decay" not in known:
+        unknown.append("weight_decay")
     if unknown and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
         raise ValueError(f"optim.{unknown[0]} is no argument of {target}; it takes {', '.join(list(known)[2:])}")
     try:

@@ -244,10 +244,10 @@ def _from_cache(cfg: Any) -> Path | None:
 def _download(name: str, cfg: Any) -> Path:
     if not cfg.hf_hub_id:
         raise FileNotFoundError(_no_weights(name, "timm knows no hub repository for it"))
-    if not _is_reachable("https://huggingface.co"):
-        raise FileNotFoundError(_no_weights(name, "the model hub cannot be reached from this machine"))
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
+    if not _is_reachable(constants.ENDPOINT):
+        raise FileNotFoundError(_no_weights(name, "the model hub cannot be reached from this machine"))
     failure: Exception | None = None
     for filename in _HUB_FILES:
         try:

@@ -149,7 +149,7 @@ def _magnify(
 def _reliability(predictions: Predictions, metrics: dict[str, Any], calibration: Calibration | None) -> Figure:
     positives, scores = predictions.positives, predictions.scores
     found = metrics["probability"]
-    series = [("as trained", expit(scores), ORANGE, "s", found["ece_uncalibrated"])]
+    series = [("as trained", expit(scores + predictions.prior_log_odds), ORANGE, "s", found["ece_uncalibrated"])]
     if calibration is not None:
         series.append(("calibrated", calibration.probs(scores), BLUE, "o", found["ece"]))
     figure = blank_figure(6.2, 6.2)

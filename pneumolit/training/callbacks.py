@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from pneumolit.config import monitor_mode
 from pneumolit.rundir import RunDir
 
 
@@ -46,7 +47,8 @@ class EmaWeights(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def average(averaged: Any, current: Any, count: Tensor | int) -> None:
-            updates = int(count)
+            # Counted here and not read from `count`, which lies on the device: a GPU would wait for it every step.
+            updates = self._latest_update_step
             weight = 1 - min(decay, (1 + updates) / (10 + updates))
             pairs = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
             if pairs:
@@ -184,7 +186,7 @@ def build_callbacks(settings: dict[str, Any], run: RunDir, console: Console, *, 
         callbacks.append(EmaWeights(settings["ema"]["decay"]))
     callbacks += [EpochRecorder(run), ProgressLine(console, shown, is_live), AugmentedBatch()]
     if settings["early_stopping"]["patience"] is not None:
-        callbacks.append(EarlyStopping(monitor=monitor, mode=checkpoint["mode"], **settings["early_stopping"]))
+        callbacks.append(EarlyStopping(monitor=monitor, mode=monitor_mode(monitor), **settings["early_stopping"]))
     common: dict[str, Any] = {
         "dirpath": run.checkpoint_folder,
         "save_on_train_epoch_end": True,  # after the epoch is counted, so that going on starts with the next one
@@ -192,7 +194,7 @@ def build_callbacks(settings: dict[str, Any], run: RunDir, console: Console, *, 
         "save_weights_only": False,
     }
     callbacks += [
-        ModelCheckpoint(filename="best", monitor=monitor, mode=checkpoint["mode"], **common),
+        ModelCheckpoint(filename="best", monitor=monitor, mode=monitor_mode(monitor), **common),
         ModelCheckpoint(filename="last", monitor=None, **common),
     ]
     return callbacks

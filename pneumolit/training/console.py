@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -58,7 +59,7 @@ def print_plan(
     table = Table(box=box.SIMPLE, title="images", title_justify="left")
     table.add_column("split")
     for name in data.labels.classes:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     table.add_column("patients", justify="right")
     notes = {
         "dropped": "left out: copies or balancing",
@@ -91,7 +92,7 @@ def print_plan(
         "folder": str(run.path),
     }
     for label, text in lines.items():
-        console.print(f"  [bold]{label:<7}[/bold] {text}", highlight=False, soft_wrap=True)
+        console.print(f"  [bold]{label:<7}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
     console.print()
 
 
@@ -122,4 +123,4 @@ def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, s
     )
     console.print(f"\n  done in {seconds / 60:.1f} minutes", highlight=False, soft_wrap=True)
     for label, text in steps:
-        console.print(f"  [bold]{label:<7}[/bold] {text}", highlight=False, soft_wrap=True)
+        console.print(f"  [bold]{label:<7}[/bold] {escape(text)}", highlight=False, soft_wrap=True)

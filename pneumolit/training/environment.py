@@ -50,7 +50,9 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / "pyproject.toml").is_file() or not (folder / ".git").exists():
+        return ""  # installed: a repository around the environment is somebody else's
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

@@ -20,6 +20,7 @@ from pneumolit.config import check_config, configuration_hash
 from pneumolit.data.augment import AugmentConfig
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
+from pneumolit.labels import prior_log_odds
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import POLICIES, FreezePlan, plan_freeze
@@ -44,13 +45,17 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
         console: for people.
 
     Returns:
-        metrics.json by evaluated set: val, and where they exist stress, block, test.
+        metrics.json by evaluated set: val, and where they exist block and test.
 
     Raises:
         ValueError, FileNotFoundError: wrong input, with a message for people; status.json says failed if it came
             after the start of training.
     """
     check_config(cfg)
+    run = RunDir(run_path)
+    if run.config_file.exists():
+        raise ValueError(f"{run_path} already holds a run; choose another folder for a new one")
+    accelerator = _accelerator(cfg["trainer"]["accelerator"])
     spec = check_names(cfg)
     check_weights(cfg["model"], spec)
     cache_dir = cache_folder(cfg["cache_dir"])
@@ -65,11 +70,15 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
         balance=cfg["data"]["balance"],
         is_stressed=cfg["data"]["stress"],
     )
+    monitored, _, _ = cfg["callbacks"]["checkpoint"]["monitor"].partition("/")
+    if monitored not in {"train", *datamodule.val_names}:
+        raise ValueError(
+            f"callbacks.checkpoint.monitor={cfg['callbacks']['checkpoint']['monitor']}, but this data set gives no "
+            f"{monitored} images; it has {', '.join(datamodule.val_names)}"
+        )
     model, source, plan = build_model(cfg, spec, datamodule)
-    run = RunDir(run_path)
-    accelerator = _accelerator(cfg["trainer"]["accelerator"])
     precision = choose_precision(cfg["precision"], accelerator)
-    _write_record(run, cfg, data, datamodule, plan, source, precision)
+    _write_record(run, cfg, datamodule, model, plan, source, precision)
     print_plan(console, run=run, cfg=cfg, data=data, plan=plan, source=source, precision=precision)
     start = time.monotonic()
     try:
@@ -171,6 +180,7 @@ def build_model(
     mean, std = input_statistics(spec, normalize)
     loss = dict(cfg["loss"])
     loss["class_weight"] = class_weights(loss["class_weight"], datamodule.class_counts)
+    prior = datamodule.seen_prior(loss["class_weight"])
     hparams = {
         "backbone": spec.name,
         **labels.to_dict(),
@@ -179,7 +189,8 @@ def build_model(
         "drop_rate": float(settings["drop_rate"]),
         "mean": mean,
         "std": std,
-        "prior_log_odds": datamodule.prior_log_odds,
+        "prior_log_odds": prior_log_odds(prior, labels.positive_mask) if labels.is_two_class_view else 0.0,
+        "seen_prior": prior,
         "seed": cfg["seed"],
         "loss": loss,
         "augment": _augment_settings(cfg),
@@ -237,8 +248,8 @@ def score(
         block = predict_split(model, data, datamodule.rows_of(BLOCK), BLOCK, precision=precision)
         results[BLOCK] = write_evaluation(run, BLOCK, block, title="Held-out block of patient numbers", context=context)
     if cfg["test"]:
+        look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
         test = predict_split(model, data, datamodule.rows_of("test"), "test", precision=precision)
-        look = note_look(cfg, run, data, purpose="train test=true")
         results["test"] = write_evaluation(run, "test", test, title="Test", context={**context, "look": look})
     return results
 
@@ -262,8 +273,10 @@ def model_device(accelerator: str) -> torch.device:
 
 def _accelerator(name: str) -> str:
     if name != "auto":
-        if name in {"gpu", "cuda"} and not torch.cuda.is_available():
-            raise ValueError(f"trainer.accelerator={name}, but no CUDA device is there; use auto or cpu")
+        is_there = {"gpu": torch.cuda.is_available(), "cuda": torch.cuda.is_available()}
+        is_there["mps"] = torch.backends.mps.is_available()
+        if not is_there.get(name, True):
+            raise ValueError(f"trainer.accelerator={name}, but there is no such device; use auto or cpu")
         if name not in {"cpu", "gpu", "cuda", "mps"}:
             raise ValueError(f"trainer.accelerator must be one of auto, cpu, gpu, mps, got {name!r}")
         return name
@@ -285,12 +298,13 @@ def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def _write_record(
     run: RunDir,
     cfg: Mapping[str, Any],
-    data: ChestXrayData,
     datamodule: ChestXrayDataModule,
+    model: PneumoniaClassifier,
     plan: FreezePlan,
     source: WeightsSource,
     precision: Any,
 ) -> None:
+    data = datamodule.data
     run.path.mkdir(parents=True, exist_ok=True)
     write_text(run.config_file, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True))
     counts = count_classes(data)
@@ -300,7 +314,8 @@ def _write_record(
             **data.labels.to_dict(),
             "counts": counts,
             "class_counts": datamodule.class_counts,
-            "prior_log_odds": datamodule.prior_log_odds,
+            "seen_prior": model.settings["seen_prior"],
+            "prior_log_odds": model.settings["prior_log_odds"],
             "store": data.store.key,
             "stored_side": int(data.store.images.shape[1]),
             "fingerprints": {name: data.set_fingerprint(name) for name in counts},

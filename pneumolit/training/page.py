@@ -42,6 +42,8 @@ def write_page(run: RunDir) -> None:
         sections.append(
             Section("Training", images=[(run.training_curves_file, "loss, ranking and learning rate by epoch")])
         )
+    if not names:
+        return  # cut off before anything was scored
     first = names[0]
     weights = environment["weights"]
     summary = [

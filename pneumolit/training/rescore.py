@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,21 @@ import yaml
 from rich.console import Console
 
 from pneumolit.data.datamodule import rows_of
-from pneumolit.data.dataset import ChestXrayData, find_copies, find_root, handle_unreadable, read_records
+from pneumolit.data.dataset import (
+    UNREADABLE,
+    ChestXrayData,
+    find_copies,
+    find_root,
+    handle_unreadable,
+    read_records,
+    repeats,
+)
 from pneumolit.data.records import ImageRecord, choose_labels
 from pneumolit.data.store import open_store
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.scoring import calibrate, predict_logits, predict_split, write_evaluation
 from pneumolit.training.console import data_progress
 from pneumolit.training.fit import cache_folder, note_look
@@ -42,17 +50,16 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     if not run.calibration_file.is_file():  # the run was cut off after its last epoch
         calibrate(run, predict_split(model, data, rows_of(data, "val"), "val", precision=precision))
-    predictions = predict_split(model, data, rows_of(data, split), split, precision=precision)
     context = {
         "run": run.path.name,
         "weights": f"{run_cfg['callbacks']['checkpoint']['use']} checkpoint",
         "scored in": precision,
     }
-    if split == "test":
-        # The look belongs to the ledger that the caller's folder holds, by the run's own configuration.
+    if split == "test":  # noted before it is seen: a kill must not hide it
         context["look"] = note_look(
             {**run_cfg, "output_dir": cfg["output_dir"]}, run, data, purpose="evaluate split=test"
         )
+    predictions = predict_split(model, data, rows_of(data, split), split, precision=precision)
     metrics = write_evaluation(run, split, predictions, title=title, context=context)
     write_page(run)
     return metrics
@@ -61,10 +68,12 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
 def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Console) -> dict[str, Any]:
     """Score another labelled set with the run's own preprocessing, calibration and thresholds.
 
-    A set that tells only normal from pneumonia is scored by the two-class logit of a model with more classes.
+    A set that tells only normal from pneumonia is scored by the two-class logit of a model with more classes. Where
+    the set names splits, only `split` is scored. Images of the run's own test split make it a look.
 
     Raises:
-        ValueError: the classes of the set and of the model have nothing to do with each other.
+        ValueError: the classes of the set and of the model have nothing to do with each other, the run was trained
+            on some of the images, or another set was scored under this name.
     """
     run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
     settings = {**cfg["data"], "store_size": run_cfg["data"]["store_size"]}
@@ -72,32 +81,76 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     cache = cache_folder(cfg["cache_dir"])
     root, records = read_records(settings, cache)
     labels, records = choose_labels(records, settings["target"], settings["positive"])
+    _refuse_foreign_classes(labels, model.labels)
+    if any(r.split for r in records):
+        records = [r for r in records if r.split == cfg["split"]]
+        if not records:
+            raise ValueError(f"split={cfg['split']}: the set names splits, but has no such images")
     records = [replace(r, split="test") for r in records]
     with data_progress(console) as progress:
         store = open_store(
-            root,
-            [r.path for r in records],
-            cache_dir=cache,
-            store_size=settings["store_size"],
-            progress=progress,
+            root, [r.path for r in records], cache_dir=cache, store_size=settings["store_size"], progress=progress
         )
     records = handle_unreadable(records, store, root, settings["on_bad_image"])
     data = ChestXrayData(tuple(records), store, labels, find_copies(records, store.hashes))
+    context = {
+        "run": run.path.name,
+        "data": f"{settings['source']} {root.name}",
+        "images": data.set_fingerprint("test"),
+    }
+    _refuse_other_images(cfg, run, name, context["images"])
+    sides = _sides_of_the_run(run, store.hashes)
+    if sides & {"train", "val"}:
+        raise ValueError(
+            f"name={name}: some of these images are byte for byte those that the run was trained or calibrated on; "
+            "use split= to score the run's own data"
+        )
+    if "test" in sides:
+        context["look"] = note_look({**run_cfg, "output_dir": cfg["output_dir"]}, run, data, purpose=f"evaluate {name}")
     rows = rows_of(data, "test")
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     logits = predict_logits(model, rows, precision=precision)
-    chosen = [data.records[i] for i in data.rows("test")]
-    predictions = _match_classes(logits, rows.targets, model, labels, chosen, data.is_copy[data.rows("test")])
-    context = {"run": run.path.name, "data": f"{settings['source']} {root.name}", "scored in": precision}
-    return write_evaluation(run, name, predictions, title=name, context=context)
+    chosen = data.rows("test")
+    is_copy = repeats(store.hashes[i] for i in chosen)
+    predictions = _match_classes(logits, rows.targets, model, labels, [data.records[i] for i in chosen], is_copy)
+    return write_evaluation(run, name, predictions, title=name, context={**context, "scored in": precision})
+
+
+def _refuse_foreign_classes(labels: LabelSet, known: LabelSet) -> None:
+    if labels.classes != known.classes and not (labels.is_two_class_view and known.is_two_class_view):
+        raise ValueError(
+            f"the set has the classes {list(labels.classes)}, the model {list(known.classes)}; they must be "
+            "the same, or both must say which of them mean pneumonia (data.positive)"
+        )
+
+
+def _refuse_other_images(cfg: Mapping[str, Any], run: RunDir, name: str, images: str) -> None:
+    if run.evaluation_metrics_file(name).is_file() and not cfg["rescore"]:
+        before = read_json(run.evaluation_metrics_file(name))["context"].get("images")
+        if before != images:
+            raise ValueError(
+                f"name={name} already holds the numbers of other images; choose another name, or rescore=true to "
+                "replace them"
+            )
+
+
+def _sides_of_the_run(run: RunDir, hashes: Sequence[str]) -> set[str]:
+    """On which sides of the run these files lie."""
+    side = {row["sha256"]: row["split"] for row in run.read_split() if "sha256" in row}
+    return {side[value[:16]] for value in hashes if value[:16] in side}
 
 
 def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:
     """The checkpoint that the run is judged by, on the best device."""
     path = run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"])
-    if not path.is_file():
-        state = read_json(run.status_file)["state"]
-        raise FileNotFoundError(f"{path} does not exist (the run is {state}); train it to the end first")
+    state, epochs = read_json(run.status_file)["state"], len(run.read_metrics())
+    if state == DONE and not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist (the run is done); put it back, or train the run again")
+    if not path.is_file() or (state != DONE and epochs < run_cfg["trainer"]["max_epochs"]):
+        raise FileNotFoundError(
+            f"the run in {run.path} is {state} after {epochs} of {run_cfg['trainer']['max_epochs']} epochs; "
+            "only a run that was trained to the end is scored. Train it again in another folder"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return PneumoniaClassifier.from_checkpoint(path).to(device)
 
@@ -111,11 +164,16 @@ def reopen_data(
         ValueError: the images there are not those of the run.
     """
     described = read_json(run.data_file)
-    root = Path(root_now).expanduser() if root_now else find_root(run_cfg["data"], cache)
+    root = find_root({**run_cfg["data"], "root": root_now or run_cfg["data"]["root"]}, cache)
+    rows = run.read_split()
     records = [
         ImageRecord(Path(row["path"]), row["label"], row["patient_id"], row["cause"], row["split"], row["series"])
-        for row in run.read_split()
+        for row in rows
     ]
+    hint = "Set data.root=FOLDER to where they lie now"
+    gone = [r.path.as_posix() for r in records if r.split != UNREADABLE and not (root / r.path).is_file()]
+    if gone:
+        raise FileNotFoundError(f"{len(gone)} of the run's images are not below {root}, the first {gone[:2]}. {hint}")
     with data_progress(console) as progress:
         store = open_store(
             root,
@@ -125,14 +183,9 @@ def reopen_data(
             progress=progress,
         )
     if store.key != described["store"]:
-        gone = [r.path.as_posix() for r in records if not (root / r.path).is_file()]
-        why = f"{len(gone)} files are missing, the first {gone[:2]}" if gone else "their contents differ"
-        raise ValueError(
-            f"the images below {root} are not those that the run was trained on: {why}. "
-            "Set data.root=FOLDER to where they lie now"
-        )
+        raise ValueError(f"the images below {root} are not those that the run was trained on: contents differ. {hint}")
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
-    return ChestXrayData(tuple(records), store, labels, find_copies(records, store.hashes))
+    return ChestXrayData(tuple(records), store, labels, np.array([row["is_copy"] == "1" for row in rows], dtype=bool))
 
 
 def _match_classes(
@@ -144,11 +197,6 @@ def _match_classes(
     is_copy: np.ndarray,
 ) -> Predictions:
     if labels.classes != model.labels.classes:
-        if not (labels.is_two_class_view and model.labels.is_two_class_view):
-            raise ValueError(
-                f"the set has the classes {list(labels.classes)}, the model {list(model.labels.classes)}; they must be "
-                "the same, or both must say which of them mean pneumonia (data.positive)"
-            )
         mask = model.labels.positive_mask
         logits = np.stack([_logsumexp(logits[:, ~mask]), _logsumexp(logits[:, mask])], axis=1)
         targets = labels.positive_mask[targets].astype(np.int64)

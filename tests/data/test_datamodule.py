@@ -1,9 +1,10 @@
-"""Orders and batches: reproducible, balanced when asked, every row once in evaluation."""
+"""Loaders: every row where it belongs, in an order that (seed, epoch) alone decide."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,110 +13,196 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumolit.data.datamodule import ChestXrayDataModule, EvalSampler, ImageRows, IndexBatch, TrainSampler
+from pneumolit.data.datamodule import ChestXrayDataModule, EvalSampler, TrainSampler
 from pneumolit.data.dataset import ChestXrayData, load_data
+from pneumolit.data.reader import read_gray
 from pneumolit.data.stress import STRESS_FAMILIES, distort
-from tests.conftest import Compose
+from pneumolit.labels import prior_log_odds
 
-targets_strategy = st.lists(st.integers(0, 2), min_size=6, max_size=80).filter(lambda t: len(set(t)) == 3).map(np.array)
-
-
-def order_of(sampler: TrainSampler) -> list[int]:
-    return [int(row) for batch in sampler for row in batch.rows]
-
-
-@given(targets_strategy, st.integers(1, 9), st.integers(0, 1000), st.booleans())
-def test_order_depends_on_seed_and_epoch_alone(targets: np.ndarray, size: int, seed: int, is_balanced: bool) -> None:
-    make = lambda: TrainSampler(targets, batch_size=size, seed=seed, is_balanced=is_balanced)  # noqa: E731
-    first, second = make(), make()
-    assert order_of(first) == order_of(second)
-    list(second)  # an iteration more changes nothing
-    first.set_epoch(3)
-    second.set_epoch(3)
-    assert order_of(first) == order_of(second)
-
-
-def test_another_epoch_has_another_order() -> None:
-    sampler = TrainSampler(np.zeros(50, dtype=int), batch_size=5, seed=0, is_balanced=False)
-    first = order_of(sampler)
-    sampler.set_epoch(1)
-    assert order_of(sampler) != first and sorted(order_of(sampler)) == sorted(first)
-
-
-@given(targets_strategy, st.integers(0, 100))
-def test_balanced_order_draws_classes_equally_and_repeats_no_image_early(targets: np.ndarray, seed: int) -> None:
-    order = TrainSampler(targets, batch_size=1, seed=seed, is_balanced=True).order(0)
-    assert len(order) == len(targets)
-    counts = Counter(targets[order].tolist())
-    assert max(counts.values()) - min(counts.values()) <= 3
-    for value in range(3):
-        rows = np.flatnonzero(targets == value)
-        drawn = Counter(order[targets[order] == value].tolist())
-        # At most as often as a full quota needs: each again only after all the others.
-        assert max(drawn.values()) <= math.ceil(math.ceil(len(targets) / 3) / len(rows))
-
-
-def test_only_the_last_partial_batch_of_an_epoch_is_left_out() -> None:
-    sampler = TrainSampler(np.zeros(11, dtype=int), batch_size=4, seed=0, is_balanced=False)
-    assert len(sampler) == 2 and len(set(order_of(sampler))) == 8
-    assert [batch.start for batch in sampler] == [0, 4]
-
-
-def test_a_batch_larger_than_the_set_takes_the_whole_set() -> None:
-    sampler = TrainSampler(np.zeros(3, dtype=int), batch_size=32, seed=0, is_balanced=False)
-    assert sorted(order_of(sampler)) == [0, 1, 2]
-
-
-@given(st.integers(1, 200), st.integers(1, 64))
-def test_evaluation_gives_every_row_once_in_order(length: int, size: int) -> None:
-    sampler = EvalSampler(length, size)
-    batches = list(sampler)
-    assert [int(r) for b in batches for r in b.rows] == list(range(length)) and len(batches) == len(sampler)
-
-
-def test_a_batch_carries_images_targets_and_positions() -> None:
-    images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
-    rows = ImageRows(images, np.array([0, 1, 0, 1, 2]))
-    batch = rows[IndexBatch(np.array([4, 1]), 10, 7)]
-    assert batch["image"].shape == (2, 1, 4, 4) and batch["image"].dtype == torch.uint8
-    assert torch.equal(batch["image"][0, 0], torch.from_numpy(images[4]))
-    assert batch["target"].tolist() == [2, 1] and batch["position"].tolist() == [10, 11] and batch["epoch"] == 7
+targets_of_an_epoch = st.lists(st.integers(0, 2), min_size=1, max_size=60).map(np.array)
+batch_sizes = st.integers(1, 70)
+seeds = st.integers(0, 2**32)
+epochs = st.integers(0, 100)
 
 
 @pytest.fixture(scope="module")
-def data(tiny_config: Compose, cache_dir: Any) -> ChestXrayData:
-    return load_data(tiny_config()["data"], cache_dir)
+def open_demo(tiny_config: Callable[..., dict[str, Any]], cache_dir: Path) -> Callable[..., ChestXrayData]:
+    def opened(*overrides: str) -> ChestXrayData:
+        return load_data(tiny_config(*overrides)["data"], cache_dir)
+
+    return opened
 
 
-def module(data: ChestXrayData, balance: str, is_stressed: bool = True) -> ChestXrayDataModule:
-    return ChestXrayDataModule(data, batch_size=8, seed=0, balance=balance, is_stressed=is_stressed)
+@pytest.fixture(scope="module")
+def data(open_demo: Callable[..., ChestXrayData]) -> ChestXrayData:
+    return open_demo("data.holdout_fraction=0.2")
 
 
-def test_the_recorded_prior_is_what_training_sees(data: ChestXrayData) -> None:
-    normal, bacteria, virus = module(data, "none").class_counts
-    assert module(data, "none").prior_log_odds == pytest.approx(np.log((bacteria + virus) / normal))
-    assert module(data, "sampler").prior_log_odds == pytest.approx(np.log(2))
-    order = next(iter(module(data, "sampler").train_dataloader().sampler.order(e) for e in range(1)))  # type: ignore[attr-defined]
-    seen = data.targets(data.rows("train"))[order]
-    assert np.bincount(seen) == pytest.approx(len(seen) / 3, abs=1.5)
+def module(data: ChestXrayData, **changes: Any) -> ChestXrayDataModule:
+    return ChestXrayDataModule(data, **{"batch_size": 8, "seed": 0, **changes})
 
 
-def test_stressed_images_keep_their_targets_and_differ_from_the_plain_ones(data: ChestXrayData) -> None:
-    datamodule = module(data, "none")
-    assert datamodule.val_names == ["val", "stress"]
-    plain, stressed = (loader.dataset for loader in datamodule.val_dataloader())
-    count = len(plain)  # type: ignore[arg-type]
-    assert len(stressed) == len(STRESS_FAMILIES) * count  # type: ignore[arg-type]
-    everything = plain[IndexBatch(np.arange(count), 0, 0)]
-    for k, family in enumerate(STRESS_FAMILIES):
-        part = stressed[IndexBatch(np.arange(k * count, (k + 1) * count), 0, 0)]
-        assert torch.equal(part["target"], everything["target"]) and set(part["family"].tolist()) == {k}
-        expected = distort(everything["image"][:, 0].numpy(), family, indices=np.arange(count))
-        assert np.array_equal(part["image"][:, 0].numpy(), expected)
-        if family != "resample":  # 64 px and back, which the phantoms are already
-            assert not np.array_equal(expected, everything["image"][:, 0].numpy())
-    assert set(everything["family"].tolist()) == {-1}
+def whole(loader: Any, key: str) -> np.ndarray:
+    return np.asarray(torch.cat([batch[key] for batch in loader]).numpy())
 
 
-def test_without_stress_there_is_one_validation_set(data: ChestXrayData) -> None:
-    assert module(data, "none", is_stressed=False).val_names == ["val"]
+# The order of training
+
+
+@given(targets_of_an_epoch, batch_sizes, seeds, epochs, st.booleans())
+def test_the_order_depends_on_seed_and_epoch_alone(
+    targets: np.ndarray, batch_size: int, seed: int, epoch: int, is_balanced: bool
+) -> None:
+    started = TrainSampler(targets, batch_size=batch_size, seed=seed, is_balanced=is_balanced, start_epoch=epoch)
+    arrived = TrainSampler(targets, batch_size=batch_size, seed=seed, is_balanced=is_balanced)
+    list(arrived)
+    arrived.set_epoch(epoch)
+    for one, other in zip(started, arrived, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        assert (one.start, one.epoch) == (other.start, other.epoch) == (one.start, epoch)
+
+
+@pytest.mark.parametrize("is_balanced", [False, True])
+def test_another_epoch_or_seed_has_another_order(is_balanced: bool) -> None:
+    targets = np.arange(60) % 3
+    orders = {
+        tuple(TrainSampler(targets, batch_size=4, seed=seed, is_balanced=is_balanced).order(epoch))
+        for seed in (0, 1)
+        for epoch in (0, 1, 2)
+    }
+    assert len(orders) == 6
+
+
+@given(targets_of_an_epoch, batch_sizes, seeds)
+def test_unbalanced_every_row_comes_once_but_those_of_the_last_partial_batch(
+    targets: np.ndarray, batch_size: int, seed: int
+) -> None:
+    sampler = TrainSampler(targets, batch_size=batch_size, seed=seed, is_balanced=False)
+    batches = list(sampler)
+    size = min(batch_size, len(targets))
+    assert len(batches) == len(sampler) == len(targets) // size > 0
+    assert [len(b.rows) for b in batches] == [size] * len(batches)
+    assert [b.start for b in batches] == [i * size for i in range(len(batches))]
+    rows = np.concatenate([b.rows for b in batches])
+    assert len(np.unique(rows)) == len(rows) > len(targets) - size
+    assert sorted(sampler.order(0)) == list(range(len(targets)))
+
+
+@given(targets_of_an_epoch, seeds, epochs)
+def test_balanced_the_classes_are_equally_frequent_and_an_image_comes_again_after_all_others(
+    targets: np.ndarray, seed: int, epoch: int
+) -> None:
+    order = TrainSampler(targets, batch_size=4, seed=seed, is_balanced=True).order(epoch)
+    assert len(order) == len(targets)
+    per_class = Counter(targets[order].tolist())
+    assert per_class.keys() == set(targets.tolist())
+    assert max(per_class.values()) - min(per_class.values()) <= 1
+    for value in per_class:
+        # Cut to length after mixing, an epoch once lost an image that another of its class was seen twice for.
+        times = np.bincount(order, minlength=len(targets))[targets == value]
+        assert times.max() - times.min() <= 1
+
+
+@given(st.integers(0, 300), st.integers(1, 70))
+def test_evaluation_has_every_row_once_and_in_order(length: int, batch_size: int) -> None:
+    sampler = EvalSampler(length, batch_size)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert [i for b in batches for i in b.rows.tolist()] == list(range(length))
+    assert all(len(b.rows) == batch_size for b in batches[:-1])
+
+
+# Loaders
+
+
+def test_a_loaded_image_is_the_film_of_its_record(data: ChestXrayData, demo_root: Path) -> None:
+    side = data.store.images.shape[1]
+    loader = module(data).eval_loader("test")
+    images, targets = whole(loader, "image"), whole(loader, "target")
+    assert images.shape == (len(data.rows("test")), 1, side, side) and images.dtype == np.uint8
+    for image, target, row in zip(images, targets, data.rows("test"), strict=True):
+        record = data.records[row]
+        np.testing.assert_array_equal(image[0], read_gray(demo_root / record.path, side))
+        assert data.labels.classes[target] == record.label
+
+
+def test_a_training_batch_names_its_rows_its_places_and_its_epoch(data: ChestXrayData) -> None:
+    loaders = module(data, seed=3)
+    rows = loaders.rows_of("train")
+    loader = loaders.train_dataloader()
+    loader.sampler.set_epoch(2)  # type: ignore[attr-defined]
+    batches = list(loader)
+    assert {batch["epoch"] for batch in batches} == {2}
+    np.testing.assert_array_equal(whole(batches, "position"), np.arange(len(batches) * 8))
+    index = whole(batches, "index")
+    expected = TrainSampler(rows.targets, batch_size=8, seed=3, is_balanced=False).order(2)
+    np.testing.assert_array_equal(index, expected[: len(index)])
+    np.testing.assert_array_equal(whole(batches, "target"), rows.targets[index])
+    np.testing.assert_array_equal(whole(batches, "image")[:, 0], data.store.images[data.rows("train")[index]])
+    assert set(whole(batches, "family")) == {-1}
+
+
+def test_the_loaders_of_validation_stand_in_the_order_of_their_names(data: ChestXrayData) -> None:
+    loaders = module(data)
+    assert loaders.val_names == ["val", "stress", "block"]
+    sizes = [len(whole(loader, "target")) for loader in loaders.val_dataloader()]
+    val, block = len(data.rows("val")), len(data.rows("block"))
+    assert sizes == [val, val * len(STRESS_FAMILIES), block] and val and block
+    assert module(data, is_stressed=False).val_names == ["val", "block"]
+
+
+def test_stressed_images_keep_their_labels_and_know_their_family(data: ChestXrayData) -> None:
+    loaders = module(data)
+    plain, stressed = loaders.eval_loader("val"), loaders.eval_loader("stress")
+    images, targets = whole(plain, "image")[:, 0], whole(plain, "target")
+    families = whole(stressed, "family")
+    for number, family in enumerate(STRESS_FAMILIES):
+        chosen = families == number
+        np.testing.assert_array_equal(whole(stressed, "target")[chosen], targets)
+        wanted = distort(images, family, indices=np.arange(len(images)))
+        np.testing.assert_array_equal(whole(stressed, "image")[chosen, 0], wanted)
+    assert set(families) == set(range(len(STRESS_FAMILIES)))
+
+
+def test_of_a_large_validation_the_same_part_is_stressed_every_time(
+    data: ChestXrayData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumolit.data.datamodule.STRESS_IMAGES", 5)
+    first, again = (module(data, seed=seed).eval_loader("stress") for seed in (0, 1))
+    assert Counter(whole(first, "family").tolist()) == dict.fromkeys(range(len(STRESS_FAMILIES)), 5)
+    np.testing.assert_array_equal(whole(first, "image"), whole(again, "image"))
+    family_zero = whole(first, "image")[:5, 0]
+    plain, targets = (whole(module(data).eval_loader("val"), key) for key in ("image", "target"))
+    candidates = distort(plain[:, 0], STRESS_FAMILIES[0], indices=np.arange(len(plain)))
+    found = [int(np.flatnonzero((candidates == image).all(axis=(1, 2)))[0]) for image in family_zero]
+    np.testing.assert_array_equal(whole(first, "target")[:5], targets[found])
+
+
+# The prior that training sees
+
+
+def test_without_balance_the_prior_is_that_of_the_training_images(data: ChestXrayData) -> None:
+    loaders = module(data)
+    counts = [sum(r.split == "train" and r.label == name for r in data.records) for name in data.labels.classes]
+    assert loaders.class_counts == counts
+    assert loaders.seen_prior() == pytest.approx(np.array(counts) / sum(counts))
+
+
+def test_with_the_balancing_sampler_training_sees_two_of_pneumonia_for_one_normal(data: ChestXrayData) -> None:
+    loaders = module(data, balance="sampler")
+    odds = prior_log_odds(loaders.seen_prior(), data.labels.positive_mask)
+    assert odds == pytest.approx(np.log(2))
+    assert prior_log_odds(module(data).seen_prior(), data.labels.positive_mask) > odds + 0.1
+    seen = Counter(whole(loaders.train_dataloader(), "target").tolist())
+    assert len(seen) == 3 and max(seen.values()) - min(seen.values()) <= 8  # a partial batch is left out
+
+
+def test_with_undersampling_the_prior_is_that_of_what_is_left(open_demo: Callable[..., ChestXrayData]) -> None:
+    loaders = module(open_demo("data.balance=undersample", "data.target=binary"), balance="undersample")
+    assert loaders.seen_prior() == pytest.approx([0.5, 0.5])
+
+
+def test_class_weights_shift_the_prior_as_more_images_would(data: ChestXrayData) -> None:
+    assert module(data, balance="sampler").seen_prior([2.0, 1.0, 1.0]) == pytest.approx([0.5, 0.25, 0.25])
+    counts = np.array(module(data).class_counts)
+    assert module(data).seen_prior((1 / counts).tolist()) == pytest.approx([1 / 3] * 3)

@@ -1,171 +1,362 @@
-"""A data configuration becomes a divided data set: sides, copies, unreadable files."""
+"""From a data configuration to a divided set: who is left out, who is on which side, and that it is recorded."""
 
 from __future__ import annotations
 
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pneumolit.data.dataset import count_classes, find_copies, find_root, load_data
-from pneumolit.data.records import ImageRecord
-from tests.conftest import Compose
-from tests.data.conftest import WriteImages
+from pneumolit.data.dataset import (
+    BLOCK,
+    DROPPED,
+    UNREADABLE,
+    ChestXrayData,
+    count_classes,
+    find_copies,
+    load_data,
+)
+from pneumolit.data.reader import read_gray
+from pneumolit.data.records import ImageRecord, identify_patient
+from pneumolit.rundir import RunDir
+
+Load = Callable[..., ChestXrayData]
+
+
+@pytest.fixture(scope="module")
+def settings_of_data(compose_config: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    plain = compose_config("data.store_size=16", "data.val_fraction=0.25")["data"]
+    assert isinstance(plain, dict)
+    return plain
 
 
 @pytest.fixture
-def data_config(compose_config: Compose) -> Any:
-    def composed(root: Path, *overrides: str) -> dict[str, Any]:
-        cfg: dict[str, Any] = compose_config(f"data.root={root}", *overrides)["data"]
-        return cfg
+def load(settings_of_data: dict[str, Any], cache_dir: Path) -> Load:
+    """`load(root, key=value)`: open a set with the defaults of conf/data but for these keys."""
 
-    return composed
+    def loaded(root: Path, **changes: Any) -> ChestXrayData:
+        assert changes.keys() <= settings_of_data.keys()
+        return load_data({**settings_of_data, "root": str(root), **changes}, cache_dir)
 
-
-def kaggle_names(patients: int = 12) -> list[str]:
-    names = []
-    for n in range(1, patients + 1):
-        names += [
-            f"train/NORMAL/IM-{n + 200:04d}-0001.png",
-            f"train/PNEUMONIA/person{n}_bacteria_{n}.png",
-            f"train/PNEUMONIA/person{n + 3}_virus_{n}.png",
-        ]
-    names += ["val/NORMAL/NORMAL2-IM-1427-0001.png", "val/PNEUMONIA/person1946_bacteria_99.png"]
-    return [*names, "test/NORMAL/IM-0001-0001.png", "test/PNEUMONIA/person78_bacteria_3.png"]
+    return loaded
 
 
-def test_the_official_validation_images_join_the_pool_that_is_carved(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
-) -> None:
-    data = load_data(data_config(write_images(*kaggle_names()), "data.val_fraction=0.3"), tmp_path)
-    sides = {r.path.as_posix(): r.split for r in data.records}
-    assert {sides["val/NORMAL/NORMAL2-IM-1427-0001.png"], sides["val/PNEUMONIA/person1946_bacteria_99.png"]} <= {
-        "train",
-        "val",
-    }
-    assert sum(side == "val" for side in sides.values()) > 2
-    assert {path for path, side in sides.items() if side == "test"} == set(kaggle_names()[-2:])
+@pytest.fixture
+def films(tmp_path: Path, write_films: Callable[..., Path]) -> Path:
+    return write_films(tmp_path / "films")
 
 
-def test_copies_leave_train_but_not_test(write_images: WriteImages, data_config: Any, tmp_path: Path) -> None:
-    root = write_images(*kaggle_names(), "test/NORMAL/IM-0002-0001.png", "train/NORMAL/IM-0999-0001.png")
-    first = (root / "train/NORMAL/IM-0201-0001.png").read_bytes()
-    (root / "train/NORMAL/IM-0999-0001.png").write_bytes(first)
-    (root / "test/NORMAL/IM-0002-0001.png").write_bytes((root / "test/NORMAL/IM-0001-0001.png").read_bytes())
-    data = load_data(data_config(root, "data.val_fraction=0.3"), tmp_path)
-    by_path = {r.path.as_posix(): (r.split, bool(data.is_copy[i])) for i, r in enumerate(data.records)}
-    assert by_path["train/NORMAL/IM-0999-0001.png"] == ("dropped", True)
-    assert by_path["test/NORMAL/IM-0002-0001.png"] == ("test", True)
-    kept = load_data(data_config(root, "data.val_fraction=0.3", "data.duplicates=keep"), tmp_path)
-    assert "dropped" not in count_classes(kept)
+def sides(data: ChestXrayData) -> dict[str, str]:
+    return {r.path.as_posix(): r.split for r in data.records}
 
 
-def test_a_copy_across_the_test_border_counts_on_neither_side() -> None:
-    records = [ImageRecord(Path("a"), "x", "p", split="train"), ImageRecord(Path("b"), "x", "q", split="test")]
-    assert find_copies(records, ["same", "same"]).tolist() == [False, False]
+def damage(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).write_bytes((root / name).read_bytes()[:200])
 
 
-def test_the_real_set_has_32_copies_in_30_groups_none_across_the_border(
-    shared: Path, data_config: Any, cache_dir: Path
-) -> None:
-    data = load_data(data_config(shared / "data" / "chest_xray"), cache_dir)
-    assert int(data.is_copy.sum()) == 32
-    assert int(data.is_copy[data.rows("test")].sum()) == 6
-    hashes = [{data.store.hashes[i] for i in data.rows(s)} for s in ("train", "val", "test")]
-    assert not hashes[0] & hashes[2] and not hashes[1] & hashes[2] and not hashes[0] & hashes[1]
-    patients = [{data.records[i].carve_group for i in data.rows(s)} for s in ("train", "val")]
-    assert not patients[0] & patients[1]
+def manifest(root: Path, rows: list[tuple[str, str, str]]) -> Path:
+    path = root / "list.csv"
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([("path", "label", "split"), *rows])
+    return path
 
 
-def test_all_unreadable_files_are_named_at_once(write_images: WriteImages, data_config: Any, tmp_path: Path) -> None:
-    root = write_images(*kaggle_names())
-    bad = ["train/NORMAL/IM-0203-0001.png", "test/PNEUMONIA/person78_bacteria_3.png"]
+# The order of things
+
+
+def test_row_label_and_record_of_the_store_belong_together(films: Path, load: Load) -> None:
+    data = load(films)
+    side = data.store.images.shape[1]
+    for i, record in enumerate(data.records):
+        np.testing.assert_array_equal(data.store.images[i], read_gray(films / record.path, side))
+    assert data.labels.classes == ("NORMAL", "BACTERIA", "VIRUS")
+    rows = data.rows("test")
+    assert [data.labels.classes[t] for t in data.targets(rows)] == ["NORMAL"] * 4 + ["VIRUS"] + ["BACTERIA"] * 2
+    assert all(data.records[i].path.parts[0] == "test" for i in rows)
+
+
+def test_the_official_validation_joins_train_and_the_official_test_stays(films: Path, load: Load) -> None:
+    first = {name for name, side in sides(load(films)).items() if name.startswith("val/") and side == "train"}
+    assert first  # with this seed at least one of the four is not drawn again
+    data = load(films)
+    assert {side for name, side in sides(data).items() if name.startswith("test/")} == {"test"}
+    assert {side for name, side in sides(data).items() if not name.startswith("test/")} == {"train", "val"}
+    assert len(data.rows("val")) / (len(data.records) - 7) == pytest.approx(0.25, abs=0.05)
+
+
+def test_no_patient_is_in_train_and_validation_under_both_readings(demo_root: Path, load: Load) -> None:
+    data = load(demo_root)
+    for key in ("full", "prefix"):
+        train, val = (
+            {identify_patient(data.records[i], key).patient_id for i in data.rows(s)} for s in ("train", "val")
+        )
+        assert train and val and not train & val
+
+
+def test_the_split_has_its_own_seed_and_no_other(films: Path, load: Load) -> None:
+    assert sides(load(films, seed=1)) == sides(load(films, seed=1))
+    assert sides(load(films, seed=1)) != sides(load(films, seed=2))
+
+
+def test_a_set_nested_as_in_the_archive_is_opened(films: Path, load: Load) -> None:
+    (films.parent / "archive").mkdir()
+    films.rename(films.parent / "archive" / "chest_xray")
+    assert len(load(films.parent / "archive").records) == 64
+
+
+# Unreadable files
+
+
+def test_unreadable_files_stop_with_a_list_of_all_of_them(films: Path, load: Load) -> None:
+    bad = [
+        "test/NORMAL/IM-0001-0001.jpeg",
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "train/PNEUMONIA/person3_bacteria_903.jpeg",
+    ]
+    damage(films, *bad)
+    with pytest.raises(ValueError, match=r"(?s)3 of 64 image files cannot be read.*data\.on_bad_image=skip") as refusal:
+        load(films)
     for name in bad:
-        (root / name).write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"2 of 40 image files cannot be read") as caught:
-        load_data(data_config(root), tmp_path)
-    assert all(name in str(caught.value) for name in bad) and "data.on_bad_image=skip" in str(caught.value)
+        assert f"{films / name}: " in str(refusal.value)
 
 
-def test_unreadable_files_are_left_out_when_asked(write_images: WriteImages, data_config: Any, tmp_path: Path) -> None:
-    root = write_images(*kaggle_names())
-    (root / "train/NORMAL/IM-0203-0001.png").write_bytes(b"broken")
-    data = load_data(data_config(root, "data.on_bad_image=skip", "data.val_fraction=0.3"), tmp_path)
-    assert count_classes(data)["unreadable"] == {"NORMAL": 1, "BACTERIA": 0, "VIRUS": 0}
+def test_of_very_many_unreadable_files_fifty_are_listed_and_the_rest_counted(films: Path, load: Load) -> None:
+    damage(films, *sides(load(films)))
+    with pytest.raises(ValueError, match=r"(?s)64 of 64 image files.*and 14 more"):
+        load(films)
 
 
-def test_the_held_out_block_is_apart_from_train_and_validation(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
+def test_skipped_files_are_in_no_split_and_in_the_record(films: Path, load: Load) -> None:
+    bad = {"train/NORMAL/IM-0115-0001.jpeg", "test/NORMAL/IM-0001-0001.jpeg"}
+    damage(films, *bad)
+    data = load(films, on_bad_image="skip")
+    assert {name for name, side in sides(data).items() if side == UNREADABLE} == bad
+    assert {row["path"] for row in data.split_rows() if row["split"] == UNREADABLE} == bad
+    assert not data.is_copy.any()  # two empty files are no copies of a film
+    assert len(data.rows("test")) == 6
+    assert count_classes(data)[UNREADABLE] == {"NORMAL": 2, "BACTERIA": 0, "VIRUS": 0}
+
+
+# Copies
+
+
+@pytest.fixture
+def with_copies(films: Path) -> Path:
+    """A copy within train, one within test and one across."""
+    shutil.copy(films / "train/NORMAL/IM-0115-0001.jpeg", films / "train/NORMAL/IM-0116-0001.jpeg")
+    shutil.copy(films / "test/NORMAL/IM-0001-0001.jpeg", films / "test/NORMAL/IM-0002-0001.jpeg")
+    shutil.copy(films / "train/PNEUMONIA/person1_bacteria_901.jpeg", films / "test/PNEUMONIA/person78_bacteria_78.jpeg")
+    return films
+
+
+def test_copies_are_dropped_from_train_and_left_in_test(with_copies: Path, load: Load) -> None:
+    data = load(with_copies)
+    within, of_test = "train/NORMAL/IM-0116-0001.jpeg", "train/PNEUMONIA/person1_bacteria_901.jpeg"
+    marked = {data.records[i].path.as_posix() for i in np.flatnonzero(data.is_copy)}
+    assert marked == {within, of_test, "test/NORMAL/IM-0002-0001.jpeg"}
+    assert {name for name, side in sides(data).items() if side == DROPPED} == {within, of_test}
+    assert len(data.rows("test")) == 7
+
+
+def test_copies_can_be_kept(with_copies: Path, load: Load) -> None:
+    data = load(with_copies, duplicates="keep")
+    assert DROPPED not in sides(data).values()
+    assert data.is_copy.sum() == 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_a_new_split_no_film_of_test_has_a_copy_in_train_or_validation(
+    with_copies: Path, load: Load, seed: int
 ) -> None:
-    options = ("data.holdout_fraction=0.3", "data.val_fraction=0.3")
-    data = load_data(data_config(write_images(*kaggle_names()), *options), tmp_path)
-    groups = [{data.records[i].carve_group for i in data.rows(s)} for s in ("train", "val", "block")]
-    assert all(groups) and not groups[2] & (groups[0] | groups[1])
+    data = load(with_copies, resplit=[0.5, 0.25, 0.25], seed=seed, target="binary")
+    test, rest = ({data.store.hashes[i] for s in names for i in data.rows(s)} for names in (["test"], ["train", "val"]))
+    assert test and not test & rest
 
 
-def test_a_split_file_of_an_earlier_run_gives_the_same_sides(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
+def test_of_three_equal_files_two_are_copies() -> None:
+    records = [ImageRecord(Path(f"{i}.png"), "a", str(i), split="train") for i in range(4)]
+    assert find_copies(records, ["x", "y", "x", "x"]).tolist() == [False, False, True, True]
+
+
+# Blocks, folds, new splits
+
+
+def test_the_held_out_block_has_the_lowest_numbers_and_is_in_no_other_split(demo_root: Path, load: Load) -> None:
+    data = load(demo_root, holdout_fraction=0.2)
+    block = [data.records[i] for i in data.rows(BLOCK)]
+    rest = [r for r in data.records if r.split in {"train", "val"}]
+    for series in ("IM", "NORMAL2-IM", ""):  # no series: all persons, whatever the cause
+        inside, outside = (
+            [r.number or 0 for r in rows if ("" if r.cause else r.series) == series] for rows in (block, rest)
+        )
+        assert max(inside) < min(outside)
+    assert len(block) / (len(block) + len(rest)) == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_block_without_every_class_is_refused(films: Path, load: Load) -> None:
+    # Here every bacterial number is below every viral one, so the lowest fifth of persons has no virus.
+    with pytest.raises(ValueError, match=r"the val split holds no image of VIRUS"):
+        load(films, carve="blocks", val_fraction=0.2)
+
+
+def test_every_training_image_validates_in_exactly_one_fold(demo_root: Path, load: Load) -> None:
+    drawn = Counter(
+        name for fold in range(3) for name, side in sides(load(demo_root, folds=3, fold=fold)).items() if side == "val"
+    )
+    pool = {name for name, side in sides(load(demo_root)).items() if side in {"train", "val"}}
+    assert drawn == Counter(pool)
+
+
+def test_a_new_split_mixes_the_official_sides_without_parting_a_patient(demo_root: Path, load: Load) -> None:
+    data = load(demo_root, resplit=[0.6, 0.2, 0.2])
+    assert {name.split("/")[0] for name, side in sides(data).items() if side == "test"} >= {"train", "test"}
+    side_of: dict[str, set[str]] = {}
+    for r in data.records:
+        side_of.setdefault(r.carve_group, set()).add(r.split)
+    assert all(len(found) == 1 for found in side_of.values())
+    assert len(data.rows("test")) / len(data.records) == pytest.approx(0.2, abs=0.06)
+
+
+# Manifests
+
+
+def test_a_manifest_that_names_its_validation_is_followed(films: Path, load: Load) -> None:
+    rows = [(f"train/NORMAL/IM-{n:04d}-0001.jpeg", "NORMAL", s) for n, s in ((115, "train"), (116, "val"), (117, ""))]
+    rows += [
+        (f"train/PNEUMONIA/person{n}_bacteria_{n + 900}.jpeg", "PNEUMONIA", s) for n, s in ((1, "train"), (2, "val"))
+    ]
+    named = {"source": "manifest", "manifest": str(manifest(films, rows))}
+    data = load(films, **named, val_fraction=0.1)
+    assert list(sides(data).values()) == ["train", "val", "train", "train", "val"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"val_fraction": 0.25}, {"folds": 3}, {"carve": "blocks"}, {"holdout_fraction": 0.1}]
+)
+def test_where_the_data_name_their_validation_a_wish_to_carve_one_is_refused(
+    films: Path, load: Load, change: dict[str, Any]
 ) -> None:
-    from pneumolit.rundir import RunDir
+    assert load(films, source="folder", val_fraction=0.1, target="binary").rows("val").size == 4
+    with pytest.raises(ValueError, match=rf"data\.{next(iter(change))}=.* has no effect because the data set names"):
+        load(films, **{"source": "folder", "val_fraction": 0.1, "target": "binary", **change})
 
-    root = write_images(*kaggle_names())
-    first = load_data(data_config(root, "data.val_fraction=0.3", "data.seed=5"), tmp_path)
+
+def test_a_manifest_without_validation_has_it_carved(films: Path, load: Load) -> None:
+    rows = [(name, name.split("/")[1], "") for name in sides(load(films))]
+    data = load(films, source="manifest", manifest=str(manifest(films, rows)), target="binary")
+    assert set(sides(data).values()) == {"train", "val"}
+
+
+def test_a_manifest_without_training_images_is_refused(films: Path, load: Load) -> None:
+    rows = [(name, name.split("/")[1], "test") for name in sides(load(films))]
+    for balance in ("none", "undersample"):
+        with pytest.raises(ValueError, match="the train split holds no image of NORMAL, BACTERIA, VIRUS"):
+            load(films, source="manifest", manifest=str(manifest(films, rows)), balance=balance)
+
+
+# Split files
+
+
+@pytest.mark.parametrize("balance", ["none", "undersample"])
+def test_the_split_of_an_earlier_run_is_drawn_again_whatever_the_seed(
+    with_copies: Path, load: Load, tmp_path: Path, balance: str
+) -> None:
+    damage(with_copies, "train/NORMAL/IM-0120-0001.jpeg")
+    common = {"balance": balance, "holdout_fraction": 0.1, "on_bad_image": "skip", "target": "binary"}
+    first = load(with_copies, **common)
+    assert set(sides(first).values()) == {"train", "val", "test", BLOCK, DROPPED, UNREADABLE}
     run = RunDir(tmp_path / "run")
     run.write_split(first.split_rows())
-    again = load_data(data_config(root, f"data.split_file={run.split_file}"), tmp_path)
-    assert [r.split for r in again.records] == [r.split for r in first.records]
+    again = load(with_copies, **{**common, "split_file": str(run.split_file), "seed": 77, "val_fraction": 0.4})
+    assert sides(again) == sides(first)
+    assert [str(row["split"]) for row in again.split_rows()] == [row["split"] for row in run.read_split()]
 
 
-def test_a_split_file_of_other_images_is_refused(write_images: WriteImages, data_config: Any, tmp_path: Path) -> None:
-    (tmp_path / "split.csv").write_text("path,split\nother.png,train\n")
-    root = write_images(*kaggle_names())
-    with pytest.raises(ValueError, match=r"does not name 40 images"):
-        load_data(data_config(root, f"data.split_file={tmp_path / 'split.csv'}"), tmp_path)
+def test_a_split_file_that_does_not_name_every_image_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.write_split(load(films).split_rows()[2:])
+    with pytest.raises(ValueError, match=r"data\.split_file=.* does not name 2 images.*IM-0115-0001"):
+        load(films, split_file=str(run.split_file))
 
 
-def test_undersampling_leaves_equal_classes_in_train(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
+def test_a_split_file_with_an_unknown_side_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
+    # Else all images of "valid" would silently be in no split.
+    run = RunDir(tmp_path / "run")
+    rows = load(films).split_rows()
+    run.write_split([{**rows[0], "split": "valid"}, *rows[1:]])
+    with pytest.raises(ValueError, match=r"has the splits \['valid'\]; allowed are block, dropped, test"):
+        load(films, split_file=str(run.split_file))
+
+
+# Balance, classes, fingerprints
+
+
+def test_undersampling_drops_training_images_alone_and_records_them(films: Path, load: Load) -> None:
+    plain, data = load(films), load(films, balance="undersample")
+    counts = count_classes(data)
+    assert len(set(counts["train"].values())) == 1
+    assert counts["train"]["VIRUS"] == count_classes(plain)["train"]["VIRUS"]
+    for name, side in sides(data).items():
+        assert side == sides(plain)[name] or (side, sides(plain)[name]) == (DROPPED, "train")
+
+
+def test_a_validation_without_every_class_is_refused(
+    tmp_path: Path, write_films: Callable[..., Path], load: Load
 ) -> None:
-    names = [*kaggle_names(), *(f"train/NORMAL/IM-{n:04d}-0001.png" for n in range(300, 320))]
-    data = load_data(data_config(write_images(*names), "data.balance=undersample", "data.val_fraction=0.3"), tmp_path)
-    assert len(set(count_classes(data)["train"].values())) == 1
+    root = write_films(
+        tmp_path,
+        {
+            "train/NORMAL": [f"IM-{n:04d}-0001.png" for n in range(20)],
+            "train/PNEUMONIA": [f"person{n}_bacteria_{n}.png" for n in range(20)] + ["person99_virus_1.png"],
+        },
+    )
+    with pytest.raises(ValueError, match=r"the val split holds no image of VIRUS.*larger data\.val_fraction"):
+        load(root)
 
 
-def test_a_split_that_cannot_hold_every_class_is_refused(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
+def test_the_fingerprint_of_a_split_is_that_of_its_contents(films: Path, load: Load) -> None:
+    before = load(films)
+    moved = films.rename(films.with_name("moved"))
+    (moved / "test/NORMAL/IM-0001-0001.jpeg").rename(moved / "test/NORMAL/IM-0109-0001.jpeg")
+    assert load(moved).set_fingerprint("test") == before.set_fingerprint("test")
+    Image.new("L", (24, 24), 9).save(moved / "test/NORMAL/IM-0109-0001.jpeg")
+    after = load(moved)
+    assert after.set_fingerprint("test") != before.set_fingerprint("test")
+    assert after.set_fingerprint("train") == before.set_fingerprint("train")
+
+
+def test_phantoms_are_made_where_no_folder_is_named(
+    settings_of_data: dict[str, Any], tmp_path: Path, demo_root: Path
 ) -> None:
-    root = write_images(*kaggle_names(1))
-    with pytest.raises(ValueError, match="split holds no image of"):
-        load_data(data_config(root, "data.val_fraction=0.05"), tmp_path)
+    shutil.copytree(demo_root, tmp_path / "mine")
+    cfg = {**settings_of_data, "source": "demo", "root": str(tmp_path / "mine")}
+    assert len(load_data(cfg, tmp_path).rows("test")) > 0
+    assert not (tmp_path / "demo").exists()
 
 
-def test_the_fingerprint_of_a_side_follows_content_and_not_names(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
-) -> None:
-    root = write_images(*kaggle_names())
-    before = load_data(data_config(root, "data.val_fraction=0.3"), tmp_path).set_fingerprint("test")
-    (root / "test/NORMAL/IM-0001-0001.png").rename(root / "test/NORMAL/IM-0003-0001.png")
-    assert load_data(data_config(root, "data.val_fraction=0.3"), tmp_path).set_fingerprint("test") == before
-    (root / "test/NORMAL/IM-0003-0001.png").write_bytes((root / kaggle_names()[0]).read_bytes())
-    assert load_data(data_config(root, "data.val_fraction=0.3"), tmp_path).set_fingerprint("test") != before
+# The real set
 
 
-def test_the_archive_of_kaggle_nests_the_set_in_a_folder_of_the_same_name(
-    write_images: WriteImages, data_config: Any, tmp_path: Path
-) -> None:
-    root = write_images(*(f"chest_xray/{name}" for name in kaggle_names()))
-    assert find_root(data_config(root), tmp_path) == root / "chest_xray"
-    assert len(load_data(data_config(root, "data.val_fraction=0.3"), tmp_path).records) == 40
-
-
-def test_a_data_set_without_root_names_the_ways_out(compose_config: Compose, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"data\.root is not set.*PNEUMOLIT_DATA.*data=demo"):
-        load_data(compose_config()["data"], tmp_path)
-
-
-def test_targets_are_class_indices_in_logit_order(write_images: WriteImages, data_config: Any, tmp_path: Path) -> None:
-    data = load_data(data_config(write_images(*kaggle_names()), "data.val_fraction=0.3"), tmp_path)
-    rows = data.rows("train")
-    expected = [("NORMAL", "BACTERIA", "VIRUS").index(str(data.records[i].label)) for i in rows]
-    assert np.array_equal(data.targets(rows), expected)
+def test_the_real_set_has_32_copies_in_30_groups_none_across_splits(shared: Path, load: Load) -> None:
+    # With the usual size, so that the store of the real set is built once for all tests.
+    data = load(shared / "data" / "chest_xray", store_size=256, val_fraction=0.1)
+    official = [(r.path.parts[0], r.label) for r in data.records]
+    groups: dict[str, list[int]] = {}
+    for row, value in enumerate(data.store.hashes):
+        groups.setdefault(value, []).append(row)
+    several = [rows for rows in groups.values() if len(rows) > 1]
+    assert (len(several), sum(len(rows) - 1 for rows in several)) == (30, 32)
+    assert all(len({official[row] for row in rows}) == 1 for rows in several)
+    assert Counter(official[row][0] for row in np.flatnonzero(data.is_copy)) == {"train": 26, "test": 6}
+    assert len(data.rows("test")) == 624
+    hashes = [{data.store.hashes[i] for i in data.rows(s)} for s in ("train", "val", "test")]
+    assert sum(map(len, hashes)) == len(set().union(*hashes)) == 5856 - 32
+    patients = [{data.records[i].carve_group for i in data.rows(s)} for s in ("train", "val")]
+    assert not patients[0] & patients[1]

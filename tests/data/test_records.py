@@ -176,7 +176,7 @@ def test_a_root_that_is_not_there_is_refused_with_the_way_out(tmp_path: Path) ->
 
 
 def test_a_folder_without_train_is_refused_with_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="has no folder train.*an empty folder"):
+    with pytest.raises(FileNotFoundError, match=r"has no folder train.*an empty folder"):
         read_kaggle_folder(tmp_path)
     (tmp_path / "pictures").mkdir()
     with pytest.raises(FileNotFoundError, match="found pictures"):
@@ -287,7 +287,7 @@ def test_a_manifest_with_a_mistake_is_refused_at_its_place(films: Path, text: st
 
 
 def test_a_manifest_of_another_encoding_is_refused_with_the_way_out(films: Path) -> None:
-    with pytest.raises(ValueError, match="is not UTF-8.*save it as CSV UTF-8"):
+    with pytest.raises(ValueError, match=r"is not UTF-8.*save it as CSV UTF-8"):
         read_manifest(manifest(films, "path,label\nx/a.png,gesund für alle\n", "latin-1"), None)
 
 

@@ -1,151 +1,283 @@
-"""Decode once: found again without opening a file, never half-written, every fault named."""
+"""The store: decoded once, found again, never taken for whole when it is not."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pneumolit.data import store as store_module
 from pneumolit.data.reader import read_gray
-from pneumolit.data.store import open_store
-from tests.data.conftest import WriteImages
+from pneumolit.data.records import read_kaggle_folder
+from pneumolit.data.store import ImageStore, open_store
 
-NAMES = [f"{i}.png" for i in range(6)]
+NAMES = [f"IM-{n:04d}-0001.png" for n in range(12)]
+PATHS = [Path("a") / name for name in NAMES]
 
 
-def paths() -> list[Path]:
-    return [Path(name) for name in NAMES]
+class Opened:
+    """A store with the steps ("hashing", "decoding") that opening it took."""
+
+    def __init__(self, root: Path, cache_dir: Path, paths: Sequence[Path] = PATHS, store_size: int = 16) -> None:
+        self.steps: list[str] = []
+        self.store: ImageStore = open_store(
+            root, paths, cache_dir=cache_dir, store_size=store_size, progress=lambda what, *_: self.steps.append(what)
+        )
 
 
 @pytest.fixture
-def never_decode(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("an image was decoded although a store of it exists")
-
-    monkeypatch.setattr(store_module, "read_gray", refuse)
+def films(tmp_path: Path, write_films: Callable[..., Path]) -> Path:
+    return write_films(tmp_path / "films", {"a": NAMES})
 
 
-def test_rows_are_the_images_in_the_order_of_the_paths(write_images: WriteImages, tmp_path: Path) -> None:
-    root = write_images(*NAMES)
-    store = open_store(root, paths()[::-1], cache_dir=tmp_path / "cache")
-    assert not store.images.flags.writeable
-    for row, path in enumerate(paths()[::-1]):
-        assert np.array_equal(store.images[row], read_gray(root / path))
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
-def test_a_second_opening_decodes_nothing(
-    write_images: WriteImages, tmp_path: Path, request: pytest.FixtureRequest
+def expected(root: Path, side: int = 16) -> np.ndarray:
+    return np.stack([read_gray(root / path, side) for path in PATHS])
+
+
+def folders(cache: Path) -> list[str]:
+    return sorted(p.name for p in (cache / "store").iterdir() if p.is_dir() and p.name != "by_stat")
+
+
+def in_another_process(code: str, root: Path, cache: Path) -> subprocess.Popen[str]:
+    """Run code in which `store` is the module and `open_it()` opens these films."""
+    start = (
+        "import os, sys; from pathlib import Path; from pneumolit.data import store\n"
+        "root, cache, paths = Path(sys.argv[1]), Path(sys.argv[2]), [Path(p) for p in sys.argv[3:]]\n"
+        "def open_it(): return store.open_store(root, paths, cache_dir=cache, store_size=16)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", start + code, str(root), str(cache), *map(str, PATHS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+# What is in it
+
+
+def test_every_row_is_the_film_of_its_path(films: Path, cache: Path) -> None:
+    opened = Opened(films, cache)
+    assert opened.store.errors == {}
+    np.testing.assert_array_equal(opened.store.images, expected(films))
+    backwards = Opened(films, cache, PATHS[::-1]).store
+    np.testing.assert_array_equal(backwards.images, opened.store.images[::-1])
+    assert backwards.hashes == opened.store.hashes[::-1]
+
+
+def test_equal_files_have_equal_hashes_and_only_those(films: Path, cache: Path) -> None:
+    shutil.copy(films / PATHS[3], films / PATHS[7])
+    hashes = Opened(films, cache).store.hashes
+    assert hashes[3] == hashes[7] and len(set(hashes)) == len(PATHS) - 1
+
+
+@pytest.mark.parametrize(("sizes", "side"), [([(9, 30), (12, 11)], 11), ([(9, 30), (40, 50)], 16), ([(300, 200)], 16)])
+def test_a_set_of_small_films_is_not_enlarged(
+    tmp_path: Path, cache: Path, sizes: list[tuple[int, int]], side: int
 ) -> None:
-    root = write_images(*NAMES)
-    first = open_store(root, paths(), cache_dir=tmp_path / "cache")
-    request.getfixturevalue("never_decode")
-    assert open_store(root, paths(), cache_dir=tmp_path / "cache").key == first.key
+    paths = [Path(f"{i}.png") for i in range(len(sizes))]
+    for path, size in zip(paths, sizes, strict=True):
+        Image.new("L", size, 77).save(tmp_path / path)
+    images = Opened(tmp_path, cache, paths).store.images
+    assert images.shape == (len(sizes), side, side) and (images == 77).all()
 
 
-def test_a_moved_folder_of_the_same_content_uses_the_same_store(
-    write_images: WriteImages, tmp_path: Path, request: pytest.FixtureRequest
+def test_images_are_mapped_and_cannot_be_changed(films: Path, cache: Path) -> None:
+    images = Opened(films, cache).store.images
+    assert isinstance(images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_all_unreadable_files_are_told_at_once_and_their_rows_are_black(films: Path, cache: Path) -> None:
+    data = (films / PATHS[1]).read_bytes()
+    (films / PATHS[1]).write_bytes(data[: len(data) // 2])
+    (films / PATHS[4]).write_bytes(b"")
+    (films / PATHS[9]).unlink()
+    store = Opened(films, cache).store
+    assert list(store.errors) == [1, 4, 9]
+    assert ["truncated" in store.errors[1], store.errors[4], store.errors[9]] == [
+        True,
+        "not a JPEG or PNG image",
+        "file not found",
+    ]
+    assert not store.images[[1, 4, 9]].any()
+    assert all(image.any() for row, image in enumerate(store.images) if row not in store.errors)
+    assert Opened(films, cache).store.errors == store.errors
+
+
+def test_a_set_of_unreadable_files_alone_is_still_told(films: Path, cache: Path) -> None:
+    for path in PATHS:
+        (films / path).write_bytes(b"")
+    assert len(Opened(films, cache).store.errors) == len(PATHS)
+
+
+# When it is used again
+
+
+def test_the_second_opening_opens_no_file(films: Path, cache: Path) -> None:
+    first = Opened(films, cache)
+    assert set(first.steps) == {"hashing", "decoding"}
+    second = Opened(films, cache)
+    assert second.steps == []
+    assert (second.store.key, second.store.hashes) == (first.store.key, first.store.hashes)
+    np.testing.assert_array_equal(second.store.images, first.store.images)
+
+
+def test_a_changed_file_makes_another_store(films: Path, cache: Path) -> None:
+    before = Opened(films, cache)
+    Image.new("L", (24, 24), 5).save(films / PATHS[2])
+    after = Opened(films, cache)
+    assert after.store.key != before.store.key and "decoding" in after.steps
+    assert (after.store.images[2] == 5).all()
+    assert before.store.images[2].std() > 0  # the old one stays as it was
+
+
+@pytest.mark.parametrize("change", ["order", "fewer", "size"])
+def test_another_order_choice_or_size_is_another_store(films: Path, cache: Path, change: str) -> None:
+    keys = {Opened(films, cache).store.key}
+    paths = {"order": [*PATHS[1:], PATHS[0]], "fewer": PATHS[1:], "size": PATHS}[change]
+    opened = Opened(films, cache, paths, store_size=8 if change == "size" else 16)
+    assert opened.store.key not in keys and "decoding" in opened.steps
+
+
+def test_a_moved_folder_of_the_same_content_is_hashed_but_not_decoded_again(films: Path, cache: Path) -> None:
+    first = Opened(films, cache)
+    moved = films.rename(films.with_name("moved"))
+    again = Opened(moved, cache)
+    assert set(again.steps) == {"hashing"}
+    assert (again.store.key, again.store.folder) == (first.store.key, first.store.folder)
+    assert Opened(moved, cache).steps == []
+
+
+def test_touched_files_are_hashed_but_not_decoded_again(films: Path, cache: Path) -> None:
+    first = Opened(films, cache)
+    os.utime(films / PATHS[0], ns=(1, 1))
+    again = Opened(films, cache)
+    assert set(again.steps) == {"hashing"} and again.store.key == first.store.key
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again_though_its_name_size_and_time_are_the_same(
+    films: Path, cache: Path
 ) -> None:
-    root = write_images(*NAMES)
-    first = open_store(root, paths(), cache_dir=tmp_path / "cache")
-    moved = Path(shutil.copytree(root, tmp_path / "moved"))
-    request.getfixturevalue("never_decode")
-    assert open_store(moved, paths(), cache_dir=tmp_path / "cache").key == first.key
+    # As after chmod: the time of last change stays. A folder stands in for it, since root may read everything.
+    (films / PATHS[5]).unlink()
+    (films / PATHS[5]).mkdir()
+    assert Opened(films, cache).store.errors == {5: "a folder, not a file"}
+    assert "hashing" in Opened(films, cache).steps
 
 
-def test_a_changed_file_gets_another_store(write_images: WriteImages, tmp_path: Path) -> None:
-    root = write_images(*NAMES)
-    first = open_store(root, paths(), cache_dir=tmp_path / "cache")
-    Image.new("L", (20, 20), 7).save(root / NAMES[0])
-    second = open_store(root, paths(), cache_dir=tmp_path / "cache")
-    assert second.key != first.key and (second.images[0] == 7).all()
+def test_a_folder_whose_name_is_no_utf8_is_opened(films: Path, cache: Path) -> None:
+    odd = films.rename(films.with_name(os.fsdecode(b"caf\xe9")))
+    np.testing.assert_array_equal(Opened(odd, cache).store.images, expected(odd))
+    assert Opened(odd, cache).steps == []
 
 
-def test_images_are_shrunk_to_the_store_size_but_never_enlarged(write_images: WriteImages, tmp_path: Path) -> None:
-    root = write_images(*NAMES, size=40)
-    assert open_store(root, paths(), cache_dir=tmp_path / "cache", store_size=32).images.shape == (6, 32, 32)
-    assert open_store(root, paths(), cache_dir=tmp_path / "cache", store_size=64).images.shape == (6, 40, 40)
-
-
-def test_unreadable_files_are_all_reported_with_their_reasons(write_images: WriteImages, tmp_path: Path) -> None:
-    root = write_images(*NAMES)
-    (root / NAMES[1]).write_bytes(b"")
-    (root / NAMES[4]).unlink()
-    store = open_store(root, paths(), cache_dir=tmp_path / "cache")
-    assert store.errors == {1: "not a JPEG or PNG image", 4: "file not found"}
-    assert store.images[1].max() == 0 and store.images[0].max() > 0
-
-
-_KILLED = """
-import os, sys, threading
-from pathlib import Path
-from pneumolit.data import store as s
-real, lock, count = s.read_gray, threading.Lock(), [0]
-def read(path, size=None):
-    with lock:
-        count[0] += 1
-        if count[0] == 4:
-            os._exit(9)
-    return real(path, size)
-s.read_gray = read
-s.open_store(Path(sys.argv[1]), [Path(f"{i}.png") for i in range(6)], cache_dir=Path(sys.argv[2]))
-"""
-
-
-def test_a_kill_half_way_leaves_nothing_that_is_taken_for_whole(write_images: WriteImages, tmp_path: Path) -> None:
-    root, cache = write_images(*NAMES), tmp_path / "cache"
-    killed = subprocess.run([sys.executable, "-c", _KILLED, str(root), str(cache)], check=False)
-    assert killed.returncode == 9
-    assert list((cache / "store").glob("*.building"))
-    store = open_store(root, paths(), cache_dir=cache)
-    assert all(np.array_equal(store.images[i], read_gray(root / p)) for i, p in enumerate(paths()))
-    assert not list((cache / "store").glob("*.building"))
-
-
-_TWO = """
-import sys
-from pathlib import Path
-from pneumolit.data.store import open_store
-store = open_store(Path(sys.argv[1]), [Path(f"{i}.png") for i in range(6)], cache_dir=Path(sys.argv[2]))
-print(store.key, int(store.images.sum()))
-"""
-
-
-def test_two_processes_at_once_end_with_one_whole_store(write_images: WriteImages, tmp_path: Path) -> None:
-    root, cache = write_images(*NAMES), tmp_path / "cache"
-    command = [sys.executable, "-c", _TWO, str(root), str(cache)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = {process.communicate()[0] for process in running}
-    assert [process.returncode for process in running] == [0, 0] and len(said) == 1
-    assert len([p for p in (cache / "store").iterdir() if (p / "index.json").is_file()]) == 1
-
-
-def test_a_cache_that_cannot_be_written_is_named(write_images: WriteImages, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ValueError, match=r"cache_dir=.*file.*PNEUMOLIT_CACHE"):
-        open_store(write_images(*NAMES), paths(), cache_dir=tmp_path / "file")
-
-
-def test_names_with_odd_characters_are_only_names(write_images: WriteImages, tmp_path: Path) -> None:
+def test_names_with_odd_characters_are_only_names(
+    tmp_path: Path, cache: Path, write_films: Callable[..., Path]
+) -> None:
     odd = ["a b=c,d[1].png", "quote'\".png", "日本.png", "new\nline.png"]
-    root = write_images(*odd)
-    store = open_store(root, [Path(n) for n in odd], cache_dir=tmp_path / "cache")
+    root = write_films(tmp_path / "odd", {"a": odd})
+    store = Opened(root, cache, [Path("a") / name for name in odd]).store
     assert store.errors == {} and len(set(store.hashes)) == 4
 
 
-def test_opening_the_store_of_the_real_set_is_fast(shared: Path, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_refused_by_its_key(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cache_dir=.*file cannot be written.*set cache_dir=FOLDER"):
+        Opened(films, tmp_path / "file")
+
+
+def test_reading_in_threads_leaves_the_warning_filters_of_the_process(films: Path, cache: Path) -> None:
+    before = list(warnings.filters)
+    for size in range(8, 16):
+        Opened(films, cache, PATHS * 8, store_size=size)
+    assert list(warnings.filters) == before
+
+
+# Crashes and company
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "hits = []\ndef die(*a): hits.append(1) or (len(hits) > 5 and os._exit(9)); return real(*a)\n"
+        "real, store.read_gray = store.read_gray, die",  # half of the films are decoded
+        "store._write_whole = lambda *a: os._exit(9)",  # all are, the index is not there
+        "store._sync = lambda *a: os._exit(9)",  # the index is there, the folder has not its name yet
+    ],
+)
+def test_a_process_killed_while_building_leaves_nothing_that_is_taken_for_whole(
+    films: Path, cache: Path, moment: str
+) -> None:
+    killed = in_another_process(moment + "\nopen_it()", films, cache)
+    assert killed.wait(timeout=60) == 9
+    (left,) = folders(cache)
+    assert left.endswith(".building")
+    opened = Opened(films, cache)
+    assert "decoding" in opened.steps
+    np.testing.assert_array_equal(opened.store.images, expected(films))
+    assert folders(cache) == [opened.store.key]
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.json"])
+@pytest.mark.parametrize("harm", ["removed", "emptied", "cut"])
+def test_a_store_that_lost_a_file_is_built_anew(films: Path, cache: Path, name: str, harm: str) -> None:
+    path = Opened(films, cache).store.folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if harm != "removed":
+        path.write_bytes(b"" if harm == "emptied" else data[: len(data) // 2])
+    opened = Opened(films, cache)
+    np.testing.assert_array_equal(opened.store.images, expected(films))
+    assert Opened(films, cache).steps == []
+
+
+def test_two_processes_at_once_decode_once_and_end_with_one_whole_store(films: Path, cache: Path) -> None:
+    code = (
+        "import json; calls, real = [], store.read_gray\n"
+        "def counted(*a): calls.append(1); return real(*a)\n"
+        "store.read_gray = counted; print('ready', flush=True); sys.stdin.readline(); opened = open_it()\n"
+        "print(json.dumps([len(calls), opened.key, opened.images.tolist()]))"
+    )
+    processes = [in_another_process(code, films, cache) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert sorted(calls for calls, _, _ in results) == [0, len(PATHS)]
+    for _, key, images in results:
+        assert folders(cache) == [key]
+        np.testing.assert_array_equal(images, expected(films))
+
+
+# The real set
+
+
+def test_opening_the_store_of_the_real_set_is_fast(shared: Path, cache_dir: Path) -> None:
     root = shared / "data" / "chest_xray"
-    films = sorted(p.relative_to(root) for p in root.rglob("*.jpeg"))
-    first = open_store(root, films, cache_dir=tmp_path)
+    paths = [r.path for r in read_kaggle_folder(root)]
+    first = open_store(root, paths, cache_dir=cache_dir)
     start = time.process_time()
-    again = open_store(root, films, cache_dir=tmp_path)
+    again = open_store(root, paths, cache_dir=cache_dir)
     assert time.process_time() - start < 0.5
     assert again.key == first.key and first.errors == {} and first.images.shape == (5856, 224, 224)
     assert len(first.hashes) - len(set(first.hashes)) == 32
-    assert (first.folder / "images.npy").stat().st_size > first.images.size

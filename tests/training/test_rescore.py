@@ -46,10 +46,10 @@ def test_images_with_other_contents_are_refused(
     other = shutil.copytree(demo_root, tmp_path / "other")
     first, second = sorted((other / "train" / "NORMAL").iterdir())[:2]
     first.write_bytes(second.read_bytes())
-    with pytest.raises(ValueError, match=r"not those that the run was trained on: their contents differ"):
+    with pytest.raises(ValueError, match=r"not those that the run was trained on: contents differ"):
         reopen_data(RunDir(small_run), stored_config(small_run), str(other), cache_dir, QUIET)
     second.unlink()
-    with pytest.raises(ValueError, match=rf"1 files are missing, the first .*{second.name}.*data\.root=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=rf"1 of the run's images .*{second.name}.*data\.root=FOLDER"):
         reopen_data(RunDir(small_run), stored_config(small_run), str(other), cache_dir, QUIET)
 
 
@@ -57,6 +57,48 @@ def test_missing_checkpoint_is_named_with_the_state_of_the_run(copied_run: Path)
     (copied_run / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist \(the run is done\)"):
         load_model(RunDir(copied_run), stored_config(copied_run))
+
+
+def test_a_run_that_was_cut_off_is_not_scored_as_a_finished_one(copied_run: Path) -> None:
+    run = RunDir(copied_run)
+    run.write_status("interrupted")
+    rows = run.read_metrics()
+    run.metrics_file.unlink()
+    run.append_metrics(rows[0])
+    with pytest.raises(FileNotFoundError, match=r"is interrupted after 1 of 2 epochs"):
+        load_model(run, stored_config(copied_run))
+
+
+def manifest_of(films: list[Path], folder: Path, *, name: str = "ward.csv") -> Path:
+    lines = ["path,label", *(f"{film},{film.parent.name}" for film in films)]
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
+def test_images_that_the_run_was_trained_on_are_no_other_set(
+    copied_run: Path, demo_root: Path, cache_dir: Path, tmp_path: Path, compose_config: Callable[..., dict[str, Any]]
+) -> None:
+    films = sorted((demo_root / "train").rglob("*.jpeg"))
+    overrides = ("run_dir=x", "data=manifest", f"data.manifest={manifest_of(films, tmp_path)}", "data.target=binary")
+    cfg = compose_config(*overrides, f"cache_dir={cache_dir}", name="evaluate")
+    with pytest.raises(ValueError, match=r"trained or calibrated on"):
+        score_other_set(cfg, RunDir(copied_run), "again", QUIET)
+
+
+def test_test_images_under_another_name_are_a_look_and_other_images_are_refused_under_it(
+    copied_run: Path, demo_root: Path, cache_dir: Path, tmp_path: Path, compose_config: Callable[..., dict[str, Any]]
+) -> None:
+    films = sorted((demo_root / "test").rglob("*.jpeg"))
+
+    def score(chosen: list[Path]) -> dict[str, Any]:
+        manifest = manifest_of(chosen, tmp_path)
+        overrides = ("run_dir=x", "data=manifest", f"data.manifest={manifest}", "data.target=binary")
+        cfg = compose_config(*overrides, f"cache_dir={cache_dir}", name="evaluate")
+        return score_other_set(cfg, RunDir(copied_run), "ward7", QUIET)
+
+    assert "look" in score(films)["context"]
+    with pytest.raises(ValueError, match=r"name=ward7 already holds the numbers of other images"):
+        score(films[1:])
 
 
 def test_set_that_tells_only_normal_from_pneumonia_is_scored_by_the_two_class_logit(
