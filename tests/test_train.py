@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import resource
@@ -161,7 +162,8 @@ def test_unreadable_images_are_left_out_and_recorded_when_that_is_asked_for(comm
 def test_wrong_name_or_value_is_refused_and_named(
     command: Command, demo_root: Path, override: str, message: str
 ) -> None:
-    extra = ("data.balance=none",) if override.startswith("loss.class_weight") else ()
+    needed = {"loss.class_weight": ("data.balance=none",), "data.split_file": ("data.val_fraction=0.1",)}
+    extra = needed.get(override.partition("=")[0], ())
     refused(command("train", f"data.root={demo_root}", *TINY, *extra, override), message)
 
 
@@ -204,18 +206,46 @@ def test_weights_that_cannot_be_downloaded_are_refused_with_the_ways_out(
 
 
 def test_loss_that_turns_nan_names_epoch_and_step_and_keeps_the_last_whole_epoch(
-    command: Command, demo_root: Path
+    command: Command, demo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("optim.lr=1e30", "scheduler=constant", "trainer.limit_train_batches=1", "callbacks.ema.decay=null")
-    outcome = command("train", f"data.root={demo_root}", *TINY, *arguments)
+    from pneumolit.model.loss import CrossEntropy
+
+    whole, calls = CrossEntropy.forward, itertools.count()
+
+    def overflow(self: CrossEntropy, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return whole(self, logits, targets) * (float("nan") if next(calls) else 1.0)
+
+    monkeypatch.setattr(CrossEntropy, "forward", overflow)
+    outcome = command("train", f"data.root={demo_root}", *TINY, "trainer.limit_train_batches=1")
     assert outcome.code == 2
-    assert re.search(r"pneumolit: the loss became (nan|inf) in epoch 2, step 1 .*Lower optim\.lr", outcome.err, re.S)
+    assert re.search(r"pneumolit: the loss became nan in epoch 2, step 1 .*Lower optim\.lr", outcome.err, re.S)
     assert "Traceback" not in outcome.err
     run = next(p.parent for p in outcome.left if p.name == "status.json")
     status = read_json(run / "status.json")
     assert status["state"] == "failed" and "epoch 2" in status["reason"]
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
     assert not (run / "evaluation").exists() and not (run / "report.html").exists()
+
+
+def test_weights_that_overflow_in_the_last_step_of_an_epoch_reach_no_checkpoint(
+    command: Command, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.model.classifier import PneumoniaClassifier
+
+    whole = PneumoniaClassifier.logits_of
+    monkeypatch.setattr(PneumoniaClassifier, "logits_of", lambda self, batch: whole(self, batch) * float("nan"))
+    outcome = command("train", f"data.root={demo_root}", *TINY)
+    assert outcome.code == 2 and "the loss became nan in epoch 1" in outcome.err
+    assert [p for p in outcome.left if p.suffix == ".ckpt"] == []
+
+
+def test_a_folder_that_holds_a_run_takes_no_second_one(command: Command, demo_root: Path, tmp_path: Path) -> None:
+    place = f"hydra.run.dir={tmp_path / 'mine'}"
+    assert command("train", f"data.root={demo_root}", *TINY, "trainer.max_epochs=1", place).code == 0
+    before = (tmp_path / "mine" / "metrics.csv").read_text()
+    outcome = command("train", f"data.root={demo_root}", *TINY, place)
+    assert outcome.code == 2 and "already holds a run" in outcome.err
+    assert (tmp_path / "mine" / "metrics.csv").read_text() == before
 
 
 def test_finished_run_prints_table_page_and_next_command_and_no_warning(

@@ -186,6 +186,12 @@ class ChestXrayDataModule(LightningDataModule):
         """Images of a split as a data set."""
         return rows_of(self.data, split)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch, but not the positions: parameters are drawn from them on the CPU, and a GPU would wait."""
+        moved = {k: v for k, v in batch.items() if k != "position"}
+        moved = super().transfer_batch_to_device(moved, device, dataloader_idx)
+        return moved | {"position": batch["position"]}
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of one epoch."""
         rows = self.rows_of("train")

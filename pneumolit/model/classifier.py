@@ -133,12 +133,6 @@ class PneumoniaClassifier(LightningModule):
                 f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
             )
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch, but not the positions: parameters are drawn from them on the CPU, and a GPU would wait."""
-        moved = {k: v for k, v in batch.items() if k != "position"}
-        moved = super().transfer_batch_to_device(moved, device, dataloader_idx)
-        return moved | {"position": batch["position"]}
-
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
         logits = self.logits_of(batch)
@@ -153,7 +147,7 @@ class PneumoniaClassifier(LightningModule):
         for name, parts in outputs.items():
             if not all(bool(part["logits"].isfinite().all()) for part in parts):
                 # Before any checkpoint of this epoch: the last good one stays.
-                self._check_finite(math.nan, self.trainer.num_training_batches - 1)
+                self._check_finite(math.nan, int(self.trainer.num_training_batches) - 1)
             joined = {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
             families = sorted(set(joined["family"].tolist()))
             tables = [

@@ -188,7 +188,7 @@ def test_one_class_alone_cannot_be_ranked() -> None:
     assert validation_numbers(torch.randn(5, 3), torch.ones(5, dtype=torch.long), CAUSE)["auroc"] == 0.5
 
 
-def test_diverged_loss_names_epoch_and_step_and_keeps_the_last_whole_epoch(
+def test_weights_thrown_away_by_the_last_step_of_an_epoch_are_never_kept(
     tiny_config: Configure, train_only: Train, tmp_path: Path
 ) -> None:
     # One step per epoch: the first loss is sound, the step that follows throws the weights away.
@@ -196,8 +196,6 @@ def test_diverged_loss_names_epoch_and_step_and_keeps_the_last_whole_epoch(
         "optim.lr=1e30", "scheduler=constant", "trainer.limit_train_batches=1", "data.stress=false",
         "callbacks.ema.decay=null",
     )  # fmt: skip
-    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step 0 .*optim\.lr"):
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step 1 .*optim\.lr"):
         train_only(cfg, tmp_path / "run")
-    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["epoch"] == 0
-    PneumoniaClassifier.from_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
