@@ -1,4 +1,4 @@
-"""Whole runs on the demo set as a newcomer types them: the default recipe solves it, a linear model does not."""
+"""Whole runs on the demo set as a newcomer types them: the demo recipe solves it, a linear model does not."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.slow
 def train(tmp_path: Path, *arguments: str) -> RunDir:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PNEUMOLIT_")}
     env |= {"PNEUMOLIT_CACHE": str(tmp_path / "cache"), "PNEUMOLIT_OUT": str(tmp_path / "out")}
-    command = [sys.executable, "-m", "pneumolit.train", "data=demo", "test=true", *arguments]
+    command = [sys.executable, "-m", "pneumolit.train", "experiment=demo", "test=true", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr
     return RunDir(next((tmp_path / "out").glob("train/*/*")))
 
 
-def test_the_default_recipe_solves_the_demo_set_within_three_minutes(tmp_path: Path) -> None:
+def test_the_demo_recipe_solves_the_phantoms_within_three_minutes(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = train(tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -83,3 +83,10 @@ def test_a_config_folder_that_does_not_exist_is_named(installed_wheel: Path, tmp
     result = run(["pneumolit.train", "--config-dir", "absent", "--cfg", "job"], cwd=tmp_path, site=installed_wheel)
     assert result.returncode != 0
     assert "absent" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_readme_s_commands_are_those_that_the_checks_run() -> None:
+    readme, checks = ((REPOSITORY / name).read_text() for name in ("README.md", ".ci/run"))
+    for command in ("python -m pneumolit.train experiment=demo test=true", "python -m pytest"):
+        assert command in readme and command in checks
+    assert "pip install . &&" in readme and "pip install -e '.[test]' &&" in readme
