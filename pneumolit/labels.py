@@ -96,7 +96,7 @@ def two_class_logit(logits: np.ndarray, positive_mask: np.ndarray) -> np.ndarray
         `(N,)` float64: logsumexp of the positive logits minus that of the others; 0 means probability one half.
     """
     logits = np.asarray(logits, dtype=np.float64)
-    return np.asarray(_logsumexp(logits[:, positive_mask]) - _logsumexp(logits[:, ~positive_mask]))
+    return np.asarray(logsumexp(logits[:, positive_mask]) - logsumexp(logits[:, ~positive_mask]))
 
 
 def prior_log_odds(class_prior: Sequence[float] | np.ndarray, positive_mask: np.ndarray) -> float:
@@ -110,6 +110,7 @@ def prior_log_odds(class_prior: Sequence[float] | np.ndarray, positive_mask: np.
     return float(np.log(prior[positive_mask].sum()) - np.log(prior[~positive_mask].sum()))
 
 
-def _logsumexp(values: np.ndarray) -> np.ndarray:
+def logsumexp(values: np.ndarray) -> np.ndarray:
+    """Logarithm of the summed exponentials of every row: `(N, K)` -> `(N,)`, without overflow."""
     peak = values.max(axis=1)
     return np.asarray(peak + np.log(np.exp(values - peak[:, None]).sum(axis=1)))

@@ -24,7 +24,7 @@ from pneumolit.data.dataset import (
 )
 from pneumolit.data.records import ImageRecord, choose_labels
 from pneumolit.data.store import open_store
-from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet
+from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet, logsumexp
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json
@@ -198,7 +198,7 @@ def _match_classes(
 ) -> Predictions:
     if labels.classes != model.labels.classes:
         mask = model.labels.positive_mask
-        logits = np.stack([_logsumexp(logits[:, ~mask]), _logsumexp(logits[:, mask])], axis=1)
+        logits = np.stack([logsumexp(logits[:, ~mask]), logsumexp(logits[:, mask])], axis=1)
         targets = labels.positive_mask[targets].astype(np.int64)
         labels = LabelSet((NORMAL, PNEUMONIA), (PNEUMONIA,))
     return Predictions(
@@ -211,7 +211,3 @@ def _match_classes(
         causes=np.array([r.cause for r in records], dtype=object),
         is_copy=is_copy,
     )
-
-
-def _logsumexp(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.logaddexp.reduce(values, axis=1))
