@@ -172,20 +172,12 @@ def train_only() -> Callable[..., Trained]:
     """`train_only(cfg, folder, callbacks=())`: the training of a run without its record, scores and pictures."""
     from rich.console import Console
 
-    from pneumolit.data.datamodule import ChestXrayDataModule
     from pneumolit.data.dataset import load_data
     from pneumolit.rundir import RunDir
-    from pneumolit.training.fit import _quiet_lightning, build_model, build_trainer, check_names
+    from pneumolit.training.fit import _quiet_lightning, build_datamodule, build_model, build_trainer, check_names
 
     def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> Trained:
-        data = load_data(cfg["data"], Path(cfg["cache_dir"]))
-        datamodule = ChestXrayDataModule(
-            data,
-            batch_size=cfg["data"]["batch_size"],
-            seed=cfg["seed"],
-            balance=cfg["data"]["balance"],
-            is_stressed=cfg["data"]["stress"],
-        )
+        datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
         model, _, _ = build_model(cfg, check_names(cfg), datamodule)
         run = RunDir(folder)
         with _quiet_lightning():

@@ -90,7 +90,7 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     """
     root, records = read_records(cfg, cache_dir)
     labels, records = choose_labels(records, cfg["target"], cfg["positive"])
-    records = _divide_given(records, cfg, labels)
+    records = _divide_given(records, cfg)
     store = open_store(
         root, [r.path for r in records], cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
     )
@@ -175,7 +175,7 @@ def find_copies(records: Sequence[ImageRecord], hashes: Sequence[str]) -> np.nda
     return copies
 
 
-def _divide_given(records: list[ImageRecord], cfg: Mapping[str, Any], labels: LabelSet) -> list[ImageRecord]:
+def _divide_given(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageRecord]:
     """Give every record a side; the official 16 validation images join train, from which more are carved."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])

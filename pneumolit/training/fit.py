@@ -63,13 +63,7 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console) -> dict[str, A
         data = load_data(cfg["data"], cache_dir, progress)
     if cfg["test"] and not len(data.rows("test")):
         raise ValueError(f"test=true, but the data set has no test split (splits: {', '.join(count_classes(data))})")
-    datamodule = ChestXrayDataModule(
-        data,
-        batch_size=cfg["data"]["batch_size"],
-        seed=cfg["seed"],
-        balance=cfg["data"]["balance"],
-        is_stressed=cfg["data"]["stress"],
-    )
+    datamodule = build_datamodule(cfg, data)
     monitored, _, _ = cfg["callbacks"]["checkpoint"]["monitor"].partition("/")
     if monitored not in {"train", *datamodule.val_names}:
         raise ValueError(
@@ -153,6 +147,17 @@ def check_weights(settings: Mapping[str, Any], spec: BackboneSpec) -> None:
         pretrained=True,
         weights=settings["weights"],
         allow_download=settings["allow_download"],
+    )
+
+
+def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData) -> ChestXrayDataModule:
+    """The loaders of a run over its opened data set."""
+    return ChestXrayDataModule(
+        data,
+        batch_size=cfg["data"]["batch_size"],
+        seed=cfg["seed"],
+        balance=cfg["data"]["balance"],
+        is_stressed=cfg["data"]["stress"],
     )
 
 
