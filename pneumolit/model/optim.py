@@ -1,57 +1,95 @@
-"""Optimizers by target path from an allow list, fixed parameter groups, learning-rate schedules."""
+"""Optimizers by target path from an allow list, over fixed parameter groups."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from pneumolit.model.freeze import head_parameter_names
+from pneumolit.model.layers import head_distances
+
 # A target outside these packages is refused: configuration from strangers must not start anything else.
 ALLOWED_TARGETS = ("torch.optim.", "timm.optim.")
-SCHEDULES = ("constant", "cosine")
-_UNSUITED = {torch.optim.LBFGS: "one parameter group and a closure", torch.optim.SparseAdam: "sparse gradients"}
+# Keys of the optim group that are ours: they shape the groups and never reach the class.
+_OWN_KEYS = {"backbone_lr_scale", "layer_decay"}
+_UNSUITED = {
+    "torch.optim.LBFGS": "needs all parameters in one group and several passes per step",
+    "torch.optim.Muon": "takes matrices only, no biases and no convolutions (timm.optim.Muon takes all)",
+    "torch.optim.SparseAdam": "needs sparse gradients",
+    "timm.optim.Adahessian": "needs second derivatives",
+    "timm.optim.Lookahead": "wraps another optimizer",
+}
 
 
-def parameter_groups(model: nn.Module, head_names: set[str], weight_decay: float) -> list[dict[str, Any]]:
-    """All parameters in four fixed, named groups, frozen ones included.
+def parameter_groups(
+    model: nn.Module, settings: Mapping[str, Any], frozen: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """All parameters in fixed, named groups, each with its own learning rate.
 
-    Norm gains and biases do not decay: shrinking them changes the function, not its complexity. Groups never
-    change during a run; freezing only toggles `requires_grad`.
+    What trains is split by part (backbone, head) and decay: norm gains and biases do not decay, since shrinking them
+    changes the function, not its complexity. `layer_decay` splits the backbone by distance from the head as well:
+    `backbone_01_decay` is nearest. Groups never change during a run.
+
+    Args:
+        model: a timm model.
+        settings: the optim group: `lr` is the head's, `weight_decay`, `backbone_lr_scale` (default 1) a factor on
+            the rate of all else, `layer_decay` (None, or above 0 to 1) a factor on it for every step from the head.
+        frozen: names of the parameters that do not train: one group, with rate and decay 0.
+
+    Returns:
+        Groups of name, params, lr, lr_scale, weight_decay; none is empty. `lr` is scaled already, since only timm's
+        schedules read `lr_scale`; that is there for the record.
+
+    Source:
+        Howard and Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018; for layer_decay
+        Clark et al., ELECTRA, ICLR 2020.
     """
-    groups: dict[str, list[nn.Parameter]] = {
-        f"{part}_{decay}": [] for part in ("backbone", "head") for decay in ("decay", "no_decay")
-    }
+    lr, weight_decay = float(settings["lr"]), float(settings.get("weight_decay") or 0.0)
+    scales = _rate_scales(model, settings)
+    groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        part = "head" if name in head_names else "backbone"
-        groups[f"{part}_{'no_decay' if parameter.ndim <= 1 else 'decay'}"].append(parameter)
-    return [
-        {"name": name, "params": params, "weight_decay": 0.0 if name.endswith("no_decay") else weight_decay}
-        for name, params in groups.items()
-        if params
-    ]
+        if name in frozen:
+            label, scale, decay = "frozen", 0.0, 0.0
+        else:
+            part, scale = scales[name]
+            label, decay = (f"{part}_no_decay", 0.0) if parameter.ndim <= 1 else (f"{part}_decay", weight_decay)
+        group = {"name": label, "params": [], "lr": lr * scale, "lr_scale": scale, "weight_decay": decay}
+        groups.setdefault(label, group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def _rate_scales(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+    """Name of the part and factor on the learning rate by parameter, of all parameters whether they train or not."""
+    head = head_parameter_names(model)
+    backbone_scale, layer_decay = float(settings.get("backbone_lr_scale", 1.0)), settings.get("layer_decay")
+    scales = {name: ("backbone", backbone_scale) for name, _ in model.named_parameters()}
+    if layer_decay is not None:
+        distances = head_distances(model, head)
+        digits = max(2, len(str(max(distances.values()))))
+        for name, distance in distances.items():
+            scales[name] = (f"backbone_{distance:0{digits}}", backbone_scale * float(layer_decay) ** distance)
+    return scales | dict.fromkeys(head, ("head", 1.0))
 
 
 def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]]) -> Optimizer:
     """Instantiate the optimizer that `optim._target_` names.
 
     Args:
-        settings: `_target_` (torch.optim.* or timm.optim.*), `lr`, and further arguments of that class.
+        settings: `_target_` (torch.optim.* or timm.optim.*), `lr`, and further arguments of that class;
+            `weight_decay` and our own keys are in the groups already.
         groups: from `parameter_groups`.
 
     Raises:
-        ValueError: a target outside the allow list, unknown, or an argument that it does not take.
+        ValueError: a target outside the allow list, unknown, unsuited, or an argument that it does not take.
     """
     target = str(settings["_target_"])
     kind = find_optimizer(target)
-    if kind in _UNSUITED:
-        raise ValueError(f"optim._target_={target} does not fit: it needs {_UNSUITED[kind]}; use another optimizer")
-    arguments = {k: _plain(v) for k, v in settings.items() if k not in {"_target_", "weight_decay"}}
+    arguments = {k: _plain(v) for k, v in settings.items() if k not in {"_target_", "weight_decay"} | _OWN_KEYS}
     known = inspect.signature(kind.__init__).parameters
     unknown = [k for k in arguments if k not in known]
     if settings.get("weight_decay") and "weight_decay" not in known:
@@ -78,33 +116,11 @@ def find_optimizer(target: str) -> type[Optimizer]:
         raise ValueError(f"optim._target_={target} does not exist; see torch.optim and timm.optim") from error
     if not (inspect.isclass(kind) and issubclass(kind, Optimizer)):
         raise ValueError(f"optim._target_={target} is no optimizer")
+    for unsuited, why in _UNSUITED.items():
+        package, _, name = unsuited.rpartition(".")
+        if kind.__name__ == name and kind.__module__.startswith(package):
+            raise ValueError(f"optim._target_={target} does not fit: it {why}; use another optimizer")
     return kind
-
-
-def learning_rate_factor(
-    name: str, total_steps: int, *, warmup_fraction: float = 0.0, final_fraction: float = 0.0
-) -> Callable[[int], float]:
-    """Factor on the learning rate by optimizer step.
-
-    Args:
-        name: `constant` or `cosine` (half a cosine after the warm-up).
-        total_steps: steps of the whole run.
-        warmup_fraction: share of the steps with a linear rise from near zero.
-        final_fraction: factor that the cosine ends at.
-    """
-    if name not in SCHEDULES:
-        raise ValueError(f"scheduler.name must be one of {', '.join(SCHEDULES)}, got {name!r}")
-    warmup_steps = round(warmup_fraction * total_steps)
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / (warmup_steps + 1)
-        if name == "constant":
-            return 1.0
-        progress = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
-        return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
-
-    return factor
 
 
 def _plain(value: Any) -> Any:
