@@ -342,7 +342,10 @@ def test_a_value_out_of_range_is_refused_and_named(key: str, value: Any) -> None
 @pytest.mark.parametrize("preset", sorted(_PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_lists_every_key_and_is_valid(preset: Path) -> None:
     loaded = cast(DictConfig, OmegaConf.load(preset))
-    keys = {str(key) for key in loaded} - {"mixup_alpha"}  # belongs to the training step, not to the images
+    keys = {str(key) for key in loaded} - {
+        "mixup_alpha",
+        "cutmix_alpha",
+    }  # belongs to the training step, not to the images
     assert keys == {field.name for field in fields(AugmentConfig)}
     config = AugmentConfig(**{key: loaded[key] for key in keys})  # with ListConfig, as Hydra gives it
     assert config.is_identity == (preset.stem == "none")
