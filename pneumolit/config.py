@@ -62,6 +62,7 @@ SCHEMA: dict[str, Rule] = {
     "backbone": _TEXT,
     "seed": _number(0, 2**32 - 1, is_whole=True),
     "test": _FLAG,
+    "stages": Rule(lambda v: v is None or isinstance(v, list), "null or a list of stages"),
     "precision": _one_of("auto", "float32", "bf16", "fp16"),
     "output_dir": _TEXT,
     "cache_dir": _PATH,
@@ -70,7 +71,11 @@ SCHEMA: dict[str, Rule] = {
     "model.allow_download": _FLAG,
     "model.image_size": _number(16, 2048, is_whole=True),
     "model.in_chans": Rule(lambda value: value in (1, 3), "1 or 3"),
-    "model.drop_rate": Rule(_number(0, 1).holds, "a number from 0 to below 1"),
+    "model.drop_rate": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "model.head": _one_of("linear", "mlp"),
+    "model.hidden": _number(1, is_whole=True),
+    "model.pool": _one_of("default", "avg", "max", "flatten"),
+    "model.bn_inference": _one_of("running", "batch"),
     "data.source": _one_of("kaggle", "folder", "manifest", "demo"),
     "data.root": _PATH,
     "data.manifest": _PATH,
@@ -97,10 +102,12 @@ SCHEMA: dict[str, Rule] = {
     "data.normalize": _one_of("weights", "unit", "imagenet"),
     "data.stress": _FLAG,
     "data.batch_size": _number(1, is_whole=True),
+    "data.num_workers": _number(0, is_whole=True),
     "data.store_size": _number(16, 4096, is_whole=True),
     "augment.crop_scale": _pair(1e-3, 1),
     "augment.crop_ratio": _pair(0.1, 10),
     "augment.mixup_alpha": _number(0),
+    "augment.cutmix_alpha": _number(0),
     "freeze.policy": _TEXT,
     "loss.name": _TEXT,
     "loss.label_smoothing": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
@@ -109,26 +116,37 @@ SCHEMA: dict[str, Rule] = {
         "none, balanced or one positive number per class",
     ),
     "optim._target_": _TEXT,
-    "optim.lr": Rule(lambda v: _number(0).holds(v) and v > 0, "a number above 0"),
+    "optim.lr": Rule(_POSITIVE.holds, "a number above 0"),
     "optim.weight_decay": _number(0),
+    "optim.backbone_lr_scale": Rule(_POSITIVE.holds, "a number above 0"),
+    "optim.layer_decay": _or_null(Rule(lambda v: _CHANCE.holds(v) and v > 0, "a number above 0, at most 1")),
     "scheduler.name": _TEXT,
     "scheduler.warmup_fraction": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
     "scheduler.final_fraction": _CHANCE,
     "callbacks.checkpoint.monitor": _TEXT,
+    "callbacks.checkpoint.also": Rule(
+        lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v), "a list of logged metrics"
+    ),
     "callbacks.checkpoint.use": _one_of("last", "best"),
+    "callbacks.early_stopping.monitor": _or_null(_TEXT),
     "callbacks.early_stopping.patience": _or_null(_number(1, is_whole=True)),
     "callbacks.early_stopping.min_delta": _number(0),
     "callbacks.ema.decay": _or_null(Rule(_SHARE.holds, "a number strictly between 0 and 1")),
+    "callbacks.swa.start_fraction": _or_null(Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1")),
     "trainer.max_epochs": _number(1, is_whole=True),
     "trainer.accelerator": _TEXT,
     "trainer.devices": Rule(lambda v: v == 1, "1 (one process trains one model)"),
     "trainer.gradient_clip_val": _or_null(_number(0)),
+    "trainer.accumulate_grad_batches": _number(1, is_whole=True),
+    "trainer.auto_batch_size": _FLAG,
     "trainer.limit_train_batches": _or_null(_number(1, is_whole=True)),
     "trainer.progress_bar": _FLAG,
     "logger.tensorboard": _FLAG,
 }
 # Groups whose further keys are arguments of the class or function that they configure, checked there.
-_OPEN_GROUPS = ("optim.", "augment.")
+_OPEN_GROUPS = ("optim.", "augment.", "freeze.", "loss.", "scheduler.")
+# Of those groups, what every option has; of the others every key must be there.
+_ALWAYS_THERE = ("freeze.policy", "loss.name", "optim._target_", "optim.lr", "scheduler.name")
 _PATH_KEYS = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "model.weights",
 )  # fmt: skip
@@ -141,6 +159,7 @@ _NOT_THE_TASK = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.progress_bar",
+    "data.num_workers",
 )
 
 
@@ -178,7 +197,7 @@ def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None)
                 )
         elif not rule.holds(value):
             problems.append(f"{key} must be {rule.words}, got {value!r}")
-    missing = [key for key in SCHEMA if key not in flat and not key.startswith("optim.weight_decay")]
+    missing = [key for key in SCHEMA if key not in flat and (key in _ALWAYS_THERE or not key.startswith(_OPEN_GROUPS))]
     problems += [f"{key} is missing" for key in missing]
     if not problems:
         problems = _combinations(flat)
@@ -221,27 +240,27 @@ def monitor_mode(monitor: str) -> str:
 
 def _combinations(flat: Mapping[str, Any]) -> list[str]:
     """Choices that contradict each other, and settings that would have no effect."""
-    problems = []
-    monitor, names = flat["callbacks.checkpoint.monitor"], loggable_metrics(flat)
-    if monitor not in names:
-        near = difflib.get_close_matches(monitor, names, n=1, cutoff=0.5)
-        problems.append(
-            f"callbacks.checkpoint.monitor={monitor} is logged by nobody"
-            + (f"; did you mean {near[0]}?" if near else "")
-            + f" (logged are {', '.join(names)})"
-        )
-    if flat["data.balance"] != "none" and flat["loss.class_weight"] not in (None, "none"):
+    problems = [*_unknown_monitors(flat), *_early_stopping(flat)]
+    if flat["data.balance"] != "none" and flat.get("loss.class_weight") not in (None, "none"):
         problems.append(
             f"data.balance={flat['data.balance']} and loss.class_weight={flat['loss.class_weight']} both correct the "
             "class mix; set one of them to none"
+        )
+    if flat["loss.name"] == "logit_adjusted" and flat["data.balance"] != "none":
+        problems.append(
+            f"loss=logit_adjusted has no effect because data.balance={flat['data.balance']} evens the class mix "
+            "already; set data.balance=none or loss=cross_entropy"
+        )
+    if flat["callbacks.ema.decay"] is not None and flat["callbacks.swa.start_fraction"] is not None:
+        problems.append(
+            f"callbacks.ema.decay={flat['callbacks.ema.decay']} and callbacks.swa.start_fraction="
+            f"{flat['callbacks.swa.start_fraction']} both average the weights; set one of them to null"
         )
     if flat["model.image_size"] > flat["data.store_size"]:
         problems.append(
             f"model.image_size={flat['model.image_size']} is larger than data.store_size={flat['data.store_size']}, "
             f"so images would be shrunk and enlarged again; set data.store_size={flat['model.image_size']} too"
         )
-    if flat["model.drop_rate"] >= 1:
-        problems.append(f"model.drop_rate must be a number from 0 to below 1, got {flat['model.drop_rate']}")
     given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
@@ -256,11 +275,6 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             f"{splitter} decides the split",
         ),
         ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
-        (
-            "scheduler.final_fraction",
-            flat["scheduler.final_fraction"] != 0 and flat["scheduler.name"] == "constant",
-            "scheduler is constant",
-        ),
         ("data.fold", flat["data.fold"] != 0 and flat["data.folds"] is None, "data.folds is not set"),
         (
             "data.manifest",
@@ -271,6 +285,12 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "model.weights",
             flat["model.weights"] is not None and not flat["model.pretrained"],
             "model.pretrained=false",
+        ),
+        ("model.hidden", flat["model.hidden"] != 256 and flat["model.head"] != "mlp", "model.head is not mlp"),
+        (
+            "callbacks.early_stopping.monitor",
+            flat["callbacks.early_stopping.monitor"] is not None and flat["callbacks.early_stopping.patience"] is None,
+            "callbacks.early_stopping.patience is not set",
         ),
         (
             "callbacks.early_stopping.min_delta",
@@ -286,6 +306,36 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         if is_set:
             problems.append(f"{key}={flat[key]} has no effect because {why}; leave one of them out")
     return problems
+
+
+def _unknown_monitors(flat: Mapping[str, Any]) -> list[str]:
+    names, problems = loggable_metrics(flat), []
+    asked = {key: flat.get(key) for key in ("callbacks.checkpoint.monitor", "callbacks.early_stopping.monitor")}
+    asked |= {"callbacks.checkpoint.also": list(flat["callbacks.checkpoint.also"])}
+    asked |= {"scheduler.monitor": flat.get("scheduler.monitor")}
+    for key, value in asked.items():
+        for monitor in value if isinstance(value, list) else [value]:
+            if monitor is None or monitor in names:
+                continue
+            near = difflib.get_close_matches(str(monitor), names, n=1, cutoff=0.5)
+            problems.append(
+                f"{key}={monitor} is logged by nobody"
+                + (f"; did you mean {near[0]}?" if near else "")
+                + f" (logged are {', '.join(names)})"
+            )
+    return problems
+
+
+def _early_stopping(flat: Mapping[str, Any]) -> list[str]:
+    """A plateau schedule lowers the rate too late when the run stops first."""
+    patience, waits = flat["callbacks.early_stopping.patience"], flat.get("scheduler.patience")
+    if flat["scheduler.name"] != "plateau" or patience is None or not isinstance(waits, int) or patience >= waits + 2:
+        return []
+    # Measured: the cut comes after `waits` + 1 epochs without improvement and must be used for one.
+    return [
+        f"callbacks.early_stopping.patience={patience} stops the run before a learning rate that was cut after "
+        f"scheduler.patience={waits} is used for an epoch; set callbacks.early_stopping.patience={waits + 2} or more"
+    ]
 
 
 def configuration_hash(cfg: Mapping[str, Any]) -> str:

@@ -53,11 +53,11 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
                 plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
                 assert isinstance(plain, dict)
                 task({str(k): v for k, v in plain.items()}, folder)
-            except (ValueError, OSError, OmegaConfBaseException) as error:
+            except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
                 if wants_traceback:
                     raise
                 # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
-                is_hydras = isinstance(error, OmegaConfBaseException)
+                is_hydras = isinstance(error, OmegaConfBaseException | HydraException)
                 message = explain_hydra_error(name, str(error)) if is_hydras else str(error)
                 mistakes.append(f"{_overrides(HydraConfig.get())}{message}")
 
@@ -73,13 +73,40 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         if wants_traceback:
             raise
         _stop(f"the output folder cannot be made: {error}; set output_dir=FOLDER or PNEUMOLIT_OUT", WRONG_INPUT)
-    except KeyboardInterrupt:
-        _stop("stopped before the end; whole epochs are kept in the run folder", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        _stop(str(stop) or "stopped before the end", getattr(stop, "exit_code", INTERRUPTED))
     finally:
         if not wants_traceback:
             os.environ.pop("HYDRA_FULL_ERROR", None)
     if mistakes:
         _stop("\npneumolit: ".join(mistakes), WRONG_INPUT)
+
+
+def given_keys() -> list[str]:
+    """Keys and groups that the command line of the running command sets, without values."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+
+
+def chosen_folder() -> bool:
+    """Whether the command line says where the output of the running command goes."""
+    from hydra.core.hydra_config import HydraConfig
+
+    places = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+    return any(override.lstrip("+").startswith(places) for override in HydraConfig.get().overrides.hydra)
+
+
+def load_option(group: str, option: str) -> dict[str, Any]:
+    """The keys of an option of a group as the running command finds it, in folders of the user too."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    cfg = compose(HydraConfig.get().job.config_name, overrides=[f"{group}={option}"])
+    content = OmegaConf.to_container(cfg[group], resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def quote_path_value(argument: str) -> str:

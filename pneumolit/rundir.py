@@ -20,6 +20,19 @@ LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
+class RunInterruptedError(KeyboardInterrupt):
+    """A run was stopped from outside; what it has is kept.
+
+    Args:
+        message: what is kept and how to go on.
+        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class RunDir:
     """Paths and files of one run; writing is whole or not at all.
 
@@ -91,6 +104,11 @@ class RunDir:
         """What trained and what did not."""
         return self.path / "freeze_plan.json"
 
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
     # Files of the training.
     @property
     def metrics_file(self) -> Path:
@@ -103,7 +121,7 @@ class RunDir:
         return self.path / "checkpoints"
 
     def checkpoint(self, which: str) -> Path:
-        """Path of the `best` or `last` checkpoint."""
+        """Path of a checkpoint: `best`, `last`, `best_<metric>`, and `stage1_best` and so on for earlier stages."""
         return self.checkpoint_folder / f"{which}.ckpt"
 
     @property
@@ -154,13 +172,21 @@ class RunDir:
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """Add one epoch; a row of the same epoch is replaced, so that each stands once."""
-        rows = [r for r in self.read_metrics() if r["epoch"] != row["epoch"]] + [dict(row)]
+        self._write_metrics([r for r in self.read_metrics() if r["epoch"] != row["epoch"]] + [dict(row)])
+
+    def _write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         columns = list(dict.fromkeys(name for r in rows for name in r))
         out = io.StringIO()
         writer = csv.DictWriter(out, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.metrics_file, out.getvalue())
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop the rows of epochs that a resumed run will repeat."""
+        rows = self.read_metrics()
+        if any(row["epoch"] > epochs for row in rows):
+            self._write_metrics([row for row in rows if row["epoch"] <= epochs])
 
     def read_metrics(self) -> list[dict[str, float]]:
         """All epochs; a value that an epoch lacks is absent from its row."""

@@ -100,6 +100,7 @@ def compose_config() -> Compose:
 
     from pneumolit.config import CONFIG_DIR
     from pneumolit.entry import quote_path_value
+    from pneumolit.stage_plan import expand_stages
 
     def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
         GlobalHydra.instance().clear()
@@ -107,7 +108,10 @@ def compose_config() -> Compose:
             cfg = compose(name, overrides=[quote_path_value(o) for o in overrides])
         plain = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(plain, dict)
-        return {str(k): v for k, v in plain.items()}
+        return expand_stages({str(k): v for k, v in plain.items() if k not in ("resume", "run_dir")}, load_option)
+
+    def load_option(group: str, option: str) -> dict[str, Any]:
+        return dict(composed(f"{group}={option}")[group])
 
     return composed
 
@@ -169,19 +173,26 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def train_only() -> Callable[..., Trained]:
-    """`train_only(cfg, folder, callbacks=())`: the training of a run without its record, scores and pictures."""
+    """`train_only(cfg, folder, callbacks=())`: the training of one stage without its record, scores and pictures."""
     from rich.console import Console
 
     from pneumolit.data.dataset import load_data
     from pneumolit.rundir import RunDir
-    from pneumolit.training.fit import _quiet_lightning, build_datamodule, build_model, build_trainer, check_names
+    from pneumolit.stage_plan import plan_stages
+    from pneumolit.training.build import build_datamodule, build_model, build_trainer, check_names, quiet_lightning
+    from pneumolit.training.callbacks import build_callbacks
 
     def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> Trained:
         datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
         model, _, _ = build_model(cfg, check_names(cfg), datamodule)
         run = RunDir(folder)
-        with _quiet_lightning():
-            trainer = build_trainer(cfg, run, Console(file=io.StringIO()), accelerator="cpu", precision="float32")
+        stage = plan_stages(cfg)[0]
+        own = build_callbacks(
+            cfg["callbacks"], run, Console(file=io.StringIO()), stage,
+            epochs_before=0, steps_before=0, epochs=stage.epochs, is_live=False,
+        )  # fmt: skip
+        with quiet_lightning():
+            trainer = build_trainer(cfg, run, own, None, accelerator="cpu", precision="float32")
             trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
             trainer.fit(model.use_channels_last(), datamodule=datamodule)
         return Trained(trainer, model, run)

@@ -32,8 +32,9 @@ def changed(cfg: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def test_default_configuration_is_sound_and_every_key_has_a_rule(default: dict[str, Any]) -> None:
     check_config(default)
-    open_groups = ("optim.", "augment.")
-    assert [k for k in flatten(default) if k not in SCHEMA and not k.startswith(open_groups)] == []
+    open_groups = ("optim.", "augment.", "freeze.", "loss.", "scheduler.")
+    ours = ("resume", "run_dir")  # of the command, not of the run
+    assert [k for k in flatten(default) if k not in SCHEMA and not k.startswith(open_groups) and k not in ours] == []
 
 
 BAD = [
@@ -47,7 +48,12 @@ BAD = [
     ("optim.lr", 0), ("optim.lr", -1e-3), ("optim.lr", "fast"), ("optim.weight_decay", -1),
     ("scheduler.warmup_fraction", 1), ("scheduler.final_fraction", 1.1), ("callbacks.ema.decay", 1),
     ("callbacks.ema.decay", 0), ("callbacks.early_stopping.patience", 0),
-    ("callbacks.checkpoint.use", "first"), ("trainer.max_epochs", 0), ("trainer.devices", 2),
+    ("callbacks.checkpoint.use", "first"), ("callbacks.checkpoint.also", "val/loss"),
+    ("callbacks.swa.start_fraction", 1),
+    ("model.head", "deep"), ("model.hidden", 0), ("model.pool", "mean"), ("model.bn_inference", "eval"),
+    ("data.num_workers", -1), ("optim.layer_decay", 0), ("optim.layer_decay", 1.5), ("optim.backbone_lr_scale", -1),
+    ("trainer.accumulate_grad_batches", 0), ("trainer.auto_batch_size", 1), ("augment.cutmix_alpha", -1), ("stages", 3),
+    ("trainer.max_epochs", 0), ("trainer.devices", 2),
     ("trainer.gradient_clip_val", -1), ("trainer.limit_train_batches", 0), ("augment.crop_scale", [1.0, 0.5]),
     ("augment.crop_scale", [0.5]), ("augment.mixup_alpha", -1), ("seed", -1), ("seed", 2**32), ("precision", "fp8"),
     ("test", 1), ("backbone", ""), ("backbone", None),
@@ -106,6 +112,38 @@ def test_monitor_that_nobody_logs_is_refused_with_the_nearest(default: dict[str,
     check_config(changed(default, callbacks__checkpoint__monitor="block/auroc", data__holdout_fraction=0.2))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"callbacks__checkpoint__also": ["val/loss", "val_acc"]}, r"callbacks\.checkpoint\.also=val_acc is logged by"),
+        (
+            {"scheduler": {"name": "plateau", "monitor": "val/los"}},
+            r"scheduler\.monitor=val/los .* did you mean val/loss",
+        ),
+        (
+            {"callbacks__early_stopping__patience": 3, "callbacks__early_stopping__monitor": "acc"},
+            r"callbacks\.early_stopping\.monitor=acc is logged by nobody",
+        ),
+    ],
+)
+def test_every_key_that_names_a_metric_is_checked(
+    default: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_config(changed(default, **changes))
+
+
+@pytest.mark.parametrize("patience", [3, 4])
+def test_early_stopping_that_leaves_a_plateau_schedule_no_time_is_refused(
+    default: dict[str, Any], patience: int
+) -> None:
+    plateau = {"name": "plateau", "monitor": "val/loss", "patience": 3}
+    with pytest.raises(ValueError, match=rf"early_stopping\.patience={patience} stops .* set .*patience=5 or more"):
+        check_config(changed(default, scheduler=plateau, callbacks__early_stopping__patience=patience))
+    check_config(changed(default, scheduler=plateau, callbacks__early_stopping__patience=5))
+    check_config(changed(default, scheduler=plateau))
+
+
 def test_monitors_that_are_offered_are_those_that_a_run_really_logs(
     tiny_config: Compose, small_run: Any, other_run: Any
 ) -> None:
@@ -122,6 +160,12 @@ NO_EFFECT: list[tuple[dict[str, Any], str]] = [
         r"model\.weights=w\.pth has no effect because model\.pretrained=false",
     ),
     ({"callbacks__early_stopping__min_delta": 0.1}, r"min_delta=0\.1 has no effect"),
+    ({"callbacks__early_stopping__monitor": "val/loss"}, r"early_stopping\.monitor=val/loss has no effect"),
+    ({"model__hidden": 64}, r"model\.hidden=64 has no effect because model\.head is not mlp"),
+    (
+        {"loss": {"name": "logit_adjusted", "tau": 1.0}},
+        r"loss=logit_adjusted has no effect because data\.balance=sampler evens the class mix already",
+    ),
     (
         {"data__holdout_fraction": 0.1, "data__resplit": [0.6, 0.2, 0.2]},
         r"data\.holdout_fraction=0\.1 has no effect because data\.resplit",
@@ -149,6 +193,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"data__balance": "undersample", "loss__class_weight": [1, 2, 3]}, "both correct the class mix"),
     ({"data__folds": 5, "data__resplit": [0.6, 0.2, 0.2]}, r"data\.folds and data\.resplit each decide the split"),
     ({"data__folds": 5, "data__split_file": "s.csv"}, r"data\.folds and data\.split_file each decide"),
+    (
+        {"callbacks__swa__start_fraction": 0.5},
+        r"ema\.decay=0\.998 and callbacks\.swa\.start_fraction=0\.5 both average",
+    ),
     ({"data__folds": 5, "data__fold": 5}, r"data\.fold must be below data\.folds=5, got 5"),
 ]
 

@@ -64,7 +64,10 @@ def test_known_keys_are_dotted_keys_and_groups() -> None:
         ("batch_size=8", r"unknown key batch_size; did you mean .*data\.batch_size"),
         ("backbon=resnet18", r"unknown key backbon; did you mean .*backbone"),
         ("data=chest_xry", r"data=chest_xry is no option; did you mean chest_xray.*the options are .*demo"),
-        ("optim=adam", r"optim=adam is no option; did you mean adamw.*the options are adamw, sgd"),
+        (
+            "optim=adan",
+            r"optim=adan is no option; did you mean adam.*the options are adam, adamax, adamw, lion, rmsprop, sgd",
+        ),
         ("experiment=best", r"experiment=best is no option"),
         ("seed=[1,2", r"an argument cannot be read"),
         ("seed", r"an argument cannot be read"),

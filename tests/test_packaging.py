@@ -45,8 +45,12 @@ def test_the_wheel_holds_every_yaml_file_and_no_tests(wheel: Path) -> None:
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/"))]
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_a_command_of_the_wheel_works_from_another_folder(installed_wheel: Path, tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "key"), [("train", "cache_dir"), ("evaluate", "cache_dir"), ("backbones", "pattern")]
+)
+def test_a_command_of_the_wheel_works_from_another_folder(
+    installed_wheel: Path, tmp_path: Path, command: str, key: str
+) -> None:
     asked = "import pneumolit.config as c; print(c.CONFIG_DIR)"
     where = subprocess.run(
         [sys.executable, "-c", asked],
@@ -59,7 +63,7 @@ def test_a_command_of_the_wheel_works_from_another_folder(installed_wheel: Path,
     assert Path(where.stdout.strip()) == installed_wheel / "pneumolit" / "conf"
     result = run([f"pneumolit.{command}", "--cfg", "job"], cwd=tmp_path, site=installed_wheel)
     assert result.returncode == 0, result.stderr
-    assert "cache_dir:" in result.stdout
+    assert f"{key}:" in result.stdout
 
 
 def test_the_installed_package_works_from_the_root_folder() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,7 @@ class ChestXrayDataModule(LightningDataModule):
         seed: of the training order.
         balance: "none", "sampler" or "undersample" (the last is done by `load_data`).
         is_stressed: whether the stress distortions of validation are a second validation set.
+        num_workers: processes that read training batches ahead; the batches are the same for any number.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class ChestXrayDataModule(LightningDataModule):
         seed: int,
         balance: str = "none",
         is_stressed: bool = True,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.data = data
@@ -162,6 +164,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.seed = seed
         self.balance = balance
         self.is_stressed = is_stressed
+        self.num_workers = num_workers
         self._stress: ImageRows | None = None
 
     @property
@@ -176,11 +179,11 @@ class ChestXrayDataModule(LightningDataModule):
         counts = np.bincount(self.data.targets(self.data.rows("train")), minlength=self.data.labels.num_classes)
         return [int(c) for c in counts]
 
-    def seen_prior(self, class_weight: Sequence[float] | None = None) -> list[float]:
-        """Share of every class in what training sees, sampling and loss weights included; sums to 1."""
-        counts = [1.0] * self.data.labels.num_classes if self.balance == "sampler" else self.class_counts
-        weighted = np.array(counts) * np.array(class_weight if class_weight is not None else [1.0] * len(counts))
-        return [float(value) for value in weighted / weighted.sum()]
+    @property
+    def sampled_prior(self) -> list[float]:
+        """Share of every class among the images that training draws; sums to 1."""
+        counts = [1] * self.data.labels.num_classes if self.balance == "sampler" else self.class_counts
+        return [count / sum(counts) for count in counts]
 
     def rows_of(self, split: str) -> ImageRows:
         """Images of a split as a data set."""
@@ -192,19 +195,40 @@ class ChestXrayDataModule(LightningDataModule):
         moved = super().transfer_batch_to_device(moved, device, dataloader_idx)
         return moved | {"position": batch["position"]}
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Batches of one epoch."""
-        rows = self.rows_of("train")
-        # Lightning's own epoch counter is one too low at this moment of a resumed run.
-        done = getattr(self.trainer.fit_loop.epoch_progress.current, "processed", 0) if self.trainer is not None else 0
-        sampler = TrainSampler(
-            rows.targets,
+    def train_sampler(self, epoch: int = 0) -> TrainSampler:
+        """The order of training images, at an epoch."""
+        return TrainSampler(
+            self.rows_of("train").targets,
             batch_size=self.batch_size,
             seed=self.seed,
             is_balanced=self.balance == "sampler",
-            start_epoch=done,
+            start_epoch=epoch,
         )
-        return DataLoader(rows, sampler=sampler, batch_size=None)
+
+    def num_train_batches(self, limit: float | int = 1.0) -> int:
+        """Batches of an epoch.
+
+        Args:
+            limit: Lightning's `limit_train_batches`: a number of batches, or a share when it is a float.
+        """
+        batches = len(self.train_sampler())
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+    def first_train_batch(self, epoch: int) -> dict[str, Any]:
+        """The first batch of an epoch, read in this process."""
+        return self.rows_of("train")[next(iter(self.train_sampler(epoch)))]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of one epoch."""
+        # Lightning's own epoch counter is one too low at this moment of a resumed run.
+        done = getattr(self.trainer.fit_loop.epoch_progress.current, "processed", 0) if self.trainer is not None else 0
+        return DataLoader(
+            self.rows_of("train"),
+            sampler=self.train_sampler(done),
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
         """Validation, its stressed copies, the held-out block."""

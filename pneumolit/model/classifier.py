@@ -12,14 +12,20 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.functional.classification import binary_auroc, multiclass_auroc
 
 from pneumolit.data.augment import AugmentConfig, BatchAugment, resize_batch
+from pneumolit.data.mixing import apply_mix, draw_mix
 from pneumolit.labels import LabelSet
 from pneumolit.model.backbone import build_backbone, find_backbone
-from pneumolit.model.freeze import FreezePlan, apply_freeze, head_parameter_names, hold_still
-from pneumolit.model.loss import LOSSES
-from pneumolit.model.optim import build_optimizer, learning_rate_factor, parameter_groups
+from pneumolit.model.freeze import FreezePlan, apply_freeze, hold_still
+from pneumolit.model.loss import build_loss
+from pneumolit.model.optim import build_optimizer, parameter_groups
+from pneumolit.model.schedule import build_scheduler, is_plateau
+
+_NEVER = 10**9  # epochs; Lightning's own step of a plateau schedule would come after the epoch's checkpoint
 
 
 class TrainingDivergedError(ValueError):
@@ -31,8 +37,9 @@ class PneumoniaClassifier(LightningModule):
 
     Args:
         hparams: plain values only (they are stored in the checkpoint and read with `weights_only=True`):
-            backbone, classes, positive, image_size, in_chans, drop_rate, mean, std, prior_log_odds, seed,
-            loss, augment, mixup_alpha, optim, scheduler.
+            backbone, classes, positive, image_size, in_chans, drop_rate, head, hidden, pool, mean, std,
+            prior_log_odds, sampled_prior, seed, loss, augment, mixup_alpha, cutmix_alpha, optim, scheduler, epochs
+            (of this stage), batch_statistics (names of the batch norms that use the scored batch's statistics).
         backbone: the model; None builds one without pretrained weights, to be filled from a checkpoint.
         plan: what trains; None trains everything.
     """
@@ -51,8 +58,8 @@ class PneumoniaClassifier(LightningModule):
         if plan is not None:
             apply_freeze(self.backbone, plan)
             hold_still(self.backbone, plan)  # Lightning takes modules in the mode they come in and calls no train()
-        loss = dict(settings["loss"])
-        self.loss = LOSSES[loss.pop("name")](**loss)
+        uniform = [1 / len(self.labels.classes)] * len(self.labels.classes)
+        self.loss = build_loss(settings["loss"], self.labels, settings.get("sampled_prior", uniform))
         self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
         self.val_names = ["val"]
         self.is_channels_last = False
@@ -93,12 +100,27 @@ class PneumoniaClassifier(LightningModule):
         super().train(mode)
         if mode and self.plan is not None:
             hold_still(self.backbone, self.plan)
+        self._use_batch_statistics(collect=mode)
         return self
 
-    def on_train_epoch_start(self) -> None:
-        """Draw dropout from (seed, epoch), whatever ran in this process before."""
-        state = np.random.SeedSequence([int(self.settings["seed"]), self.current_epoch]).generate_state(1)
-        torch.manual_seed(int(state[0]))
+    def _use_batch_statistics(self, *, collect: bool) -> None:
+        for name in self.settings.get("batch_statistics", ()):
+            norm = self.backbone.get_submodule(name)
+            norm.train()
+            assert isinstance(norm, _BatchNorm)
+            norm.track_running_stats = collect  # outside of training the batch is used and nothing is collected
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Draw dropout from (seed, epoch), whatever ran in this process before.
+
+        Not at the start of the epoch: between it and the first batch a loader draws numbers of its own, and not as
+        many after a resume.
+        """
+        if batch_idx == 0:
+            # Lightning ends validation by setting modes one by one, without train().
+            self._use_batch_statistics(collect=True)
+            state = np.random.SeedSequence([int(self.settings["seed"]), self.current_epoch]).generate_state(1)
+            torch.manual_seed(int(state[0]))
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Loss of an augmented batch.
@@ -110,19 +132,23 @@ class PneumoniaClassifier(LightningModule):
         epoch = int(batch["epoch"])
         images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.settings["image_size"])
         targets = batch["target"]
-        alpha = float(self.settings["mixup_alpha"])
-        if alpha > 0:
-            share, order = draw_mixup(
-                alpha, len(targets), seed=int(self.settings["seed"]), epoch=epoch, batch=batch_idx
-            )
-            order = order.to(targets.device)
-            logits = self(images.mul(share).add_(images[order], alpha=1 - share))
-            loss: Tensor = share * self.loss(logits, targets) + (1 - share) * self.loss(logits, targets[order])
+        mix = draw_mix(
+            len(targets),
+            mixup_alpha=float(self.settings["mixup_alpha"]),
+            cutmix_alpha=float(self.settings.get("cutmix_alpha", 0.0)),
+            seed=int(self.settings["seed"]),
+            epoch=epoch,
+            batch=batch_idx,
+        )
+        if mix is None:
+            loss: Tensor = self.loss(self(images), targets)
         else:
-            loss = self.loss(self(images), targets)
+            logits = self(apply_mix(images, mix))
+            others = targets[mix.order.to(targets.device)]
+            loss = mix.share * self.loss(logits, targets) + (1 - mix.share) * self.loss(logits, others)
         if loss.device.type == "cpu" or batch_idx % 50 == 0:
             self._check_finite(float(loss.detach()), batch_idx)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), logger=False)
         return loss
 
     def _check_finite(self, loss: float, batch_idx: int) -> None:
@@ -160,19 +186,30 @@ class PneumoniaClassifier(LightningModule):
             ]
             # Families are averaged, not pooled: a shift of all scores under one distortion is no ranking error.
             mean = {key: float(np.mean([t[key] for t in tables])) for key in tables[0]}
-            self.log_dict({f"{name}/{key}": value for key, value in mean.items()})
+            self.log_dict({f"{name}/{key}": value for key, value in mean.items()}, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Step a plateau schedule, before the epoch's checkpoint so that resuming continues with the new rate."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics[self.settings["scheduler"]["monitor"]])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer over fixed groups, and the schedule by step."""
+        """The configured optimizer over fixed groups, and the schedule over the steps of this stage."""
         settings = self.settings
-        groups = parameter_groups(
-            self.backbone,
-            head_parameter_names(self.backbone),
-            float(settings["optim"].get("weight_decay", 0.0)),
+        frozen = self.plan.frozen if self.plan is not None else ()
+        optimizer = build_optimizer(settings["optim"], parameter_groups(self.backbone, settings["optim"], frozen))
+        # Not `estimated_stepping_batches`: it would make the loader before a resumed run knows its epoch.
+        batches = self.trainer.datamodule.num_train_batches(self.trainer.limit_train_batches)  # type: ignore[attr-defined]
+        steps_per_epoch = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        epochs = settings.get("epochs", self.trainer.max_epochs)
+        scheduler = build_scheduler(
+            settings["scheduler"], optimizer, total_steps=steps_per_epoch * epochs, steps_per_epoch=steps_per_epoch
         )
-        optimizer = build_optimizer(settings["optim"], groups)
-        factor = learning_rate_factor(total_steps=int(self.trainer.estimated_stepping_batches), **settings["scheduler"])
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        if is_plateau(settings["scheduler"]):
+            monitor = settings["scheduler"]["monitor"]
+            by_epoch = {"scheduler": scheduler, "interval": "epoch", "frequency": _NEVER, "monitor": monitor}
+            return {"optimizer": optimizer, "lr_scheduler": by_epoch}  # type: ignore[typeddict-item]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
@@ -205,15 +242,6 @@ def validation_numbers(logits: Tensor, targets: Tensor, labels: LabelSet) -> dic
     }
 
 
-def draw_mixup(alpha: float, count: int, *, seed: int, epoch: int, batch: int) -> tuple[float, Tensor]:
-    """Mixing share and partner order of a batch, from (seed, epoch, batch) alone.
-
-    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
-    """
-    rng = np.random.default_rng([seed, epoch, batch, 0x6D69])
-    return float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(count))
-
-
 def _with_channels_last_strides(images: Tensor) -> Tensor:
     # With one channel a plain tensor counts as channels-last already, `contiguous` copies nothing, and every layer
     # behind it would run in the slower order (float32 inference: half as fast). Only the strides tell them apart.
@@ -237,5 +265,8 @@ def _empty_backbone(settings: Mapping[str, Any]) -> nn.Module:
         image_size=settings["image_size"],
         drop_rate=settings["drop_rate"],
         pretrained=False,
+        head=settings.get("head", "linear"),
+        hidden=settings.get("hidden", 256),
+        pool=settings.get("pool", "default"),
     )
     return model

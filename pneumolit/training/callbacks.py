@@ -1,74 +1,38 @@
-"""What happens around the epochs: averaged weights, the epoch's row, checkpoints, the progress line, pictures."""
+"""What happens around the epochs: the epoch's row, the progress line, pictures, and who averages, saves and stops."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from pneumolit.config import monitor_mode
 from pneumolit.rundir import RunDir
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints written beside their place, synced and renamed: a kill leaves the old or the new one."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write one checkpoint."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        with temporary.open("wb") as handle:
-            torch.save(checkpoint, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-
-
-class EmaWeights(WeightAveraging):
-    """Exponential moving average of weights and buffers, swapped in for validation and checkpoints.
-
-    The decay rises from 0.1 to its final value, min(decay, (1 + n) / (10 + n)) at update n, so that the start's
-    random head is soon forgotten.
-
-    Args:
-        decay: per optimizer step, in (0, 1).
-    """
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: Any, current: Any, count: Tensor | int) -> None:
-            # Counted here and not read from `count`, which lies on the device: a GPU would wait for it every step.
-            updates = self._latest_update_step
-            weight = 1 - min(decay, (1 + updates) / (10 + updates))
-            pairs = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
-            if pairs:
-                torch._foreach_lerp_([a for a, _ in pairs], [c for _, c in pairs], weight)
-            for a, c in zip(averaged, current, strict=True):
-                if not a.is_floating_point():  # batch norm's counters
-                    a.copy_(c)
-
-        super().__init__(multi_avg_fn=average)
+from pneumolit.stage_plan import Stage
+from pneumolit.training.averaging import EmaWeights, SwaWeights
+from pneumolit.training.checkpoints import EpochCheckpoints, ResumableEarlyStopping
 
 
 class EpochRecorder(Callback):
-    """One row of metrics.csv per epoch.
+    """One row of metrics.csv and one point of every TensorBoard curve per epoch, both written before its checkpoint.
+
+    Epochs count from 1 through all stages, in the file and on TensorBoard's axis.
 
     Args:
         run: where it goes.
+        stage: the stage that is trained.
+        steps_before: optimizer steps of the earlier stages.
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, stage: Stage, steps_before: int = 0) -> None:
         self.run = run
+        self.stage = stage
+        self.steps_before = steps_before
         self._start = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,16 +41,26 @@ class EpochRecorder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row, validation included."""
-        row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        epoch = trainer.current_epoch + 1
+        row: dict[str, float] = {"epoch": epoch, "step": self.steps_before + trainer.global_step}
+        if self.stage.count > 1:
+            row["stage"] = self.stage.index + 1
         row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
-        row["lr"] = float(f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}")
+        row["lr"] = float(f"{head_learning_rate(trainer):.6g}")
         row["seconds"] = round(time.monotonic() - self._start, 1)
         self.run.append_metrics(row)
+        curves = {k: v for k, v in row.items() if "/" in k}
+        curves |= {"schedule/lr": row["lr"], "schedule/epoch_seconds": row["seconds"]}
         for logger in trainer.loggers:
-            # Lightning logs losses itself; the axis of these is the epoch, so that runs of other batch sizes align.
-            logger.log_metrics(
-                {"schedule/lr": row["lr"], "schedule/epoch_seconds": row["seconds"]}, trainer.current_epoch
-            )
+            logger.log_metrics(curves, epoch)
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()  # a killed run would go on behind a gap
+
+
+def head_learning_rate(trainer: Trainer) -> float:
+    """The learning rate that the configuration names: that of the head, which no factor scales."""
+    groups = trainer.optimizers[0].param_groups
+    return float(next((g["lr"] for g in groups if str(g.get("name", "")).startswith("head")), groups[0]["lr"]))
 
 
 class ProgressLine(Callback):
@@ -94,12 +68,16 @@ class ProgressLine(Callback):
 
     Args:
         console: where it is printed.
+        stage: the stage that is trained.
+        epochs: planned epochs of the run up to its end.
         shown: metrics in the line, in this order.
         is_live: whether a moving bar is wanted; it appears on terminals only.
     """
 
-    def __init__(self, console: Console, shown: Sequence[str], is_live: bool) -> None:
+    def __init__(self, console: Console, stage: Stage, epochs: int, shown: Sequence[str], is_live: bool) -> None:
         self.console = console
+        self.stage = stage
+        self.epochs = epochs
         self.shown = shown
         self.is_live = is_live and console.is_terminal
         self._progress: Progress | None = None
@@ -118,7 +96,7 @@ class ProgressLine(Callback):
         self._task = self._progress.add_task(
             "",
             total=trainer.num_training_batches,
-            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            epoch=self._place(trainer),
             rate="",
         )
         self._progress.start()
@@ -140,7 +118,7 @@ class ProgressLine(Callback):
         numbers = "   ".join(f"{name} {float(values[name]):.4f}" for name in self.shown if name in values)
         seconds = time.monotonic() - self._start
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>2}/{trainer.max_epochs}   {numbers}   {seconds:.0f} s",
+            f"epoch {self._place(trainer)}   {numbers}   {seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
         )
@@ -148,6 +126,10 @@ class ProgressLine(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
         self._close()
+
+    def _place(self, trainer: Trainer) -> str:
+        stage = f" stage {self.stage.index + 1}/{self.stage.count}" if self.stage.count > 1 else ""
+        return f"{trainer.current_epoch + 1:>2}/{self.epochs}{stage}"
 
     def _close(self) -> None:
         if self._progress is not None:
@@ -162,39 +144,66 @@ class AugmentedBatch(Callback):
         """Draw 16 augmented images."""
         from torchvision.utils import make_grid
 
-        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        batch = next(iter(loader))
+        batch = trainer.datamodule.first_train_batch(trainer.current_epoch)  # type: ignore[attr-defined]
         images = pl_module.augment(  # type: ignore[operator]
             batch["image"][:16],
             batch["position"][:16],
-            epoch=0,
+            epoch=trainer.current_epoch,
             size=pl_module.settings["image_size"],  # type: ignore[index]
         )
         for logger in trainer.loggers:
             writer = getattr(logger, "experiment", None)
             if writer is not None and hasattr(writer, "add_image"):
-                writer.add_image("images/augmented_batch", make_grid(images.cpu(), nrow=4, pad_value=1.0), 0)
+                writer.add_image(
+                    "images/augmented_batch", make_grid(images.cpu(), nrow=4, pad_value=1.0), trainer.current_epoch + 1
+                )
 
 
-def build_callbacks(settings: dict[str, Any], run: RunDir, console: Console, *, is_live: bool) -> list[Callback]:
-    """The callbacks of a run, from the `callbacks` group."""
-    checkpoint = settings["checkpoint"]
-    monitor = checkpoint["monitor"]
+def build_callbacks(
+    settings: Mapping[str, Any],
+    run: RunDir,
+    console: Console,
+    stage: Stage,
+    *,
+    epochs_before: int,
+    steps_before: int,
+    epochs: int,
+    is_live: bool,
+) -> list[Callback]:
+    """The callbacks of a stage, from the `callbacks` group.
+
+    Args:
+        settings: the group.
+        run: where rows and checkpoints go.
+        console: for people.
+        stage: the stage that is trained.
+        epochs_before: finished epochs of the earlier stages.
+        steps_before: their optimizer steps.
+        epochs: planned epochs of the run up to its end.
+        is_live: whether a moving progress bar is wanted.
+    """
+    monitor = settings["checkpoint"]["monitor"]
     shown = list(dict.fromkeys(["train/loss", "val/loss", "val/auroc", "stress/auroc", "block/auroc", monitor]))
     callbacks: list[Callback] = []
     if settings["ema"]["decay"] is not None:
         callbacks.append(EmaWeights(settings["ema"]["decay"]))
-    callbacks += [EpochRecorder(run), ProgressLine(console, shown, is_live), AugmentedBatch()]
-    if settings["early_stopping"]["patience"] is not None:
-        callbacks.append(EarlyStopping(monitor=monitor, mode=monitor_mode(monitor), **settings["early_stopping"]))
-    common: dict[str, Any] = {
-        "dirpath": run.checkpoint_folder,
-        "save_on_train_epoch_end": True,  # after the epoch is counted, so that going on starts with the next one
-        "enable_version_counter": False,
-        "save_weights_only": False,
-    }
+    if settings["swa"]["start_fraction"] is not None:
+        callbacks.append(SwaWeights(epochs_before + int(settings["swa"]["start_fraction"] * stage.epochs)))
     callbacks += [
-        ModelCheckpoint(filename="best", monitor=monitor, mode=monitor_mode(monitor), **common),
-        ModelCheckpoint(filename="last", monitor=None, **common),
+        EpochRecorder(run, stage, steps_before),
+        ProgressLine(console, stage, epochs, shown, is_live),
+        AugmentedBatch(),
     ]
+    stopping = settings["early_stopping"]
+    if stopping["patience"] is not None:
+        watched = stopping["monitor"] or monitor
+        callbacks.append(
+            ResumableEarlyStopping(
+                monitor=watched,
+                mode=monitor_mode(watched),
+                patience=stopping["patience"],
+                min_delta=stopping["min_delta"],
+            )
+        )
+    callbacks.append(EpochCheckpoints(run, stage, [monitor, *settings["checkpoint"]["also"]], steps_before))
     return callbacks

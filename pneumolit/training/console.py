@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -15,10 +15,11 @@ from rich.table import Table
 
 from pneumolit.data.dataset import ChestXrayData, count_classes
 from pneumolit.data.store import Progress as StoreProgress
-from pneumolit.model.freeze import FreezePlan
+from pneumolit.model.freeze import FreezePlan, GroupRow
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir
 from pneumolit.scoring import headline
+from pneumolit.stage_plan import Stage
 from pneumolit.training.precision import Precision
 
 
@@ -48,13 +49,54 @@ def print_plan(
     console: Console,
     *,
     run: RunDir,
-    cfg: Mapping[str, Any],
+    stages: Sequence[Stage],
     data: ChestXrayData,
-    plan: FreezePlan,
+    plans: Sequence[FreezePlan],
     source: WeightsSource,
     precision: Precision,
 ) -> None:
     """What will train on what."""
+    console.print(_image_table(data))
+    weights = {
+        "none": "random weights",
+        "file": f"weights from {source.location}",
+        "package": f"ImageNet weights from the package {source.location}",
+        "cache": f"pretrained weights from the local cache ({source.location})",
+        "download": f"pretrained weights downloaded ({source.location})",
+    }[source.kind]
+    first = stages[0].cfg
+    lines = {"model": f"{source.name}, {weights}"}
+    for stage, plan in zip(stages, plans, strict=True):
+        lines |= _stage_lines(stage, plan)
+    lines |= {
+        "seed": f"{first['seed']}, balance {first['data']['balance']}",
+        "in": f"{precision.training} (scores in {precision.scoring})",
+        "folder": str(run.path),
+    }
+    for label, text in lines.items():
+        console.print(f"  [bold]{label:<8}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
+    console.print()
+    for stage, plan in zip(stages, plans, strict=True):
+        if plan.frozen:
+            console.print(_freeze_table(stage, plan))
+
+
+def _stage_lines(stage: Stage, plan: FreezePlan) -> dict[str, str]:
+    cfg, number = stage.cfg, f" {stage.index + 1}" if stage.count > 1 else ""
+    model, trainer = cfg["model"], cfg["trainer"]
+    optimizer = str(cfg["optim"]["_target_"]).rpartition(".")[2]
+    begin = f", from the {stage.start} epoch of stage {stage.index}" if stage.index else ""
+    accumulated = trainer["accumulate_grad_batches"]
+    batches = f"batches of {cfg['data']['batch_size']}" + (f" x {accumulated}" if accumulated > 1 else "")
+    return {
+        f"trains{number}": plan.describe(),
+        f"input{number}": f"{model['image_size']} px, {model['in_chans']} channel, {batches}",
+        f"with{number}": f"{optimizer} lr {cfg['optim']['lr']:g}, {cfg['scheduler']['name']}, "
+        f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}{begin}",
+    }
+
+
+def _image_table(data: ChestXrayData) -> Table:
     counts = count_classes(data)
     table = Table(box=box.SIMPLE, title="images", title_justify="left")
     table.add_column("split")
@@ -71,29 +113,54 @@ def print_plan(
             patients = len({r.patient_id for r in data.records if r.split == split})
             cells = [str(counts[split][name]) for name in data.labels.classes]
             table.add_row(notes.get(split, split), *cells, str(patients))
-    weights = {
-        "none": "random weights",
-        "file": f"weights from {source.location}",
-        "package": f"ImageNet weights from the package {source.location}",
-        "cache": f"pretrained weights from the local cache ({source.location})",
-        "download": f"pretrained weights downloaded ({source.location})",
-    }[source.kind]
-    optimizer = str(cfg["optim"]["_target_"]).rpartition(".")[2]
-    console.print(table)
-    model, trainer = cfg["model"], cfg["trainer"]
-    lines = {
-        "model": f"{source.name}, {weights}",
-        "trains": plan.describe(),
-        "input": f"{model['image_size']} px, {model['in_chans']} channel, batches of {cfg['data']['batch_size']}, "
-        f"balance {cfg['data']['balance']}",
-        "with": f"{optimizer} lr {cfg['optim']['lr']:g}, {cfg['scheduler']['name']}, {trainer['max_epochs']} epochs, "
-        f"seed {cfg['seed']}",
-        "in": f"{precision.training} (scores in {precision.scoring})",
-        "folder": str(run.path),
-    }
-    for label, text in lines.items():
-        console.print(f"  [bold]{label:<7}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
-    console.print()
+    return table
+
+
+def _freeze_table(stage: Stage, plan: FreezePlan) -> Table:
+    """What trains, front to back; neighbours of one kind are joined."""
+    title = "what trains" + (f" in stage {stage.index + 1}" if stage.count > 1 else "")
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
+    table.add_column("part", overflow="fold")
+    for name in ("parameters", "of them train", "batch norms", "of them still"):
+        table.add_column(name, justify="right")
+    for rows in _joined(plan.groups):
+        ends = rows[0].name.partition(",")[0], rows[-1].name.rpartition(", ")[2]
+        name = rows[0].name if len(rows) == 1 else " ... ".join(ends)
+        sums = [
+            sum(getattr(row, field) for row in rows)
+            for field in ("parameters", "trainable", "batch_norms", "still_norms")
+        ]
+        table.add_row(escape(name), *(f"{value:,}" for value in sums))
+    return table
+
+
+def _joined(groups: Sequence[GroupRow]) -> list[list[GroupRow]]:
+    joined: list[list[GroupRow]] = []
+    kinds: list[str] = []
+    for row in groups:
+        kind = "frozen" if not row.trainable else "trains" if row.trainable == row.parameters else row.name
+        is_head = row is groups[-1]
+        if joined and kinds[-1] == kind and not is_head:
+            joined[-1].append(row)
+        else:
+            joined.append([row])
+        kinds.append(kind)
+    return joined
+
+
+def print_resumption(
+    console: Console, run: RunDir, stages: Sequence[Stage], found: tuple[Stage, Mapping[str, Any]] | None
+) -> None:
+    """From where a run goes on."""
+    planned = sum(stage.epochs for stage in stages)
+    if found is None:
+        text = f"The run in {run.path} had not finished an epoch; it starts from the beginning."
+    else:
+        stage, progress = found
+        place = f" (stage {stage.index + 1} of {stage.count})" if stage.count > 1 else ""
+        checkpoint = run.checkpoint(stage.checkpoint("last"))
+        text = f"Going on with {run.path} after epoch {progress['epochs']} of {planned}{place}, from {checkpoint.name}."
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, seconds: float, is_tested: bool) -> None:

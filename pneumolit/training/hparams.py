@@ -6,22 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumolit.config import flatten
+from pneumolit.stage_plan import plan_stages
 
 _COLUMNS = (
-    "backbone", "seed", "model.image_size", "model.drop_rate", "model.pretrained", "data.batch_size", "data.balance",
-    "data.target", "data.fold", "freeze.policy", "loss.name", "loss.label_smoothing", "optim._target_", "optim.lr",
-    "optim.weight_decay", "scheduler.name", "trainer.max_epochs", "augment.mixup_alpha", "callbacks.ema.decay",
+    "backbone", "seed", "model.image_size", "model.drop_rate", "model.pretrained", "model.head", "data.batch_size",
+    "data.balance", "data.target", "data.fold", "freeze.policy", "loss.name", "loss.label_smoothing", "optim._target_",
+    "optim.lr", "optim.weight_decay", "optim.layer_decay", "scheduler.name", "trainer.max_epochs",
+    "trainer.accumulate_grad_batches", "augment.mixup_alpha", "augment.cutmix_alpha", "callbacks.ema.decay",
+    "callbacks.swa.start_fraction",
 )  # fmt: skip
 _NOT_MEASURED = -1.0  # a NaN or a missing column would hide the run from the table
 
 
 def table_hparams(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """One value per column; null becomes 0 among numbers, since TensorBoard drops runs with null."""
-    flat = flatten(cfg)
+    """One value per column; null becomes 0 among numbers, since TensorBoard drops runs with null.
+
+    Of a run in stages the last one is shown, with the epochs of all.
+    """
+    stages = plan_stages(cfg)
+    flat = flatten(stages[-1].cfg) | {"trainer.max_epochs": sum(stage.epochs for stage in stages)}
     values = {name: flat.get(name) for name in _COLUMNS}
     crop = flat.get("augment.crop_scale") or [1.0, 1.0]
     values["augment.crop_scale_low"] = float(crop[0])
     values["optim._target_"] = str(values["optim._target_"]).rpartition(".")[2]
+    values["stages"] = len(stages)
     return {name: 0.0 if value is None else value for name, value in values.items()}
 
 

@@ -29,6 +29,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.scoring import calibrate, predict_logits, predict_split, write_evaluation
+from pneumolit.stage_plan import plan_stages
 from pneumolit.training.console import data_progress
 from pneumolit.training.fit import cache_folder, note_look
 from pneumolit.training.page import write_page
@@ -144,12 +145,13 @@ def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:
     """The checkpoint that the run is judged by, on the best device."""
     path = run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"])
     state, epochs = read_json(run.status_file)["state"], len(run.read_metrics())
+    planned = sum(stage.epochs for stage in plan_stages(run_cfg))
     if state == DONE and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist (the run is done); put it back, or train the run again")
-    if not path.is_file() or (state != DONE and epochs < run_cfg["trainer"]["max_epochs"]):
+    if not path.is_file() or (state != DONE and epochs < planned):
         raise FileNotFoundError(
-            f"the run in {run.path} is {state} after {epochs} of {run_cfg['trainer']['max_epochs']} epochs; "
-            "only a run that was trained to the end is scored. Train it again in another folder"
+            f"the run in {run.path} is {state} after {epochs} of {planned} epochs; only a run that was trained to the "
+            f"end is scored. Go on with it: python -m pneumolit.train run_dir={run.path}"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return PneumoniaClassifier.from_checkpoint(path).to(device)

@@ -185,24 +185,33 @@ def test_without_balance_the_prior_is_that_of_the_training_images(data: ChestXra
     loaders = module(data)
     counts = [sum(r.split == "train" and r.label == name for r in data.records) for name in data.labels.classes]
     assert loaders.class_counts == counts
-    assert loaders.seen_prior() == pytest.approx(np.array(counts) / sum(counts))
+    assert loaders.sampled_prior == pytest.approx(np.array(counts) / sum(counts))
 
 
 def test_with_the_balancing_sampler_training_sees_two_of_pneumonia_for_one_normal(data: ChestXrayData) -> None:
     loaders = module(data, balance="sampler")
-    odds = prior_log_odds(loaders.seen_prior(), data.labels.positive_mask)
+    odds = prior_log_odds(loaders.sampled_prior, data.labels.positive_mask)
     assert odds == pytest.approx(np.log(2))
-    assert prior_log_odds(module(data).seen_prior(), data.labels.positive_mask) > odds + 0.1
+    assert prior_log_odds(module(data).sampled_prior, data.labels.positive_mask) > odds + 0.1
     seen = Counter(whole(loaders.train_dataloader(), "target").tolist())
     assert len(seen) == 3 and max(seen.values()) - min(seen.values()) <= 8  # a partial batch is left out
 
 
 def test_with_undersampling_the_prior_is_that_of_what_is_left(open_demo: Callable[..., ChestXrayData]) -> None:
     loaders = module(open_demo("data.balance=undersample", "data.target=binary"), balance="undersample")
-    assert loaders.seen_prior() == pytest.approx([0.5, 0.5])
+    assert loaders.sampled_prior == pytest.approx([0.5, 0.5])
 
 
-def test_class_weights_shift_the_prior_as_more_images_would(data: ChestXrayData) -> None:
-    assert module(data, balance="sampler").seen_prior([2.0, 1.0, 1.0]) == pytest.approx([0.5, 0.25, 0.25])
-    counts = np.array(module(data).class_counts)
-    assert module(data).seen_prior((1 / counts).tolist()) == pytest.approx([1 / 3] * 3)
+def test_worker_processes_hand_out_the_very_same_batches(data: ChestXrayData) -> None:
+    batches = [list(module(data, num_workers=n).train_dataloader()) for n in (0, 2)]
+    assert len(batches[0]) == len(batches[1]) == module(data).num_train_batches()
+    for one, other in zip(*batches, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in ("image", "target", "position"))
+
+
+def test_number_of_batches_follows_lightnings_limit(data: ChestXrayData) -> None:
+    loaders = module(data)
+    whole_epoch = len(loaders.train_dataloader())
+    assert [loaders.num_train_batches(limit) for limit in (1.0, 0.5, 2, 10**6)] == [
+        whole_epoch, whole_epoch // 2, 2, whole_epoch,
+    ]  # fmt: skip

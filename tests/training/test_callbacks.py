@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from pneumolit.training.callbacks import AtomicCheckpointIO
+from pneumolit.training.checkpoints import AtomicCheckpointIO
 
 Configure = Callable[..., dict[str, Any]]
 Train = Callable[..., Any]

@@ -87,7 +87,7 @@ def test_without_test_true_the_test_split_is_neither_scored_nor_entered(other_ru
 
 
 def test_other_choices_reach_the_record(other_run: Path) -> None:
-    plan, data = read_json(other_run / "freeze_plan.json"), read_json(other_run / "data.json")
+    (plan,), data = read_json(other_run / "freeze_plan.json")["stages"], read_json(other_run / "data.json")
     assert plan["policy"] == "head" and plan["trainable"] == ["fc.weight", "fc.bias"]
     assert data["classes"] == ["NORMAL", "PNEUMONIA"] and data["positive"] == ["PNEUMONIA"]
     hparams = torch.load(other_run / "checkpoints" / "best.ckpt", weights_only=True)["hyper_parameters"]["hparams"]

@@ -1,0 +1,207 @@
+"""Averages of the weights, by step or by epoch, that validation and checkpoints see in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.model.classifier import PneumoniaClassifier
+
+NORM_BATCHES = 50  # of a new estimate: 1600 images at 32 per batch, forward only
+
+
+class AveragedWeights(WeightAveraging):
+    """What both averages keep to: exact after a resume, no wait for a GPU, swapped in while validating and only then.
+
+    Lightning's callback brings the averaged copy, the swap and the places in the checkpoint: `state_dict` is the
+    average, `current_model_state` the moving weights. Its own update is not used: it reads a counter back from the
+    device twice per step. Its swap happens in every validation, that of `Trainer.validate` and the sanity check
+    included, and an exception in validation leaves the averaged weights in the model; here both cannot be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._num_averaged = 0  # the copy's n_averaged, known without asking the device
+        self._is_swapped = False
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Lightning's own update stays off."""
+        return False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Start a new average with every fit; a checkpoint is loaded later."""
+        super().setup(trainer, pl_module, stage)
+        if stage == TrainerFn.FITTING:
+            self._num_averaged, self._latest_update_step, self._latest_update_epoch = 0, 0, -1
+            self._is_swapped = False
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the average in place of the moving weights, during training."""
+        if _is_amid_training(trainer) and not self._is_swapped:
+            super().on_validation_epoch_start(trainer, pl_module)
+            self._is_swapped = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the moving weights back."""
+        if self._is_swapped:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self._is_swapped = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the moving weights back if validation was cut off."""
+        self.on_validation_epoch_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Average and moving weights, each in its place."""
+        assert not self._is_swapped, "a checkpoint written during validation would mix up average and moving weights"
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take up both again, and the number of models in the average."""
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        if self._average_model is not None:
+            self._num_averaged = int(self._average_model.n_averaged)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What else the next step or epoch needs."""
+        return {**super().state_dict(), "latest_update_epoch": self._latest_update_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up again."""
+        super().load_state_dict(state_dict)
+        self._latest_update_epoch = state_dict["latest_update_epoch"]
+
+    def _include(self, pl_module: LightningModule, weight: float, *, buffer_weight: float) -> None:
+        """Count the moving weights in."""
+        self._approach(pl_module, weight, buffer_weight=buffer_weight)
+        assert self._average_model is not None
+        self._average_model.n_averaged += 1
+        self._num_averaged += 1
+
+    @torch.no_grad()
+    def _approach(self, pl_module: LightningModule, weight: float, *, buffer_weight: float) -> None:
+        """Move the average towards the moving weights by a share of the distance; 1 copies them."""
+        assert self._average_model is not None
+        averaged = self._average_model.module
+        _move(averaged.parameters(), pl_module.parameters(), weight)
+        _move(averaged.buffers(), pl_module.buffers(), buffer_weight)
+
+
+class EmaWeights(AveragedWeights):
+    """Exponential moving average of weights and buffers, by optimizer step.
+
+    The decay rises from 0.1 to its final value, min(decay, (1 + n) / (10 + n)) at update n, so that the start's
+    random head is soon forgotten.
+
+    Args:
+        decay: per optimizer step, in (0, 1).
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        """Include the weights after a step; with accumulated gradients not every batch takes one."""
+        if trainer.global_step > self._latest_update_step:
+            count = self._num_averaged
+            weight = 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0
+            self._include(pl_module, weight, buffer_weight=weight)
+            self._latest_update_step = trainer.global_step
+
+
+class SwaWeights(AveragedWeights):
+    """Stochastic weight averaging: the equal average of the weights at the ends of epochs.
+
+    Until the first of these epochs is over the average is the moving weights. An epoch enters before its validation,
+    so validation and the checkpoint of an epoch see the same average. Batch norms that move get new running
+    statistics for every average, from the epoch's first training batches; all else in eval mode, as scoring will
+    find it, so no random number is drawn.
+
+    Args:
+        first_epoch: the first one to enter, from 0, in epochs of the whole run.
+
+    Source:
+        Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018.
+    """
+
+    def __init__(self, first_epoch: int) -> None:
+        super().__init__()
+        self.first_epoch = first_epoch
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Include the epoch if it is over, then swap."""
+        if _is_amid_training(trainer):
+            self._look(trainer, pl_module, is_over=trainer.is_last_batch)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Include the epoch if no validation did, before its checkpoint is written."""
+        self._look(trainer, pl_module, is_over=True)
+
+    def _look(self, trainer: Trainer, pl_module: LightningModule, *, is_over: bool) -> None:
+        """Bring the average up to date for those who are about to see it."""
+        epoch = trainer.current_epoch
+        if is_over and epoch >= self.first_epoch and epoch > self._latest_update_epoch:
+            # Buffers are copied: positions and counters have no average, and statistics are estimated anew.
+            self._include(pl_module, 1 / (self._num_averaged + 1), buffer_weight=1.0)
+            self._latest_update_epoch = epoch
+            self._estimate_norms(trainer, epoch)
+        elif not self._num_averaged:
+            self._approach(pl_module, 1.0, buffer_weight=1.0)
+
+    @torch.no_grad()
+    def _estimate_norms(self, trainer: Trainer, epoch: int) -> None:
+        """Running statistics of the averaged weights: plain means over batches, augmented as in training, unmixed."""
+        assert self._average_model is not None
+        model = cast(PneumoniaClassifier, self._average_model.module.eval())
+        norms = _moving_norms(model)
+        if not norms:
+            return
+        for norm in norms:
+            norm.train()
+        datamodule: ChestXrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        rows, size = datamodule.rows_of("train"), model.settings["image_size"]
+        # No loader: it would start its own workers and draw from torch's generator.
+        indices = islice(datamodule.train_sampler(epoch), int(min(NORM_BATCHES, trainer.num_training_batches)))
+        with trainer.precision_plugin.train_step_context():
+            for number, index in enumerate(indices, start=1):
+                batch = trainer.strategy.batch_to_device(rows[index])
+                for norm in norms:
+                    norm.momentum = 1 / number  # the mean so far; None would mean that, but reads a counter back
+                model(model.augment(batch["image"], batch["position"], epoch=epoch, size=size))
+
+
+def _is_amid_training(trainer: Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _moving_norms(model: PneumoniaClassifier) -> list[_BatchNorm]:
+    """Batch norms whose running statistics training changes and scoring reads."""
+    still = set(model.plan.still_norms) if model.plan is not None else set()
+    left_out = still.union(model.settings.get("batch_statistics", ()))
+    return [
+        module
+        for name, module in model.backbone.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and name not in left_out
+    ]
+
+
+def _move(averaged: Iterable[Tensor], current: Iterable[Tensor], weight: float) -> None:
+    """averaged += weight * (current - averaged) in place; equal values stay bit for bit, whole numbers are copied."""
+    pairs = list(zip(averaged, current, strict=True))
+    blended = [(a, c) for a, c in pairs if a.is_floating_point() and weight < 1]
+    copied = [(a, c) for a, c in pairs if not a.is_floating_point() or weight >= 1]
+    if blended:
+        torch._foreach_lerp_([a for a, _ in blended], [c for _, c in blended], weight)
+    if copied:
+        torch._foreach_copy_([a for a, _ in copied], [c for _, c in copied])

@@ -1,0 +1,285 @@
+"""From the configuration of a stage to the parts that train: names checked, loaders, classifier, trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+from pneumolit.data.augment import AugmentConfig
+from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.data.dataset import ChestXrayData
+from pneumolit.labels import prior_log_odds
+from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics, transfer_weights
+from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze
+from pneumolit.model.loss import check_loss, class_weights, effective_prior
+from pneumolit.model.optim import build_optimizer
+from pneumolit.model.schedule import check_scheduler
+from pneumolit.model.weights import WeightsSource
+from pneumolit.rundir import RunDir
+from pneumolit.stage_plan import Stage
+from pneumolit.training.checkpoints import AtomicCheckpointIO
+from pneumolit.training.precision import lightning_precision
+
+_MIXING = ("mixup_alpha", "cutmix_alpha")  # of the group `augment`, but about whole batches
+
+
+def check_names(cfg: Mapping[str, Any]) -> BackboneSpec:
+    """Refuse names that only the libraries know, before data are touched: backbone, optimizer, policies, losses.
+
+    Args:
+        cfg: complete configuration of one stage.
+
+    Raises:
+        ValueError: an unknown name, with the nearest ones, or a key that its option does not have.
+    """
+    spec = find_backbone(cfg["backbone"])
+    if cfg["model"]["weights"] is not None and not Path(cfg["model"]["weights"]).expanduser().is_file():
+        raise FileNotFoundError(
+            f"model.weights={cfg['model']['weights']} is not a file; give a .safetensors or .pth file"
+        )
+    # Built once on a stand-in: an argument that the optimizer does not take must not cost a run folder.
+    build_optimizer(cfg["optim"], [{"params": [nn.Parameter(torch.zeros(1))]}])
+    check_freeze(cfg["freeze"])
+    check_loss(cfg["loss"])
+    check_scheduler(cfg["scheduler"])
+    _augment_settings(cfg)
+    return spec
+
+
+def check_backbones(stages: Sequence[Stage], spec: BackboneSpec, *, needs_weights: bool) -> None:
+    """Build the backbone as every stage wants it, before images are decoded.
+
+    Args:
+        stages: of the run.
+        spec: from `check_names`.
+        needs_weights: whether the first stage still has to load pretrained weights.
+
+    Raises:
+        FileNotFoundError, ValueError: weights are absent or do not fit, an image size or a pooling is not possible,
+            or the weights of one stage cannot be carried over to the image size of the next.
+    """
+    first = stages[0].cfg["model"]
+    sizes = [stage.cfg["model"]["image_size"] for stage in stages]
+    is_pretrained = needs_weights and (first["weights"] is not None or spec.has_weights) and first["pretrained"]
+    if not is_pretrained and len(set(sizes)) == 1 and first["head"] == "linear" and first["pool"] == "default":
+        return  # what can go wrong will go wrong soon, and cheaply
+    before, _ = make_backbone(first, spec, num_classes=2, is_pretrained=is_pretrained)
+    for stage in stages[1:]:
+        if stage.cfg["model"]["image_size"] != sizes[stage.index - 1]:
+            after, _ = make_backbone(stage.cfg["model"], spec, num_classes=2, is_pretrained=False)
+            transfer_weights(before, after)
+            before = after
+
+
+def make_backbone(
+    settings: Mapping[str, Any], spec: BackboneSpec, *, num_classes: int, is_pretrained: bool
+) -> tuple[nn.Module, WeightsSource]:
+    """The backbone that the `model` group describes."""
+    return build_backbone(
+        spec,
+        num_classes=num_classes,
+        in_chans=settings["in_chans"],
+        image_size=settings["image_size"],
+        drop_rate=float(settings["drop_rate"]),
+        pretrained=is_pretrained,
+        weights=settings["weights"] if is_pretrained else None,
+        allow_download=settings["allow_download"],
+        head=settings["head"],
+        hidden=settings["hidden"],
+        pool=settings["pool"],
+    )
+
+
+def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData) -> ChestXrayDataModule:
+    """The loaders of a run over its opened data set."""
+    return ChestXrayDataModule(
+        data,
+        batch_size=cfg["data"]["batch_size"],
+        seed=cfg["seed"],
+        balance=cfg["data"]["balance"],
+        is_stressed=cfg["data"]["stress"],
+        num_workers=cfg["data"]["num_workers"],
+    )
+
+
+def build_model(
+    cfg: Mapping[str, Any], spec: BackboneSpec, datamodule: ChestXrayDataModule, *, is_pretrained: bool | None = None
+) -> tuple[PneumoniaClassifier, WeightsSource, FreezePlan]:
+    """The classifier of a stage, frozen by plan; the head's start depends on `seed` alone.
+
+    Args:
+        cfg: complete configuration of the stage.
+        spec: from `check_names`.
+        datamodule: knows classes and counts.
+        is_pretrained: whether to look for weights; None follows `model.pretrained`. A later stage and a resumed run
+            get theirs from a checkpoint.
+    """
+    labels = datamodule.data.labels
+    settings = cfg["model"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg["seed"])
+        wants = settings["pretrained"] if is_pretrained is None else is_pretrained
+        backbone, source = make_backbone(settings, spec, num_classes=labels.num_classes, is_pretrained=wants)
+    plan = plan_of(cfg, backbone)
+    mean, std = input_statistics(spec, cfg["data"]["normalize"])
+    loss = loss_settings(cfg, datamodule)
+    prior, odds = seen_prior(cfg, datamodule)
+    hparams = {
+        "backbone": spec.name,
+        **labels.to_dict(),
+        **{key: settings[key] for key in ("image_size", "in_chans", "head", "hidden", "pool")},
+        "drop_rate": float(settings["drop_rate"]),
+        "batch_statistics": list(plan.moving_norms) if settings["bn_inference"] == "batch" else [],
+        "mean": mean,
+        "std": std,
+        "prior_log_odds": odds,
+        "seen_prior": prior,
+        "sampled_prior": datamodule.sampled_prior,
+        "seed": cfg["seed"],
+        "loss": loss,
+        "augment": _augment_settings(cfg),
+        **{key: cfg["augment"][key] for key in _MIXING},
+        "optim": dict(cfg["optim"]),
+        "scheduler": dict(cfg["scheduler"]),
+        "epochs": cfg["trainer"]["max_epochs"],
+    }
+    model = PneumoniaClassifier(hparams, backbone, plan)
+    model.val_names = datamodule.val_names
+    return model, source, plan
+
+
+def loss_settings(cfg: Mapping[str, Any], datamodule: ChestXrayDataModule) -> dict[str, Any]:
+    """The `loss` group of a stage with class weights as numbers."""
+    loss = dict(cfg["loss"])
+    if "class_weight" in loss:
+        loss["class_weight"] = class_weights(loss["class_weight"], datamodule.class_counts)
+    return loss
+
+
+def seen_prior(cfg: Mapping[str, Any], datamodule: ChestXrayDataModule) -> tuple[list[float], float]:
+    """Class prior that the logits of a stage carry, sampling and loss included, and its two-class log odds."""
+    labels = datamodule.data.labels
+    prior = effective_prior(loss_settings(cfg, datamodule), datamodule.sampled_prior)
+    return prior, prior_log_odds(prior, labels.positive_mask) if labels.is_two_class_view else 0.0
+
+
+def plan_of(cfg: Mapping[str, Any], backbone: nn.Module) -> FreezePlan:
+    """What the `freeze` group of a stage means for a backbone of its image size."""
+    model = cfg["model"]
+    shape = (model["in_chans"], model["image_size"], model["image_size"])
+    return plan_freeze(backbone, cfg["freeze"], image_shape=shape)
+
+
+def build_logger(cfg: Mapping[str, Any], run: RunDir, *, first_epoch: int | None = None) -> TensorBoardLogger | None:
+    """TensorBoard's writer of a run.
+
+    Args:
+        cfg: the run's configuration.
+        run: its folder.
+        first_epoch: of a resumed run: points of this epoch and later ones in older files count no longer.
+    """
+    if not cfg["logger"]["tensorboard"]:
+        return None
+    folder = run.tensorboard_folder
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=first_epoch)
+
+
+def build_trainer(
+    cfg: Mapping[str, Any],
+    run: RunDir,
+    callbacks: Sequence[Callback],
+    logger: TensorBoardLogger | None,
+    *,
+    accelerator: str,
+    precision: str,
+    epochs_before: int = 0,
+) -> Trainer:
+    """Lightning's Trainer of a stage; its epochs go on counting from those of the earlier stages."""
+    ours = {"progress_bar", "auto_batch_size", "accelerator", "max_epochs"}
+    trainer = Trainer(
+        **{k: v for k, v in cfg["trainer"].items() if k not in ours},
+        max_epochs=epochs_before + cfg["trainer"]["max_epochs"],
+        accelerator=accelerator,
+        precision=lightning_precision(precision),
+        callbacks=list(callbacks),
+        logger=logger if logger is not None else False,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=run.path,
+    )
+    progress = trainer.fit_loop.epoch_progress
+    for counter in (progress.current, progress.total):
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(counter, name, epochs_before)
+    return trainer
+
+
+def choose_accelerator(name: str) -> str:
+    """The device kind that `trainer.accelerator` means here: cpu, gpu, cuda or mps.
+
+    Raises:
+        ValueError: an unknown name, or there is no such device.
+    """
+    if name != "auto":
+        is_there = {"gpu": torch.cuda.is_available(), "cuda": torch.cuda.is_available()}
+        is_there["mps"] = torch.backends.mps.is_available()
+        if not is_there.get(name, True):
+            raise ValueError(f"trainer.accelerator={name}, but there is no such device; use auto or cpu")
+        if name not in {"cpu", "gpu", "cuda", "mps"}:
+            raise ValueError(f"trainer.accelerator must be one of auto, cpu, gpu, mps, got {name!r}")
+        return name
+    if torch.cuda.is_available():
+        return "gpu"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def model_device(accelerator: str) -> torch.device:
+    """The device that Lightning's accelerator name stands for."""
+    return torch.device("cuda" if accelerator in {"gpu", "cuda"} else accelerator)
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning's advice that this design has already answered stays off the user's screen."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # The loaders hand out whole batches from memory; a worker process would only add copies.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Short runs have fewer batches than the logging interval.
+        warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+        # Lightning 2.6.6 still uses a class that torch 2.15 renames.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # Frozen batch norms start in eval mode on purpose.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {k: v for k, v in cfg["augment"].items() if k not in _MIXING}
+    known = AugmentConfig.__dataclass_fields__
+    unknown = [k for k in settings if k not in known]
+    if unknown:
+        raise ValueError(
+            f"augment.{unknown[0]} is no key that does anything; the keys are {', '.join([*known, *_MIXING])}"
+        )
+    AugmentConfig(**settings)
+    return settings

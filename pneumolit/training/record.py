@@ -1,0 +1,84 @@
+"""What a run writes down before it trains, and what must still hold when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pneumolit.config import configuration_hash
+from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.data.dataset import ChestXrayData, count_classes
+from pneumolit.model.freeze import FreezePlan
+from pneumolit.model.weights import WeightsSource
+from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_text
+from pneumolit.stage_plan import Stage
+from pneumolit.training.build import seen_prior
+from pneumolit.training.environment import describe_environment
+from pneumolit.training.precision import Precision
+
+
+def write_record(
+    run: RunDir,
+    cfg: Mapping[str, Any],
+    stages: Sequence[Stage],
+    datamodule: ChestXrayDataModule,
+    *,
+    plans: Sequence[FreezePlan],
+    source: WeightsSource,
+    precision: Precision,
+) -> None:
+    """Write the files that stand before training; status.json comes last and says that they are whole."""
+    data = datamodule.data
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_text(run.config_file, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True))
+    counts = count_classes(data)
+    prior, odds = seen_prior(stages[-1].cfg, datamodule)  # the last stage makes the logits that are scored
+    run.write_json(
+        run.data_file,
+        {
+            **data.labels.to_dict(),
+            "counts": counts,
+            "class_counts": datamodule.class_counts,
+            "seen_prior": prior,
+            "prior_log_odds": odds,
+            "store": data.store.key,
+            "stored_side": int(data.store.images.shape[1]),
+            "fingerprints": {name: data.set_fingerprint(name) for name in counts},
+            "unreadable": {data.records[i].path.as_posix(): why for i, why in sorted(data.store.errors.items())},
+        },
+    )
+    run.write_split(data.split_rows())
+    run.write_json(run.freeze_plan_file, {"stages": [plan.to_dict() for plan in plans]})
+    run.write_json(
+        run.environment_file,
+        {**describe_environment(), "weights": source.to_dict(), "precision": precision._asdict()},
+    )
+    run.write_status(RUNNING, configuration=configuration_hash(cfg))
+
+
+def note_resumption(run: RunDir, epochs: int) -> None:
+    """Write down that a run goes on: when, after how many epochs, and what of the environment is another."""
+    before, now = read_json(run.environment_file), describe_environment()
+    changed = {key: value for key, value in now.items() if before.get(key) != value}
+    resumed = [*before.get("resumed", []), {"time": utc_now(), "epochs": epochs, "changed": changed}]
+    run.write_json(run.environment_file, {**before, "resumed": resumed})
+    run.write_status(RUNNING)
+
+
+def refuse_other_images(run: RunDir, data: ChestXrayData) -> None:
+    """Refuse to go on with images or a split other than those that the run began with.
+
+    Raises:
+        ValueError: contents or sides differ.
+    """
+    described = read_json(run.data_file)
+    now = {name: data.set_fingerprint(name) for name in count_classes(data)}
+    sides = [(row["path"], row["split"], row["label"]) for row in run.read_split()]
+    asked = [(str(row["path"]), str(row["split"]), str(row["label"])) for row in data.split_rows()]
+    if described["store"] != data.store.key or described["fingerprints"] != now or sides != asked:
+        raise ValueError(
+            f"the images are not those that the run in {run.path} began with: contents or split differ. Set "
+            "data.root=FOLDER to where they lie now, or start a new run"
+        )

@@ -1,0 +1,143 @@
+"""Which run to go on with, and whether what is asked for is still that run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from pneumolit.config import flatten
+from pneumolit.rundir import DONE, RunDir, read_json
+from pneumolit.stage_plan import Stage
+
+# Where things lie and how a run is watched; none of it changes a bit of the result.
+_MAY_DIFFER = (
+    "output_dir", "cache_dir", "data.root", "data.num_workers", "model.allow_download", "trainer.progress_bar",
+)  # fmt: skip
+
+
+def is_begun(run: RunDir) -> bool:
+    """Whether a run has written its record; before that there is nothing to go on with."""
+    return run.config_file.is_file() and run.status_file.is_file()
+
+
+def read_config(run: RunDir) -> dict[str, Any]:
+    """The configuration that a run was started with."""
+    content = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    return {str(k): v for k, v in content.items()}
+
+
+def differences(asked: Mapping[str, Any], stored: Mapping[str, Any], keys: Sequence[str] | None = None) -> list[str]:
+    """Where a configuration is not the one that a run was started with, in words.
+
+    Args:
+        asked: the composed configuration.
+        stored: the run's own.
+        keys: dotted keys or groups to compare; None compares all.
+    """
+    new, old = flatten(asked), flatten(stored)
+    names = [
+        name
+        for name in dict.fromkeys([*new, *old])
+        if name not in _MAY_DIFFER and (keys is None or any(name == key or name.startswith(f"{key}.") for key in keys))
+    ]
+    return [
+        f"{name}={new.get(name, 'absent')} instead of {old.get(name, 'absent')}"
+        for name in names
+        if new.get(name) != old.get(name)
+    ]
+
+
+def refuse_differences(asked: Mapping[str, Any], run: RunDir, keys: Sequence[str] | None = None) -> None:
+    """Refuse to go on with a run under another configuration.
+
+    Raises:
+        ValueError: names every key that differs.
+    """
+    found = differences(asked, read_config(run), keys)
+    if found:
+        raise ValueError(
+            f"the run in {run.path} was started with another configuration: {'; '.join(found)}. Leave these out to go "
+            "on with it, or start a new run in another folder"
+        )
+
+
+def with_places_of(stored: Mapping[str, Any], asked: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """A run's own configuration, with the places and the display that are asked for now.
+
+    Args:
+        stored: the run's own configuration.
+        asked: the composed one.
+        keys: those that the command line sets; of the others only the folder of the images and the cache are taken,
+            which the environment may name.
+    """
+    cfg: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(stored)))
+    new, old = flatten(asked), flatten(stored)
+    for key in _MAY_DIFFER:
+        by_environment = key in ("data.root", "cache_dir") and new.get(key) is not None and old.get(key) is not None
+        if key in keys or by_environment:
+            *path, leaf = key.split(".")
+            target = cfg
+            for part in path:
+                target = target[part]
+            target[leaf] = new.get(key)
+    return cfg
+
+
+def newest_unfinished(cfg: Mapping[str, Any], folder: Path) -> RunDir | None:
+    """The newest run below a folder that has this configuration and is not done."""
+    found = sorted(folder.rglob("config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        run = RunDir(path.parent)
+        if not is_begun(run) or read_json(run.status_file)["state"] == DONE or _is_locked(run):
+            continue
+        if not differences(cfg, read_config(run)):
+            return run
+    return None
+
+
+def find_progress(run: RunDir, stages: Sequence[Stage]) -> tuple[Stage, Mapping[str, Any]] | None:
+    """The newest whole checkpoint at the end of an epoch: its stage and how far it is; None where there is none."""
+    from pneumolit.training.checkpoints import read_progress
+
+    for stage in reversed(stages):
+        progress = read_progress(run.checkpoint(stage.checkpoint("last")))
+        if progress is not None:
+            return stage, progress
+    return None
+
+
+@contextlib.contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """Hold a run's folder, so that no second process trains in it.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"another process is working on the run in {run.path}; wait for it or stop it") from None
+    try:
+        yield
+    finally:
+        run.lock_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _is_locked(run: RunDir) -> bool:
+    if not run.lock_file.exists():
+        return False
+    lock = FileLock(run.lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,183 @@
+"""`train` that was stopped: what it says, what it leaves, how it goes on, and what it refuses to go on with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+
+from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.rundir import RunDir, read_json
+
+Command = Callable[..., Any]
+TINY = (
+    "backbone=test_resnet", "model.pretrained=false", "model.image_size=32", "data.batch_size=16",
+    "data.val_fraction=0.25", "trainer.max_epochs=3", "trainer.accelerator=cpu", "data.stress=false",
+    "precision=float32", "logger=none",
+)  # fmt: skip
+
+
+@pytest.fixture
+def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`stop_in(epoch, signal_number)`: the process gets the signal in a batch of that epoch (from 0), once."""
+
+    def arranged(epoch: int, number: int = signal.SIGINT) -> None:
+        whole = PneumoniaClassifier.training_step
+        sent: list[int] = []
+
+        def step(self: PneumoniaClassifier, batch: Any, batch_idx: int) -> Any:
+            if self.current_epoch == epoch and not sent:
+                sent.append(number)
+                os.kill(os.getpid(), number)
+            return whole(self, batch, batch_idx)
+
+        monkeypatch.setattr(PneumoniaClassifier, "training_step", step)
+
+    return arranged
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_stopped_run_keeps_its_epochs_says_how_to_go_on_and_does(
+    command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None], number: int, code: int, reason: str
+) -> None:
+    straight, folder = tmp_path / "out" / "straight", tmp_path / "out" / "stopped"
+    assert command("train", f"data.root={demo_root}", *TINY, f"hydra.run.dir={straight}").code == 0
+    stop_in(1, number)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stopped = command("train", f"data.root={demo_root}", *TINY, f"hydra.run.dir={folder}")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert stopped.code == code and "Traceback" not in stopped.err
+    assert f"stopped after 1 of 3 epochs, which are kept. Go on with: python -m pneumolit.train run_dir={folder}" in (
+        stopped.err.replace("\n", " ")
+    )
+    status = read_json(folder / "status.json")
+    assert (status["state"], status["reason"]) == ("interrupted", reason)
+    assert [row["epoch"] for row in RunDir(folder).read_metrics()] == [1]
+    assert not (folder / ".lock").exists()
+    resumed = command("train", f"run_dir={folder}")
+    assert resumed.code == 0, resumed.err
+    assert f"Going on with {folder} after epoch 1 of 3, from last.ckpt." in resumed.out
+    assert read_json(folder / "status.json")["state"] == "done"
+    assert read_json(folder / "environment.json")["resumed"][0]["epochs"] == 1
+    expected, found = weights_of(straight), weights_of(folder)
+    assert all(torch.equal(found[k], v) for k, v in expected.items())
+    # The other command's own output folder is empty and gone.
+    assert not (tmp_path / "out" / "train").exists()
+
+
+def test_resume_starts_a_run_where_there_is_none_and_leaves_a_done_one_alone(
+    command: Command, demo_root: Path, tmp_path: Path
+) -> None:
+    arguments = ("resume=true", f"data.root={demo_root}", *TINY, f"hydra.run.dir={tmp_path / 'out' / 'x'}")
+    assert command("train", *arguments).code == 0
+    before = (tmp_path / "out" / "x" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    again = command("train", *arguments)
+    assert again.code == 0 and "is done; nothing is left to do" in again.out
+    assert (tmp_path / "out" / "x" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_resume_without_a_folder_takes_the_newest_unfinished_run_of_this_configuration(
+    command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None]
+) -> None:
+    arguments = (f"data.root={demo_root}", *TINY)
+    stop_in(1)
+    assert command("train", *arguments, "seed=1").code == 130
+    (other,) = (tmp_path / "out" / "train").rglob("config.yaml")
+    fresh = command("train", *arguments, "resume=true")
+    assert fresh.code == 0 and "No unfinished run has this configuration; a new one starts." in fresh.out
+    resumed = command("train", *arguments, "seed=1", "resume=true")
+    assert resumed.code == 0 and "after epoch 1 of 3" in resumed.out
+    assert read_json(other.parent / "status.json")["state"] == "done"
+
+
+@pytest.fixture
+def stopped_run(command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None]) -> Path:
+    stop_in(1)
+    folder = tmp_path / "out" / "stopped"
+    root = shutil.copytree(demo_root, tmp_path / "phantoms")
+    assert command("train", f"data.root={root}", *TINY, f"hydra.run.dir={folder}").code == 130
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr=0.5", r"optim.lr=0.5 instead of 0.001"),
+        ("optim=sgd", r"optim._target_=torch.optim.SGD instead of torch.optim.AdamW"),
+        ("seed=7", "seed=7 instead of 0"),
+        ("experiment=linear_probe", "freeze.policy=head instead of none"),
+    ],
+)
+def test_override_that_differs_from_the_run_is_named_and_refused(
+    command: Command, stopped_run: Path, override: str, message: str
+) -> None:
+    outcome = command("train", f"run_dir={stopped_run}", override)
+    assert outcome.code == 2 and "was started with another configuration" in outcome.err
+    assert message in outcome.err
+    assert read_json(stopped_run / "status.json")["state"] == "interrupted"
+
+
+def test_override_that_says_what_the_run_says_is_taken(command: Command, stopped_run: Path) -> None:
+    outcome = command("train", f"run_dir={stopped_run}", "trainer.max_epochs=3", "data.num_workers=1")
+    assert outcome.code == 0, outcome.err
+
+
+def test_folder_without_a_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
+    outcome = command("train", f"run_dir={tmp_path}")
+    assert outcome.code == 2 and "holds no run" in outcome.err
+
+
+def test_images_that_moved_are_found_by_data_root_and_other_images_are_refused(
+    command: Command, stopped_run: Path, tmp_path: Path
+) -> None:
+    moved = (tmp_path / "phantoms").rename(tmp_path / "moved")
+    assert command("train", f"run_dir={stopped_run}").code == 2
+    first, second, *_ = sorted((moved / "train" / "NORMAL").iterdir())
+    spoiled = shutil.copytree(moved, tmp_path / "spoiled")
+    shutil.copy(spoiled / second.relative_to(moved), spoiled / first.relative_to(moved))
+    outcome = command("train", f"run_dir={stopped_run}", f"data.root={spoiled}")
+    assert outcome.code == 2 and "contents or split differ" in outcome.err
+    assert command("train", f"run_dir={stopped_run}", f"data.root={moved}").code == 0
+
+
+def test_second_process_on_the_same_run_is_refused(command: Command, stopped_run: Path) -> None:
+    with FileLock(stopped_run / ".lock"):
+        outcome = command("train", f"run_dir={stopped_run}")
+    assert outcome.code == 2 and "another process is working on the run" in outcome.err
+    assert read_json(stopped_run / "status.json")["state"] == "interrupted"
+
+
+def test_damaged_checkpoint_means_starting_again(command: Command, stopped_run: Path) -> None:
+    path = stopped_run / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    outcome = command("train", f"run_dir={stopped_run}")
+    assert outcome.code == 0 and "it starts from the beginning" in outcome.out
+    assert [row["epoch"] for row in RunDir(stopped_run).read_metrics()] == [1, 2, 3]
+
+
+def test_record_that_a_kill_left_unfinished_is_written_again(
+    command: Command, stopped_run: Path, tmp_path: Path
+) -> None:
+    stored = yaml.safe_load((stopped_run / "config.yaml").read_text())
+    (stopped_run / "status.json").unlink()
+    shutil.rmtree(stopped_run / "checkpoints")
+    arguments = (f"data.root={stored['data']['root']}", *TINY, f"hydra.run.dir={stopped_run}")
+    refused = command("train", *arguments)
+    assert refused.code == 2 and f"already holds a run; go on with it by run_dir={stopped_run}" in refused.err
+    assert command("train", *arguments, "resume=true").code == 0
+    assert read_json(stopped_run / "status.json")["state"] == "done"

@@ -1,0 +1,111 @@
+"""Runs that kill themselves: a process that imports everything once and forks one child per run.
+
+Reads one JSON line per run from standard input: `cfg`, `folder`, `kill` ({"at": where, "count": n} or null), and
+answers with the child's exit code, -9 for a child that SIGKILL ended. Children share no state with one another.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from pneumolit.model.backbone import transfer_weights
+from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.training import checkpoints, stages
+from pneumolit.training.fit import fit
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_at(count: int, function: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
+    """The function, but the process ends in its call number `count`."""
+    calls = 0
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count and not after:
+            die()
+        result = function(*arguments, **keywords)
+        if calls == count:
+            die()
+        return result
+
+    return wrapped
+
+
+def torn_save(content: Any, handle: Any) -> None:
+    """Half a checkpoint, then the end."""
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    handle.write(whole.getvalue()[: whole.tell() // 2])
+    handle.flush()
+    die()
+
+
+def prepare(at: str, count: float) -> None:
+    """Arrange the end of this process."""
+    module: Any = PneumoniaClassifier
+    if at == "batch":
+        module.training_step = dies_at(int(count), module.training_step)
+    elif at == "validation":
+        module.validation_step = dies_at(int(count), module.validation_step)
+    elif at == "write":  # in the middle of writing checkpoint number `count`
+        real, calls = torch.save, 0
+
+        def save(content: Any, handle: Any) -> None:
+            nonlocal calls
+            calls += 1
+            (torn_save if calls == count else real)(content, handle)
+
+        vars(checkpoints)["torch"] = SimpleNamespace(save=save, load=torch.load)
+    elif at == "copied":  # best.ckpt is new, last.ckpt not yet
+        vars(checkpoints)["_put_copy"] = dies_at(int(count), checkpoints._put_copy, after=True)
+    elif at == "stages":  # the next stage is built, nothing of it is trained
+        vars(stages)["transfer_weights"] = dies_at(int(count), transfer_weights, after=True)
+    elif at == "seconds":
+        timer = threading.Timer(count, die)
+        timer.daemon = True
+        timer.start()
+    else:
+        raise ValueError(at)
+
+
+def main() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                torch.set_num_threads(1)
+                if job["kill"]:
+                    prepare(**job["kill"])
+                fit(job["cfg"], Path(job["folder"]), Console(file=io.StringIO()), resume=True)
+                code = 0
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

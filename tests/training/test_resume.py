@@ -1,0 +1,149 @@
+"""A run that was killed ends as one that was not, to the bit; another configuration or other images are refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+Configure = Callable[..., dict[str, Any]]
+Start = Callable[..., int]
+
+# The default recipe's settings (strong augmentation, EMA, balanced sampler, bf16 where present), plus what draws
+# random numbers, over two stages with different optimizers and image sizes.
+RECIPE = (
+    "precision=auto", "model.drop_rate=0.3", "augment.mixup_alpha=0.2", "trainer.accumulate_grad_batches=2",
+    "data.batch_size=8", "data.stress=false", "callbacks.checkpoint.also=[val/loss]",
+    "stages=[{freeze: head, epochs: 2, scheduler: plateau}, "
+    "{freeze: none, optim: sgd, epochs: 2, model.image_size: 48, start: best}]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """`start(cfg, folder, at="batch", count=3)`: run in a process of its own that is killed there; its exit code."""
+    script = Path(__file__).with_name("killed_runs.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None and server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+
+        def started(cfg: dict[str, Any], folder: Path, at: str = "", count: float = 0) -> int:
+            assert server.stdin is not None and server.stdout is not None
+            kill = {"at": at, "count": count} if at else None
+            server.stdin.write(json.dumps({"cfg": cfg, "folder": str(folder), "kill": kill}) + "\n")
+            server.stdin.flush()
+            return int(server.stdout.readline())
+
+        yield started
+        server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start: Start, tiny_config: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert start(tiny_config(*RECIPE), folder) == 0
+    return folder
+
+
+def tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint by its place."""
+    if isinstance(content, torch.Tensor):
+        return {name: content}
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return {place: t for key, value in items for place, t in tensors(value, f"{name}/{key}").items()}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv without the times."""
+    with (folder / "metrics.csv").open(newline="") as handle:
+        found = list(csv.DictReader(handle))
+    # A row that was read back has 1.0 for 1.
+    return [{k: str(float(v)) for k, v in row.items() if k != "seconds"} for row in found]
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every TensorBoard curve but the times."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    names = [n for n in events.Tags()["scalars"] if "seconds" not in n and not n.startswith("hp/")]
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    names = sorted(p.name for p in (other / "checkpoints").iterdir())
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == names
+    assert {"best.ckpt", "last.ckpt", "best_val_loss.ckpt", "stage1_best.ckpt", "stage1_last.ckpt"} <= set(names)
+    for name in names:
+        found, expected = (
+            torch.load(f / "checkpoints" / name, weights_only=True, map_location="cpu") for f in (folder, other)
+        )
+        found, expected = tensors(found), tensors(expected)
+        assert found.keys() == expected.keys()
+        assert [k for k in expected if not torch.equal(found[k], expected[k])] == [], name
+    assert rows(folder) == rows(other)
+    assert [float(row["epoch"]) for row in rows(folder)] == [1, 2, 3, 4]
+    assert curves(folder) == curves(other)
+    assert all([step for step, _ in points] == [1, 2, 3, 4] for points in curves(folder).values())
+    for name in ("evaluation/val/predictions.csv", "calibration.json", "split.csv", "freeze_plan.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+) -> None:
+    cfg, folder = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run"
+    kills = [("batch", 12), ("write", 1), ("stages", 1)] if workers else [("write", 2), ("stages", 1), ("batch", 12)]
+    for at, count in kills:
+        assert start(cfg, folder, at, count) == -9, at
+    assert start(cfg, folder) == 0
+    assert_same_run(folder, undisturbed)
+
+
+MOMENTS = [
+    ("batch", 3), ("validation", 1), ("write", 1), ("copied", 1), ("batch", 11), ("validation", 2), ("stages", 1),
+    ("copied", 2), ("batch", 9), ("write", 1),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_run_killed_in_every_kind_of_moment_ends_with_the_bits_of_an_undisturbed_one(
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+) -> None:
+    cfg, folder = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run"
+    for at, count in MOMENTS:
+        assert start(cfg, folder, at, count) == -9, (at, count)
+    assert start(cfg, folder) == 0
+    assert_same_run(folder, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_run_killed_at_ten_random_moments_ends_with_the_bits_of_an_undisturbed_one(
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+) -> None:
+    cfg, folder, rng = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run", random.Random(workers)
+    kills = 0
+    while kills < 10:
+        code = start(cfg, folder, "seconds", rng.uniform(0.2, 4.0))
+        if code == 0:  # done before ten kills: the next run begins anew
+            assert_same_run(folder, undisturbed)
+            folder = tmp_path / f"run{kills}"
+        else:
+            assert code == -9
+            kills += 1
+    assert start(cfg, folder) == 0
+    assert_same_run(folder, undisturbed)
