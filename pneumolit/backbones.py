@@ -32,9 +32,9 @@ def backbones(cfg: dict[str, Any], folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
     console.print(_table(found))
     here = sum(b.weights in ("package", "cache") for b in found)
+    fixed = " fixed: the model is built for model.image_size and takes no other." * any(b.is_fixed_size for b in found)
     console.print(
-        f"  {len(found)} backbone{'s' if len(found) > 1 else ''}, {here} with weights on this machine. "
-        "fixed: built for one image size, position tables of weights are resampled.",
+        f"  {len(found)} backbone{'s' if len(found) > 1 else ''}, {here} with weights on this machine.{fixed}",
         highlight=False,
         soft_wrap=True,
     )

@@ -6,12 +6,15 @@ import contextlib
 import difflib
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pneumolit.config import CONFIG_DIR, flatten
+from pneumolit.rundir import RunInterruptedError
 
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
 PATH_KEYS = frozenset(
@@ -19,6 +22,11 @@ PATH_KEYS = frozenset(
      "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
 )  # fmt: skip
 _ALLOWED_ENVIRONMENT = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
+_GROUPS_OF_KEYS = ("freeze", "loss", "optim", "scheduler", "augment", "callbacks")  # whose keys depend on the option
+_FLAGS_WITH_VALUE = (
+    "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
+    "--experimental-rerun",
+)  # fmt: skip
 WRONG_INPUT, INTERRUPTED = 2, 130
 
 Task = Callable[[dict[str, Any], Path], None]
@@ -58,17 +66,18 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
                     raise
                 # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
                 is_hydras = isinstance(error, OmegaConfBaseException | HydraException)
-                message = explain_hydra_error(name, str(error)) if is_hydras else str(error)
+                message = explain_hydra_error(name, str(error), given) if is_hydras else str(error)
                 mistakes.append(f"{_overrides(HydraConfig.get())}{message}")
 
-    sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in given)]
+    sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in flags_first(given))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand its exceptions on instead of printing them
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
+        with _terminated_as_interrupted():
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        _stop(explain_hydra_error(name, str(error) or str(error.__cause__)), WRONG_INPUT)
+        _stop(explain_hydra_error(name, str(error) or str(error.__cause__), given), WRONG_INPUT)
     except OSError as error:  # Hydra makes the output folder before the command runs
         if wants_traceback:
             raise
@@ -80,6 +89,41 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
             os.environ.pop("HYDRA_FULL_ERROR", None)
     if mistakes:
         _stop("\npneumolit: ".join(mistakes), WRONG_INPUT)
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Options such as --config-dir before the overrides: argparse does not take them in between.
+
+    >>> flags_first(["a=1", "--config-dir", "mine", "b=2", "--multirun"])
+    ['--config-dir', 'mine', '--multirun', 'a=1', 'b=2']
+    """
+    flags, overrides = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        flags.append(argument)
+        if argument in _FLAGS_WITH_VALUE:
+            flags += [value for value in (next(rest, None),) if value is not None]
+    return [*flags, *overrides]
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: with a word, and without an empty folder left behind."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise RunInterruptedError("stopped before the end", 128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def given_keys() -> list[str]:
@@ -95,6 +139,19 @@ def chosen_folder() -> bool:
 
     places = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
     return any(override.lstrip("+").startswith(places) for override in HydraConfig.get().overrides.hydra)
+
+
+def compose_without(key: str) -> dict[str, Any]:
+    """The configuration of the running command as if its command line did not set a key or group."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    settings = HydraConfig.get()
+    overrides = [o for o in settings.overrides.task if o.partition("=")[0].lstrip("+~") != key]
+    content = OmegaConf.to_container(compose(settings.job.config_name, overrides=overrides), resolve=True)
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
 
 
 def load_option(group: str, option: str) -> dict[str, Any]:
@@ -128,8 +185,14 @@ def quote_path_value(argument: str) -> str:
     return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
 
 
-def explain_hydra_error(name: str, message: str) -> str:
-    """Hydra's message in fewer words, with the nearest keys or options."""
+def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> str:
+    """Hydra's message in fewer words, with the nearest keys or options.
+
+    Args:
+        name: of the command.
+        message: Hydra's.
+        given: arguments of the command line.
+    """
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'\s+Config search", message):
         return f"{match[1]}={match[2]} is no option; see --help for the options, and --config-dir for your own"
     if match := re.search(
@@ -139,17 +202,16 @@ def explain_hydra_error(name: str, message: str) -> str:
     ):
         group, _, option = match[1].rpartition("/")
         options = [o for o in match[2].split() if not o.startswith("_")]
-        return f"{group}={option} is no option{_offer(option, options)}; the options are {', '.join(options)}"
+        inside = (CONFIG_DIR / group).glob("*/*.yaml")  # Hydra does not look into folders of a group
+        options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside)]
+        near = [o for o in options if o.startswith(f"{option}/")]
+        offer = f"; did you mean {' or '.join(near)}?" if near else _offer(option, options)
+        return f"{group}={option} is no option{offer}; the options are {', '.join(options)}"
     key_match = re.search(r"Could not override '([^']+)'", message) or re.search(
         r"Key '([^']+)' is not in struct", message
     )
     if key_match:
-        key = key_match[1]
-        keys = known_keys(name)
-        same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = list(dict.fromkeys([*same_leaf, *difflib.get_close_matches(key, keys, n=3, cutoff=0.6)]))[:4]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; see --help for the keys"
-        return f"unknown key {key}{hint}"
+        return _explain_key(name, key_match[1], given)
     if (
         "LexerNoViableAlt" in message
         or "no viable alternative" in message
@@ -157,6 +219,11 @@ def explain_hydra_error(name: str, message: str) -> str:
         or "extraneous input" in message
         or "missing " in message
     ):
+        if any(re.search(r"=[\[{]", argument) for argument in given):
+            return (
+                f"an argument cannot be read: {message.splitlines()[0]}. Put an argument with brackets and spaces into "
+                "single quotes as a whole, as in 'stages=[{freeze: head, epochs: 3}, {epochs: 5}]'"
+            )
         return (
             f"an argument cannot be read: {message.splitlines()[0]}. Arguments are key=value; quote a value with "
             "special characters twice, as in 'key=\"a, b\"'"
@@ -168,17 +235,42 @@ def explain_hydra_error(name: str, message: str) -> str:
     return message.strip()
 
 
-def known_keys(name: str) -> list[str]:
-    """Dotted keys and groups of a command's configuration."""
+def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
+    """Nearest names of a key that does not exist; in a group with options, the keys of the chosen one."""
+    keys = known_keys(name, given)
+    group, _, leaf = key.partition(".")
+    chosen = next((a for a in reversed(given) if a.startswith(f"{group}=")), "")
+    own = [k for k in keys if k.startswith(f"{group}.")]
+    if leaf and own and group in _GROUPS_OF_KEYS:
+        near = difflib.get_close_matches(key, own, n=1, cutoff=0.6)
+        further = "; further arguments of the class are written +optim.NAME=VALUE" if group == "optim" else ""
+        names, offer = ", ".join(k.partition(".")[2] for k in own), f"; did you mean {near[0]}?" if near else ""
+        return f"unknown key {key}{offer} ({chosen or f'the chosen option of {group}'} has {names}{further})"
+    same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = [k for k in dict.fromkeys([*same_leaf, *difflib.get_close_matches(key, keys, n=3, cutoff=0.6)]) if k != key]
+    hint = f"; did you mean {' or '.join(near[:4])}?" if near else "; see --help for the keys"
+    return f"unknown key {key}{hint}"
+
+
+def known_keys(name: str, given: Sequence[str] = ()) -> list[str]:
+    """Dotted keys and groups of a command's configuration, with the options that its arguments choose."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        plain = OmegaConf.to_container(compose(name), resolve=False)
-    assert isinstance(plain, dict)
     groups = [p.name for p in CONFIG_DIR.iterdir() if p.is_dir()]
+    choices = [argument for argument in given if argument.partition("=")[0] in groups]
+    for overrides in (choices, []):  # an option of the user's own folder is not found here
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                plain = OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=False)
+            break
+        except HydraException:
+            if not overrides:
+                raise
+    assert isinstance(plain, dict)
     return [*flatten({str(k): v for k, v in plain.items()}), *groups]
 
 
@@ -194,6 +286,8 @@ def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
         for path in (folder, *(p for p in folder.parents if base in p.parents)):
             try:
                 path.rmdir()  # refuses where anything is inside
+            except FileNotFoundError:
+                continue  # the command has taken it away itself
             except OSError:
                 break
 

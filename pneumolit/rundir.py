@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,6 +169,7 @@ class RunDir:
     def write_status(self, state: str, **details: Any) -> None:
         """Update status.json, keeping what it already says."""
         known = read_json(self.status_file) if self.status_file.is_file() else {}
+        known.pop("reason", None)  # of an earlier failure or stop
         self.write_json(self.status_file, {**known, "state": state, "time": utc_now(), **details})
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
@@ -194,6 +196,11 @@ class RunDir:
             return []
         with self.metrics_file.open(newline="") as handle:
             return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+
+    def forget_scores(self) -> None:
+        """Remove calibration and evaluations of weights that are no longer the last ones."""
+        self.calibration_file.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "evaluation", ignore_errors=True)
 
     def write_split(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write split.csv: path, split, label, patient_id, cause, series, is_copy."""

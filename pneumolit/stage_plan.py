@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ LoadOption = Callable[[str, str], Mapping[str, Any]]  # (group, option) -> the o
 STARTS = ("best", "last")
 
 _GROUPS = ("freeze", "optim", "scheduler", "augment", "loss")  # given as a whole, by option name or by mapping
+_IDENTITY = {"freeze": "policy", "optim": "_target_", "scheduler": "name", "loss": "name"}
 _ALIASES = {
     "epochs": "trainer.max_epochs",
     "image_size": "model.image_size",
@@ -81,7 +82,7 @@ def expand_stages(cfg: Mapping[str, Any], load_option: LoadOption) -> dict[str, 
     if not isinstance(stages, list) or not stages or not all(isinstance(s, Mapping) for s in stages):
         raise ValueError(
             f"stages must be null or a list of mappings, got {stages!r}; for instance "
-            "stages=[{freeze: head, epochs: 3}, {freeze: none, epochs: 5, lr: 1e-4}]"
+            "'stages=[{freeze: head, epochs: 3}, {freeze: none, epochs: 5, lr: 1e-4}]' in single quotes"
         )
     expanded["stages"] = [_expand(number, stage, load_option) for number, stage in enumerate(stages, start=1)]
     return expanded
@@ -101,9 +102,9 @@ def plan_stages(cfg: Mapping[str, Any]) -> list[Stage]:
     for index, changes in enumerate(stages):
         start = str(changes.get("start", "best")) if index else ""
         if not index and "start" in changes:
-            raise ValueError("stages[0].start has no effect: the first stage starts from model.weights; leave it out")
+            raise ValueError("stage 1: start has no effect, since no stage comes before it; leave it out")
         if index and start not in STARTS:
-            raise ValueError(f"stages[{index}].start must be one of {', '.join(STARTS)}, got {start!r}")
+            raise ValueError(f"stage {index + 1}: start must be one of {', '.join(STARTS)}, got {start!r}")
         stage_cfg = copy.deepcopy({**base, "stages": None})
         for key, value in changes.items():
             if key in _GROUPS:
@@ -113,6 +114,23 @@ def plan_stages(cfg: Mapping[str, Any]) -> list[Stage]:
                 _set(stage_cfg, key, value)
         planned.append(Stage(index, len(stages), str(changes.get("name", index + 1)), start, stage_cfg))
     return planned
+
+
+def refuse_unused(cfg: Mapping[str, Any], given: Sequence[str]) -> None:
+    """Refuse keys beside `stages` that every stage sets itself.
+
+    Args:
+        cfg: expanded configuration.
+        given: dotted keys and groups that a person set.
+
+    Raises:
+        ValueError: names the first key without effect.
+    """
+    stages = cfg.get("stages") or []
+    for key in given:
+        group = key.partition(".")[0]
+        if stages and all(key in stage or (group in _GROUPS and group in stage) for stage in stages):
+            raise ValueError(f"{key} has no effect because every stage sets its own; leave it out or change the stages")
 
 
 def check_run(cfg: Mapping[str, Any]) -> None:
@@ -133,16 +151,18 @@ def _expand(number: int, stage: Mapping[str, Any], load_option: LoadOption) -> d
     single: dict[str, Any] = {}
     # `callbacks: {early_stopping: {patience: 3}}` and `callbacks.early_stopping.patience: 3` say the same.
     nested = {k: v for k, v in stage.items() if isinstance(v, Mapping) and k not in _GROUPS}
-    for key, value in {**{k: v for k, v in stage.items() if k not in nested}, **flatten(nested)}.items():
-        key = _ALIASES.get(str(key), str(key))
+    for short, value in {**{k: v for k, v in stage.items() if k not in nested}, **flatten(nested)}.items():
+        key = _ALIASES.get(str(short), str(short))
+        if key in full or key in single:
+            raise ValueError(f"stage {number} sets {key} twice ({short} is the same key); leave one of them out")
         if key in _GROUPS:
-            full[key] = dict(load_option(key, value) if isinstance(value, str) else value)
+            full[key] = _group(f"stage {number}: {key}", key, value, load_option)
         elif key in ("start", "name"):
             full[key] = value
         elif key.startswith(_CHANGEABLE):
             single[key] = value
         else:
-            raise ValueError(f"stages[{number - 1}].{key} {_why_not(key)}")
+            raise ValueError(f"stage {number}: {key} {_why_not(key, full)}")
     for key, value in single.items():
         group, _, rest = key.partition(".")
         if group in full:
@@ -152,11 +172,28 @@ def _expand(number: int, stage: Mapping[str, Any], load_option: LoadOption) -> d
     return full
 
 
-def _why_not(key: str) -> str:
+def _group(place: str, group: str, value: Any, load_option: LoadOption) -> dict[str, Any]:
+    """The keys of a group that a stage names or writes out."""
+    if isinstance(value, str):
+        return dict(load_option(group, value))
+    if isinstance(value, Mapping) and value:
+        identity = _IDENTITY.get(group)
+        if identity is not None and identity not in value:
+            key, first = next(iter(value.items()))
+            raise ValueError(
+                f"{place} is a mapping that replaces the whole group, but has no {identity}; to change single keys "
+                f"write {group}.{key}: {first}, alone or beside {group}: OPTION"
+            )
+        return dict(value)
+    raise ValueError(f"{place} must be the name of an option or a mapping of its keys, got {value!r}")
+
+
+def _why_not(key: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
     if key in SCHEMA:
         return f"cannot change between stages; set {key} once for the run"
     known = [*_GROUPS, *_ALIASES, "start", "name", *(k for k in SCHEMA if k.startswith(_CHANGEABLE))]
-    near = difflib.get_close_matches(key, known, n=2, cutoff=0.6)
+    inside = [f"{group}.{key}" for group in _GROUPS if key in groups.get(group, {})]
+    near = inside or difflib.get_close_matches(key, known, n=2, cutoff=0.6)
     return "is no key that does anything" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
@@ -164,4 +201,6 @@ def _set(cfg: dict[str, Any], key: str, value: Any) -> None:
     *path, leaf = key.split(".")
     for part in path:
         cfg = cfg.setdefault(part, {})
+        if not isinstance(cfg, dict):
+            raise ValueError(f"{key} is no key that does anything: {part} is a value, not a group")
     cfg[leaf] = value

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pneumolit.entry import chosen_folder, given_keys, load_option, run_command
+from pneumolit.entry import chosen_folder, compose_without, given_keys, load_option, run_command
 
 
 def train(cfg: dict[str, Any], folder: Path) -> None:
     """Fit, calibrate and report one run in a folder, or go on with one."""
     from rich.console import Console
 
-    from pneumolit.stage_plan import check_run, expand_stages
+    from pneumolit.stage_plan import check_run, expand_stages, refuse_unused
     from pneumolit.training.resume import newest_unfinished
 
+    _check_resumption(cfg)
     asked = {k: v for k, v in cfg.items() if k not in ("run_dir", "resume")}
     asked = expand_stages(asked, load_option)
+    refuse_unused(asked, given_keys())
     is_resumed = bool(cfg["resume"] or cfg["run_dir"])
     console = Console(soft_wrap=False)
     if cfg["run_dir"] is not None:
@@ -34,15 +36,32 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     fit(asked, _shortest(folder.absolute()), console, resume=is_resumed)
 
 
+def _check_resumption(cfg: dict[str, Any]) -> None:
+    """Refuse what says nothing clear about the run to go on with."""
+    if not isinstance(cfg["resume"], bool):
+        raise ValueError(f"resume must be true or false, got {cfg['resume']!r}")
+    if cfg["run_dir"] == "":
+        raise ValueError("run_dir is empty; give the folder of a run, or leave it out for a new one")
+    if cfg["run_dir"] is not None and chosen_folder():
+        raise ValueError(
+            f"run_dir={cfg['run_dir']} goes on with the run there, so hydra.run.dir has no effect; leave one of them "
+            "out"
+        )
+
+
 def _known_run(asked: dict[str, Any], run_dir: str) -> tuple[dict[str, Any], Path]:
     """The configuration of the run in a folder, refused where the command line says otherwise."""
+    from pneumolit.config import flatten
     from pneumolit.rundir import RunDir
+    from pneumolit.stage_plan import expand_stages
     from pneumolit.training.resume import read_config, refuse_differences, with_places_of
 
     run = RunDir.open(run_dir)
     keys = [key for key in given_keys() if key not in ("run_dir", "resume")]
-    # A recipe sets many keys: all of them must be the run's.
-    refuse_differences(asked, run, None if "experiment" in keys else keys)
+    if "experiment" in keys:  # it speaks for the keys that it changes
+        without = flatten(expand_stages(compose_without("experiment"), load_option))
+        keys = [*(k for k in keys if k != "experiment"), *(k for k, v in flatten(asked).items() if without.get(k) != v)]
+    refuse_differences(asked, run, keys)
     return with_places_of(read_config(run), asked, keys), run.path
 
 

@@ -49,7 +49,9 @@ def test_study_e_version_6_is_what_its_write_up_says(compose_config: Compose) ->
     assert cfg["model"]["drop_rate"] == 0.5 and cfg["scheduler"]["name"] == "plateau"
     assert cfg["callbacks"]["checkpoint"]["use"] == "best" and cfg["trainer"]["max_epochs"] == 20
     augment = cfg["augment"]
-    assert augment["rotate_degrees"] and augment["translate"] and augment["zoom"] != [1.0, 1.0] and augment["brightness"]
+    assert (
+        augment["rotate_degrees"] and augment["translate"] and augment["zoom"] != [1.0, 1.0] and augment["brightness"]
+    )
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pneumolit.stage_plan import check_run, expand_stages, plan_stages
+from pneumolit.stage_plan import check_run, expand_stages, plan_stages, refuse_unused
 
 Compose = Callable[..., dict[str, Any]]
 
@@ -73,11 +73,16 @@ def test_every_stage_but_the_last_has_checkpoints_of_its_own(default: dict[str, 
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([{"backbone": "resnet18"}], r"stages\[0\]\.backbone cannot change between stages"),
-        ([{}, {"data.seed": 3}], r"stages\[1\]\.data\.seed cannot change between stages"),
-        ([{"epoch": 3}], r"stages\[0\]\.epoch is no key that does anything; did you mean epochs"),
-        ([{"start": "best"}], r"stages\[0\]\.start has no effect"),
-        ([{}, {"start": "first"}], r"stages\[1\]\.start must be one of best, last, got 'first'"),
+        ([{"backbone": "resnet18"}], r"stage 1: backbone cannot change between stages"),
+        ([{}, {"data.seed": 3}], r"stage 2: data\.seed cannot change between stages"),
+        ([{"epoch": 3}], r"stage 1: epoch is no key that does anything; did you mean epochs"),
+        ([{"start": "best"}], r"stage 1: start has no effect"),
+        ([{}, {"start": "first"}], r"stage 2: start must be one of best, last, got 'first'"),
+        ([{"lr": 1e-3, "optim.lr": 1e-4}], r"stage 1 sets optim\.lr twice"),
+        ([{"freeze": None}], r"stage 1: freeze must be the name of an option or a mapping of its keys, got None"),
+        ([{"optim": {"lr": 0.1}}], r"stage 1: optim is a mapping that .* has no _target_; .* write optim\.lr: 0\.1"),
+        ([{"freeze": "groups", "last": 2}], r"stage 1: last is no key that does anything; did you mean freeze\.last"),
+        ([{"optim.lr.x": 3}], r"optim\.lr\.x is no key that does anything|lr is a value, not a group"),
         ([], r"stages must be null or a list of mappings, got \[\]"),
         (["head"], r"stages must be null or a list of mappings"),
     ],
@@ -87,6 +92,14 @@ def test_stage_that_cannot_be_is_refused_by_its_number_and_key(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         plan_stages(expand_stages({**default, "stages": stages}, lambda group, option: OPTIONS[group, option]))
+
+
+def test_key_that_every_stage_sets_has_no_effect_beside_them(default: dict[str, Any]) -> None:
+    cfg = expanded(default, {"freeze": "head", "epochs": 1}, {"freeze": "groups", "epochs": 2, "optim.lr": 0.1})
+    refuse_unused(cfg, ["optim.lr", "data.seed", "backbone"])
+    for key in ("trainer.max_epochs", "freeze", "freeze.last"):
+        with pytest.raises(ValueError, match=f"{key} has no effect because every stage sets its own"):
+            refuse_unused(cfg, [key])
 
 
 def test_unsound_value_is_told_with_its_stage(default: dict[str, Any]) -> None:

@@ -178,6 +178,71 @@ def test_record_that_a_kill_left_unfinished_is_written_again(
     shutil.rmtree(stopped_run / "checkpoints")
     arguments = (f"data.root={stored['data']['root']}", *TINY, f"hydra.run.dir={stopped_run}")
     refused = command("train", *arguments)
-    assert refused.code == 2 and f"already holds a run; go on with it by run_dir={stopped_run}" in refused.err
+    assert refused.code == 2 and "already holds a run; go on with it by resume=true" in refused.err
     assert command("train", *arguments, "resume=true").code == 0
     assert read_json(stopped_run / "status.json")["state"] == "done"
+
+
+def test_folder_of_the_environment_does_not_replace_the_runs_own_images(
+    command: Command, stopped_run: Path, demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(demo_root, tmp_path / "other")
+    for film in list((other / "train" / "NORMAL").iterdir())[:3]:
+        film.unlink()
+    monkeypatch.setenv("PNEUMOLIT_DATA", str(other))
+    outcome = command("train", f"run_dir={stopped_run}")
+    assert outcome.code == 0, outcome.err
+    status = read_json(stopped_run / "status.json")
+    assert status["state"] == "done" and "reason" not in status
+
+
+def test_checkpoints_without_a_record_are_not_taken_for_a_new_run(command: Command, stopped_run: Path) -> None:
+    root = yaml.safe_load((stopped_run / "config.yaml").read_text())["data"]["root"]
+    for name in ("config.yaml", "status.json"):
+        (stopped_run / name).unlink()
+    outcome = command("train", f"data.root={root}", *TINY, "optim.lr=0.05", f"hydra.run.dir={stopped_run}")
+    assert outcome.code == 2 and "holds checkpoints without the record of a run" in outcome.err
+    assert not (stopped_run / "status.json").exists()
+
+
+def test_run_dir_and_another_folder_at_once_are_refused(command: Command, stopped_run: Path, tmp_path: Path) -> None:
+    outcome = command("train", f"run_dir={stopped_run}", f"hydra.run.dir={tmp_path / 'out' / 'else'}")
+    assert outcome.code == 2 and "hydra.run.dir has no effect" in outcome.err
+
+
+def test_recipe_that_a_run_was_started_with_may_be_given_again_and_another_one_not(
+    command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None]
+) -> None:
+    stop_in(1)
+    folder = tmp_path / "out" / "run"
+    arguments = ("experiment=linear_probe", f"data.root={demo_root}", *TINY)
+    assert command("train", *arguments, f"hydra.run.dir={folder}").code == 130
+    other = command("train", f"run_dir={folder}", "experiment=two_stages")
+    assert other.code == 2 and "stages=" in other.err
+    assert command("train", f"run_dir={folder}", "experiment=linear_probe").code == 0
+
+
+def test_foreign_files_below_the_output_folder_are_passed_over(
+    command: Command, demo_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "theirs").mkdir(parents=True)
+    for name, text in (("config.yaml", ""), ("status.json", "{}")):
+        (tmp_path / "out" / "theirs" / name).write_text(text)
+    assert command("train", "resume=true", f"data.root={demo_root}", *TINY).code == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("DataLoader worker exited unexpectedly"), SystemExit(1)])
+def test_whatever_a_stop_leads_to_the_run_counts_as_interrupted(stopped_run: Path, error: BaseException) -> None:
+    # The whole process group gets the signal, and worker processes that end raise an error of their own.
+    from pneumolit.rundir import RunInterruptedError
+    from pneumolit.training.fit import _status_kept
+
+    run = RunDir(stopped_run)
+    with pytest.raises(RunInterruptedError) as caught, _status_kept(run, []):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise error from None
+    assert caught.value.exit_code == 143
+    status = read_json(run.status_file)
+    assert (status["state"], status["reason"]) == ("interrupted", "SIGTERM")

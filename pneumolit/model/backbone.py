@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pneumolit.model.freeze import classifiers
 from pneumolit.model.heads import BUILD_ERRORS, HEADS, POOLS, add_head, in_eval_mode, set_pool
 from pneumolit.model.position import resample_tables
 from pneumolit.model.small_nets import register_small_nets
@@ -211,8 +212,7 @@ def calm_head(model: nn.Module) -> None:
     timm starts EfficientNet heads with a width of 1 / sqrt(num_classes), which is meant for 1000 classes: with
     three, the first losses are near 5 instead of 1.1 and the first steps throw the pretrained features away.
     """
-    heads = model.get_classifier()  # type: ignore[operator]
-    for head in heads if isinstance(heads, tuple | list) else (heads,):
+    for head in classifiers(model):
         layers = [m for m in head.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         if layers:  # hidden layers in front keep their start: with small weights they would pass on no gradient
             nn.init.normal_(layers[-1].weight, std=0.01)

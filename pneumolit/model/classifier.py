@@ -181,6 +181,7 @@ class PneumoniaClassifier(LightningModule):
                     joined["logits"][joined["family"] == f],
                     joined["target"][joined["family"] == f],
                     self.labels,
+                    is_two_class_loss=self.loss.is_two_class,
                 )
                 for f in families
             ]
@@ -213,8 +214,12 @@ class PneumoniaClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def validation_numbers(logits: Tensor, targets: Tensor, labels: LabelSet) -> dict[str, float]:
-    """Loss (plain cross entropy), accuracy, balanced accuracy and AUROC of some logits.
+def validation_numbers(
+    logits: Tensor, targets: Tensor, labels: LabelSet, *, is_two_class_loss: bool = False
+) -> dict[str, float]:
+    """Loss, accuracy, balanced accuracy and AUROC of some logits.
+
+    The loss is plain cross entropy, that of the two-class logit where only that was trained.
 
     AUROC is that of the two-class logit where there is one, else the mean over classes against the rest; it is
     .5 where only one class occurs, since nothing can be ranked.
@@ -231,6 +236,8 @@ def validation_numbers(logits: Tensor, targets: Tensor, labels: LabelSet) -> dic
     positives = mask[targets]
     is_right = mask[logits.argmax(1)] == positives
     scores = logits[:, mask].logsumexp(1) - logits[:, ~mask].logsumexp(1)
+    if is_two_class_loss:
+        numbers["loss"] = float(nn.functional.binary_cross_entropy_with_logits(scores, positives.to(scores.dtype)))
     has_both = bool(positives.any() and (~positives).any())
     recalls = [float(is_right[positives == side].float().mean()) for side in (True, False) if (positives == side).any()]
     return {

@@ -50,6 +50,7 @@ class FreezePlan:
         frozen: names of those that do not.
         still_norms: names of the batch norms that keep their running statistics.
         moving_norms: names of those that go on collecting them.
+        still_modules: names of the largest modules that hold frozen parameters only; their dropout is off.
         trainable_count: number of trainable values.
         frozen_count: number of frozen values.
         groups: the same by coarse group, front to back, the head last.
@@ -61,6 +62,7 @@ class FreezePlan:
     frozen: tuple[str, ...]
     still_norms: tuple[str, ...]
     moving_norms: tuple[str, ...]
+    still_modules: tuple[str, ...]
     trainable_count: int
     frozen_count: int
     groups: tuple[GroupRow, ...]
@@ -79,9 +81,22 @@ class FreezePlan:
         norms = len(self.still_norms) + len(self.moving_norms)
         keys = ", ".join(f"{k}={v}" for k, v in self.settings.items() if k != "policy")
         return (
-            f"{self.trainable_count:,} of {total:,} parameters train ({self.policy}{keys and ' ' + keys}); "
+            f"{self.trainable_count:,} of {total:,} parameters train (freeze={self.policy}{keys and ', ' + keys}); "
             f"{len(self.still_norms)} of {norms} batch norms stand still"
         )
+
+
+def classifiers(model: nn.Module) -> list[nn.Module]:
+    """The modules that give the logits of a timm model; a few have more than one."""
+    heads = model.get_classifier()  # type: ignore[operator]
+    found = [head for head in (heads if isinstance(heads, tuple | list) else (heads,)) if isinstance(head, nn.Module)]
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    names = cfg.get("classifier") or ()  # VOLO's second one is named there only
+    for name in (names,) if isinstance(names, str) else names:
+        module = dict(model.named_modules()).get(name)
+        if module is not None and not any(module is head for head in found):
+            found.append(module)
+    return found
 
 
 def head_parameter_names(model: nn.Module) -> set[str]:
@@ -90,9 +105,7 @@ def head_parameter_names(model: nn.Module) -> set[str]:
     Raises:
         ValueError: the model has no classifier.
     """
-    heads = model.get_classifier()  # type: ignore[operator]
-    heads = heads if isinstance(heads, tuple | list) else (heads,)
-    ids = {id(p) for head in heads if isinstance(head, nn.Module) for p in head.parameters()}
+    ids = {id(p) for head in classifiers(model) for p in head.parameters()}
     if not ids:
         raise ValueError(f"{type(model).__name__} has no classifier with parameters, so freeze=head trains nothing")
     return {name for name, p in model.named_parameters() if id(p) in ids}
@@ -199,6 +212,7 @@ def plan_freeze(model: nn.Module, settings: Mapping[str, Any], *, image_shape: I
         frozen=tuple(n for n in sizes if n not in trainable),
         still_norms=tuple(n for n, is_still in norms.items() if is_still),
         moving_norms=tuple(n for n, is_still in norms.items() if not is_still),
+        still_modules=_frozen_modules(model, sizes, trainable),
         trainable_count=sum(sizes[n] for n in sizes if n in trainable),
         frozen_count=sum(sizes[n] for n in sizes if n not in trainable),
         groups=_group_rows(model, sizes, trainable, norms),
@@ -213,17 +227,24 @@ def apply_freeze(model: nn.Module, plan: FreezePlan) -> None:
 
 
 def hold_still(model: nn.Module, plan: FreezePlan) -> None:
-    """Put frozen batch norms into eval mode; needed after every `train()`.
+    """Put frozen batch norms and frozen parts into eval mode; needed after every `train()`.
 
-    requires_grad=False alone leaves their running statistics moving.
+    requires_grad=False alone leaves running statistics moving, and stochastic depth, which many transformers have by
+    default, would make the features of a frozen part another at every step.
     """
-    for name in plan.still_norms:
+    for name in (*plan.still_modules, *plan.still_norms):
         model.get_submodule(name).eval()
 
 
 def _batch_norms(model: nn.Module) -> list[str]:
     # timm's EvoNorm keeps running statistics without being torch's batch norm.
     return [name for name, m in model.named_modules() if isinstance(m, _BatchNorm) or hasattr(m, "running_var")]
+
+
+def _frozen_modules(model: nn.Module, sizes: Mapping[str, int], trainable: set[str]) -> tuple[str, ...]:
+    frozen = [name for name in sizes if name not in trainable]
+    modules = dict(model.named_modules())
+    return tuple(path for path in covering_paths(frozen, list(sizes)) if path and path in modules)
 
 
 def _is_still(model: nn.Module, norm: str, trainable: set[str]) -> bool:

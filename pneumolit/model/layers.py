@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
 # Names of the calls that Keras has a layer for (Add, Multiply, Concatenate); `x + y` and `x += y` come as add and add_.
@@ -29,6 +30,9 @@ class Layer:
     name: str
     kind: str
     parameters: tuple[str, ...]
+
+
+_LAYERS = (nn.Linear, _ConvNd)
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -52,8 +56,17 @@ def timm_groups(model: nn.Module, *, is_coarse: bool) -> list[list[str]]:
         return [by_depth[depth] for depth in sorted(by_depth)]
     children: dict[str, list[str]] = {}
     for name in names:
-        children.setdefault(name.rpartition(".")[0] and name.partition(".")[0], []).append(name)
+        children.setdefault(_child(model, name), []).append(name)
     return list(children.values())
+
+
+def _child(model: nn.Module, name: str) -> str:
+    """The top-level child that a parameter lies in, or its item where that child is a list of blocks or stages."""
+    first, _, rest = name.partition(".")
+    if not rest:
+        return ""
+    is_list = isinstance(model.get_submodule(first), nn.ModuleList | nn.Sequential)
+    return f"{first}.{rest.partition('.')[0]}" if is_list else first
 
 
 def coarse_groups(model: nn.Module, head: Collection[str]) -> list[list[str]]:
@@ -61,13 +74,17 @@ def coarse_groups(model: nn.Module, head: Collection[str]) -> list[list[str]]:
 
     A norm that timm puts into a group of its own or beside the head belongs to the layers that it follows (VGG's
     batch norms, DenseNet's norm5); other layers beside the head (the two wide ones of VGG) are a group of their own.
+    Tables that hold no layer and act in every block (shared rotary or relative positions) belong to the front.
     """
     groups: list[list[str]] = []
     for names in timm_groups(model, is_coarse=True):
         rest = [name for name in names if name not in head]
         is_norm_only = all(is_norm(model.get_submodule(name.rpartition(".")[0])) for name in rest)
+        is_shared = not any(isinstance(model.get_submodule(n.rpartition(".")[0]), _LAYERS) for n in rest)
         if groups and rest and is_norm_only:
             groups[-1] += rest
+        elif groups and rest and is_shared:
+            groups[0] += rest
         elif rest:
             groups.append(rest)
     return groups

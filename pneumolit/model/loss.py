@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from pneumolit.labels import LabelSet
@@ -32,6 +33,11 @@ def class_weights(setting: str | Sequence[float] | None, class_counts: Sequence[
         return None
     if setting == "balanced":
         total, classes = sum(class_counts), len(class_counts)
+        if not all(class_counts):
+            raise ValueError(
+                f"loss.class_weight=balanced, but a class has no training image (counts {list(class_counts)}); set "
+                "loss.class_weight=none or leave the class out"
+            )
         return [total / (classes * count) for count in class_counts]
     if (
         isinstance(setting, str)
@@ -58,6 +64,8 @@ class Loss(nn.Module):
         ValueError: a value out of range; names `loss.<key>`.
     """
 
+    # Whether only normal against pneumonia is learned, so that the other classes' logits mean nothing.
+    is_two_class: ClassVar[bool] = False
     # Keys that this loss does not take, with the reason that a person who sets one should read.
     refused: ClassVar[Mapping[str, str]] = {}
     weight: Tensor | None
@@ -102,6 +110,7 @@ class BinaryCrossEntropy(Loss):
         ValueError: no class means pneumonia, so there is no two-class logit.
     """
 
+    is_two_class = True
     positive_mask: Tensor
 
     def __init__(
@@ -172,6 +181,21 @@ class Focal(Loss):
         own = terms.gather(1, targets[:, None])[:, 0]
         losses = (1 - self.label_smoothing) * own + self.label_smoothing * terms.mean(1)
         return losses.sum() / own_weights.sum()
+
+    def carried_prior(self) -> np.ndarray:
+        """`(K,)` probabilities of the constant logits with the smallest loss: gamma draws them towards uniform."""
+        weighted = super().carried_prior()
+        if self.gamma == 0 or np.allclose(weighted, weighted[0]):
+            return weighted
+
+        def expected(free: np.ndarray) -> float:
+            logits = np.array([0.0, *free])
+            log_probs = logits - np.logaddexp.reduce(logits)
+            return float(-(weighted * (-np.expm1(log_probs)) ** self.gamma * log_probs).sum())
+
+        found = minimize(expected, np.log(weighted[1:] / weighted[0]), method="Nelder-Mead", options={"xatol": 1e-6})
+        logits = np.array([0.0, *found.x])
+        return np.asarray(np.exp(logits - np.logaddexp.reduce(logits)))
 
 
 class LogitAdjusted(Loss):

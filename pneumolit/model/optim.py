@@ -31,9 +31,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """All parameters in fixed, named groups, each with its own learning rate.
 
-    What trains is split by part (backbone, head) and decay: norm gains and biases do not decay, since shrinking them
-    changes the function, not its complexity. `layer_decay` splits the backbone by distance from the head as well:
-    `backbone_01_decay` is nearest. Groups never change during a run.
+    What trains is split by part (backbone, head) and decay: gains, biases and what the model itself names (position
+    tables, tokens) do not decay, since shrinking them changes the function, not its complexity. `layer_decay` splits
+    the backbone by distance from the head as well: `backbone_01_decay` is nearest. Groups never change during a run.
 
     Args:
         model: a timm model.
@@ -51,16 +51,34 @@ def parameter_groups(
     """
     lr, weight_decay = float(settings["lr"]), float(settings.get("weight_decay") or 0.0)
     scales = _rate_scales(model, settings)
+    exempt = _named_exempt(model)
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if name in frozen:
             label, scale, decay = "frozen", 0.0, 0.0
         else:
             part, scale = scales[name]
-            label, decay = (f"{part}_no_decay", 0.0) if parameter.ndim <= 1 else (f"{part}_decay", weight_decay)
+            is_exempt = _is_vector(parameter) or _matches(name, exempt)
+            label, decay = (f"{part}_no_decay", 0.0) if is_exempt else (f"{part}_decay", weight_decay)
         group = {"name": label, "params": [], "lr": lr * scale, "lr_scale": scale, "weight_decay": decay}
         groups.setdefault(label, group)["params"].append(parameter)
     return list(groups.values())
+
+
+def _is_vector(parameter: nn.Parameter) -> bool:
+    """Whether a tensor has one long axis at most: gains of some norms and layer scales are (C, 1, 1)."""
+    return parameter.ndim <= 1 or parameter.numel() == max(parameter.shape)
+
+
+def _named_exempt(model: nn.Module) -> set[str]:
+    """Names, or ends of names, that a timm model wants without decay."""
+    body = getattr(model, "body", model)
+    named = getattr(body, "no_weight_decay", None)
+    return {str(name) for name in named()} if callable(named) else set()
+
+
+def _matches(name: str, exempt: Collection[str]) -> bool:
+    return any(name == end or name.endswith(f".{end}") or f".{end}." in f".{name}." for end in exempt)
 
 
 def _rate_scales(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, tuple[str, float]]:

@@ -183,7 +183,13 @@ def _fit(model: nn.Module, state: dict[str, Tensor], cfg: Any) -> str:
     for name in _as_tuple(getattr(cfg, "first_conv", None)):
         key = f"{name}.weight"
         if key in state and key in own and state[key].shape[1:2] != own[key].shape[1:2] and state[key].ndim == 4:
-            state[key] = adapt_input_conv(own[key].shape[1], state[key])
+            if problem := _standardised(model, name):
+                return problem
+            # After space-to-depth (TResNet) a color pixel has more than three channels.
+            channels = (
+                own[key].shape[1] * 3 // max(state[key].shape[1], 1) if state[key].shape[1] > 3 else own[key].shape[1]
+            )
+            state[key] = adapt_input_conv(channels, state[key])
 
     def is_head(key: str) -> bool:
         return any(key == h or key.startswith(h + ".") for h in heads)
@@ -214,6 +220,18 @@ def _size_advice(problem: str, cfg: Any) -> str:
         return ""
     return (
         f"; this architecture is tied to its image size, so try the native one, model.image_size={cfg.input_size[-1]}"
+    )
+
+
+def _standardised(model: nn.Module, name: str) -> str:
+    """Why a first convolution cannot be summed over RGB; empty where it can."""
+    from timm.layers.std_conv import ScaledStdConv2d, StdConv2d
+
+    if not isinstance(model.get_submodule(name), StdConv2d | ScaledStdConv2d):
+        return ""
+    return (
+        f"its first convolution {name} is standardised, so that the sum of a color kernel would give other features; "
+        "set model.in_chans=3"
     )
 
 

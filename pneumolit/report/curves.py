@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,12 @@ def draw_training_curves(rows: Sequence[dict[str, float]], path: Path) -> Path:
                 markersize=4,
                 label=name.rpartition("/")[0] or name,
             )
+        for start, stage in _stage_starts(rows):
+            axes.axvline(start - 0.5, color="0.6", linestyle=":", linewidth=1)
+            axes.annotate(
+                f"stage {stage}", (start - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
+                textcoords="offset points", fontsize=8, color="0.35", va="top",
+            )  # fmt: skip
         style(axes, "", "epoch", _UNITS.get(metric, metric.replace("_", " ")))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(rows) == 1:  # else the one epoch would be magnified to fractions of an epoch
@@ -62,6 +69,12 @@ def _panels(rows: Sequence[dict[str, float]]) -> dict[str, list[str]]:
             panels.setdefault(metric, []).append(name)
     order = [*_FIRST, *(m for m in panels if m not in (*_FIRST, "lr")), "lr"]
     return {metric: panels[metric] for metric in order if metric in panels}
+
+
+def _stage_starts(rows: Sequence[dict[str, float]]) -> list[tuple[float, int]]:
+    """First epoch of every stage but the first."""
+    pairs = itertools.pairwise(rows)
+    return [(new["epoch"], int(new["stage"])) for old, new in pairs if old.get("stage") != new.get("stage")]
 
 
 def _is_number(value: float | None) -> bool:

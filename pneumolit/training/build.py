@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
@@ -43,10 +44,6 @@ def check_names(cfg: Mapping[str, Any]) -> BackboneSpec:
         ValueError: an unknown name, with the nearest ones, or a key that its option does not have.
     """
     spec = find_backbone(cfg["backbone"])
-    if cfg["model"]["weights"] is not None and not Path(cfg["model"]["weights"]).expanduser().is_file():
-        raise FileNotFoundError(
-            f"model.weights={cfg['model']['weights']} is not a file; give a .safetensors or .pth file"
-        )
     # Built once on a stand-in: an argument that the optimizer does not take must not cost a run folder.
     build_optimizer(cfg["optim"], [{"params": [nn.Parameter(torch.zeros(1))]}])
     check_freeze(cfg["freeze"])
@@ -69,6 +66,8 @@ def check_backbones(stages: Sequence[Stage], spec: BackboneSpec, *, needs_weight
             or the weights of one stage cannot be carried over to the image size of the next.
     """
     first = stages[0].cfg["model"]
+    if needs_weights and first["weights"] is not None and not Path(first["weights"]).expanduser().is_file():
+        raise FileNotFoundError(f"model.weights={first['weights']} is not a file; give a .safetensors or .pth file")
     sizes = [stage.cfg["model"]["image_size"] for stage in stages]
     is_pretrained = needs_weights and (first["weights"] is not None or spec.has_weights) and first["pretrained"]
     if not is_pretrained and len(set(sizes)) == 1 and first["head"] == "linear" and first["pool"] == "default":
@@ -148,7 +147,7 @@ def build_model(
         "seed": cfg["seed"],
         "loss": loss,
         "augment": _augment_settings(cfg),
-        **{key: cfg["augment"][key] for key in _MIXING},
+        **{key: cfg["augment"].get(key, 0.0) for key in _MIXING},
         "optim": dict(cfg["optim"]),
         "scheduler": dict(cfg["scheduler"]),
         "epochs": cfg["trainer"]["max_epochs"],
@@ -213,7 +212,7 @@ def build_trainer(
         precision=lightning_precision(precision),
         callbacks=list(callbacks),
         logger=logger if logger is not None else False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=_plugins(),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -225,6 +224,12 @@ def build_trainer(
         for name in ("ready", "started", "processed", "completed"):
             setattr(counter, name, epochs_before)
     return trainer
+
+
+def _plugins() -> list[Any]:
+    # Lightning would answer Slurm's signals with a checkpoint in the middle of an epoch and a requeue of its own.
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return [AtomicCheckpointIO(), *slurm]
 
 
 def choose_accelerator(name: str) -> str:

@@ -34,19 +34,24 @@ class EpochRecorder(Callback):
         self.stage = stage
         self.steps_before = steps_before
         self._start = time.monotonic()
+        self._rates: list[float] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time."""
-        self._start = time.monotonic()
+        self._start, self._rates = time.monotonic(), []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        """Note the learning rate: after the last batch it is that of the next epoch, or nothing at all."""
+        self._rates.append(head_learning_rate(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the row, validation included."""
+        """Write the row, validation included; `lr` is the mean over the epoch's batches."""
         epoch = trainer.current_epoch + 1
         row: dict[str, float] = {"epoch": epoch, "step": self.steps_before + trainer.global_step}
         if self.stage.count > 1:
             row["stage"] = self.stage.index + 1
         row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
-        row["lr"] = float(f"{head_learning_rate(trainer):.6g}")
+        row["lr"] = float(f"{sum(self._rates) / max(len(self._rates), 1):.6g}")
         row["seconds"] = round(time.monotonic() - self._start, 1)
         self.run.append_metrics(row)
         curves = {k: v for k, v in row.items() if "/" in k}
@@ -122,6 +127,17 @@ class ProgressLine(Callback):
             highlight=False,
             soft_wrap=True,
         )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why a stage ends before its last planned epoch."""
+        stopping = trainer.early_stopping_callback
+        if stopping is not None and trainer.should_stop and trainer.current_epoch < (trainer.max_epochs or 0):
+            self.console.print(
+                f"stopped early: {stopping.monitor} has not improved for {stopping.patience} "
+                f"epoch{'s' * (stopping.patience > 1)} (best {float(stopping.best_score):.4f})",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
@@ -205,5 +221,13 @@ def build_callbacks(
                 min_delta=stopping["min_delta"],
             )
         )
-    callbacks.append(EpochCheckpoints(run, stage, [monitor, *settings["checkpoint"]["also"]], steps_before))
+    callbacks.append(
+        EpochCheckpoints(
+            run,
+            stage,
+            [monitor, *settings["checkpoint"]["also"]],
+            epochs_before=epochs_before,
+            steps_before=steps_before,
+        )
+    )
     return callbacks

@@ -48,13 +48,17 @@ class EpochCheckpoints(Checkpoint):
         run: whose checkpoint folder.
         stage: the stage that is trained; all but the last one write names of their own.
         monitors: logged metrics; the first one decides about `best`.
-        steps_before: optimizer steps of the earlier stages.
+        epochs_before: finished epochs of the earlier stages.
+        steps_before: their optimizer steps.
     """
 
-    def __init__(self, run: RunDir, stage: Stage, monitors: Sequence[str], steps_before: int = 0) -> None:
+    def __init__(
+        self, run: RunDir, stage: Stage, monitors: Sequence[str], *, epochs_before: int = 0, steps_before: int = 0
+    ) -> None:
         self.run = run
         self.stage = stage
         self.monitors = tuple(dict.fromkeys(monitors))
+        self.epochs_before = epochs_before
         self.steps_before = steps_before
         self.best: dict[str, float] = {}
 
@@ -84,6 +88,8 @@ class EpochCheckpoints(Checkpoint):
             "index": self.stage.index,
             "epochs": processed,
             "steps": self.steps_before + trainer.global_step,
+            "epochs_before": self.epochs_before,
+            "steps_before": self.steps_before,
             "is_over": bool(trainer.should_stop) or processed >= (trainer.max_epochs or math.inf),
         }
 
@@ -112,7 +118,9 @@ class ResumableEarlyStopping(EarlyStopping):
 
 
 def read_progress(path: Path) -> Mapping[str, Any] | None:
-    """What a checkpoint says of the run: index of the stage, epochs, steps, is_over.
+    """What a checkpoint says of the run.
+
+    `index` of the stage, `epochs` and `steps` of the whole run, those before this stage, and whether it `is_over`.
 
     Returns:
         None where there is no checkpoint or it cannot be read.

@@ -65,15 +65,15 @@ def print_plan(
         "download": f"pretrained weights downloaded ({source.location})",
     }[source.kind]
     first = stages[0].cfg
-    lines = {"model": f"{source.name}, {weights}"}
+    lines = [("model", f"{source.name}, {weights}")]
     for stage, plan in zip(stages, plans, strict=True):
-        lines |= _stage_lines(stage, plan)
-    lines |= {
-        "seed": f"{first['seed']}, balance {first['data']['balance']}",
-        "in": f"{precision.training} (scores in {precision.scoring})",
-        "folder": str(run.path),
-    }
-    for label, text in lines.items():
+        lines += _stage_lines(stage, plan)
+    lines += [
+        ("seed", f"{first['seed']}, balance {first['data']['balance']}"),
+        ("in", f"{precision.training} (scores in {precision.scoring})"),
+        ("folder", str(run.path)),
+    ]
+    for label, text in lines:
         console.print(f"  [bold]{label:<8}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
     console.print()
     for stage, plan in zip(stages, plans, strict=True):
@@ -81,19 +81,23 @@ def print_plan(
             console.print(_freeze_table(stage, plan))
 
 
-def _stage_lines(stage: Stage, plan: FreezePlan) -> dict[str, str]:
-    cfg, number = stage.cfg, f" {stage.index + 1}" if stage.count > 1 else ""
-    model, trainer = cfg["model"], cfg["trainer"]
+def _stage_lines(stage: Stage, plan: FreezePlan) -> list[tuple[str, str]]:
+    cfg, model, trainer = stage.cfg, stage.cfg["model"], stage.cfg["trainer"]
     optimizer = str(cfg["optim"]["_target_"]).rpartition(".")[2]
     begin = f", from the {stage.start} epoch of stage {stage.index}" if stage.index else ""
     accumulated = trainer["accumulate_grad_batches"]
     batches = f"batches of {cfg['data']['batch_size']}" + (f" x {accumulated}" if accumulated > 1 else "")
-    return {
-        f"trains{number}": plan.describe(),
-        f"input{number}": f"{model['image_size']} px, {model['in_chans']} channel, {batches}",
-        f"with{number}": f"{optimizer} lr {cfg['optim']['lr']:g}, {cfg['scheduler']['name']}, "
+    texts = (
+        plan.describe(),
+        f"{model['image_size']} px, {model['in_chans']} channel{'s' * (model['in_chans'] > 1)}, {batches}",
+        f"{optimizer} lr {cfg['optim']['lr']:g}, {cfg['scheduler']['name']}, "
         f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}{begin}",
-    }
+    )
+    labels = ("trains", "input", "with")
+    if stage.count > 1:
+        name = "" if stage.name == str(stage.index + 1) else f"{stage.name}: "
+        return [(f"stage {stage.index + 1}", name + texts[0]), ("", texts[1]), ("", texts[2])]
+    return list(zip(labels, texts, strict=True))
 
 
 def _image_table(data: ChestXrayData) -> Table:
@@ -188,6 +192,7 @@ def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, s
     steps.append(
         ("again", f"{command} split=val") if is_tested else ("next", f"{command} split=test   (once, at the end)")
     )
-    console.print(f"\n  done in {seconds / 60:.1f} minutes", highlight=False, soft_wrap=True)
+    took = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+    console.print(f"\n  done in {took}", highlight=False, soft_wrap=True)
     for label, text in steps:
         console.print(f"  [bold]{label:<7}[/bold] {escape(text)}", highlight=False, soft_wrap=True)

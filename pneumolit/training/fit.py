@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import threading
 import time
@@ -33,9 +34,10 @@ from pneumolit.training.build import (
 from pneumolit.training.console import data_progress, print_plan, print_result, print_resumption
 from pneumolit.training.environment import peak_memory_gb
 from pneumolit.training.hparams import final_metrics, table_hparams
+from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
 from pneumolit.training.precision import Precision, choose_precision
-from pneumolit.training.record import note_resumption, refuse_other_images, write_record
+from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Workplace, train_stages
 
@@ -60,40 +62,50 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: boo
     check_run(cfg)
     run = RunDir(run_path)
     if run.config_file.exists() and not resume:
-        raise ValueError(
-            f"{run_path} already holds a run; go on with it by run_dir={run_path}, or choose another folder for a new "
-            "one"
-        )
-    goes_on = is_begun(run)
+        way = f"run_dir={shlex.quote(str(run_path))}" if is_begun(run) else "resume=true with the same arguments"
+        raise ValueError(f"{run_path} already holds a run; go on with it by {way}, or choose another folder")
+    with held(run):
+        return _fit(cfg, run, console)
+
+
+def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console) -> dict[str, Any]:
+    goes_on, stages = is_begun(run), plan_stages(cfg)
     if goes_on:
         refuse_differences(cfg, run)
         if read_json(run.status_file)["state"] == DONE:
             console.print(f"The run in {run.path} is done; nothing is left to do.", highlight=False, soft_wrap=True)
+            if not run.page_file.is_file():  # killed while it was drawn
+                write_page(run)
             return _stored_results(run)
-    stages = plan_stages(cfg)
+    found = find_progress(run, stages)
+    if found and not goes_on:
+        raise ValueError(f"{run.path} holds checkpoints without the record of a run; choose another folder")
     spec, *_ = [check_names(stage.cfg) for stage in stages]
     accelerator = choose_accelerator(cfg["trainer"]["accelerator"])
-    is_trained = goes_on and find_progress(run, stages) is not None
-    check_backbones(stages, spec, needs_weights=not is_trained)
+    check_backbones(stages, spec, needs_weights=found is None)
     datamodule = build_datamodule(cfg, _load(cfg, console))
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
+    if goes_on:  # `auto` means what it meant where the run began
+        precision = Precision(**read_json(run.environment_file)["precision"])
     place = Workplace(run, spec, datamodule, accelerator, precision.training, console)
-    model, source, _ = build_model(stages[0].cfg, spec, datamodule, is_pretrained=False if is_trained else None)
+    model, source, _ = build_model(stages[0].cfg, spec, datamodule, is_pretrained=None if found is None else False)
     plans = [plan_of(stage.cfg | {"model": stages[0].cfg["model"]}, model.backbone) for stage in stages]
-    with held(run):
-        if goes_on:
-            refuse_other_images(run, datamodule.data)
-            found = find_progress(run, stages)
-            note_resumption(run, found[1]["epochs"] if found else 0)
-            print_resumption(console, run, stages, found)
-        else:
-            write_record(run, cfg, stages, datamodule, plans=plans, source=source, precision=precision)
-            print_plan(
-                console, run=run, stages=stages, data=datamodule.data, plans=plans, source=source, precision=precision
-            )
-        with _status_kept(run, stages):
-            return _train_and_score(cfg, stages, place, precision, None if is_trained else model)
+    if goes_on:
+        refuse_other_images(run, datamodule.data)
+        if found is None:
+            refuse_other_weights(run, source)
+        if found is None or not found[1]["is_over"] or not found[0].is_last:
+            run.forget_scores()  # of weights that are trained further
+        note_resumption(run, found[1]["epochs"] if found else 0)
+        print_resumption(console, run, stages, found)
+    else:
+        write_record(run, cfg, stages, datamodule, plans=plans, source=source, precision=precision)
+        print_plan(
+            console, run=run, stages=stages, data=datamodule.data, plans=plans, source=source, precision=precision
+        )
+    with _status_kept(run, stages):
+        return _train_and_score(cfg, stages, place, precision, model if found is None else None)
 
 
 def _train_and_score(
@@ -106,7 +118,15 @@ def _train_and_score(
     run, console = place.run, place.console
     epochs = train_stages(stages, place, model)
     start, device = time.monotonic(), model_device(place.accelerator)
-    results = score(cfg, run, place.datamodule.data, place.datamodule, precision.scoring, console, device=device)
+    try:
+        results = score(cfg, run, place.datamodule.data, place.datamodule, precision.scoring, console, device=device)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ValueError(
+                f"scoring does not fit into the memory of {device}. The trained weights are kept; free memory and go "
+                f"on with run_dir={shlex.quote(str(run.path))}"
+            ) from error
+        raise
     _log_hparams(cfg, run, results, epochs)
     seconds = sum(row.get("seconds", 0.0) for row in run.read_metrics())  # of every process that worked on it
     run.write_status(
@@ -225,22 +245,26 @@ def _status_kept(run: RunDir, stages: Sequence[Stage]) -> Iterator[None]:
     # Signals can be handled in the main thread only; elsewhere whoever started the thread deals with them.
     is_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)} if is_main else {}
-    if is_main:
-        signal.signal(signal.SIGTERM, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning ends Ctrl-C as SystemExit
-        run.write_status(INTERRUPTED, reason="SIGTERM" if received else "Ctrl-C")
+    except BaseException as error:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)  # a second one must not cut off what is written now
+        # Lightning ends Ctrl-C as SystemExit, and worker processes that were stopped as well raise on the way out.
+        if not received and not isinstance(error, KeyboardInterrupt | SystemExit):
+            run.write_status(FAILED, reason=f"{type(error).__name__}: {error}")
+            raise
+        is_terminated = bool(received) and received[0] == signal.SIGTERM
+        run.write_status(INTERRUPTED, reason="SIGTERM" if is_terminated else "Ctrl-C")
         found = find_progress(run, stages)
         done, planned = found[1]["epochs"] if found else 0, sum(stage.epochs for stage in stages)
         raise RunInterruptedError(
             f"stopped after {done} of {planned} epochs, which are kept. Go on with: "
-            f"python -m pneumolit.train run_dir={run.path}",
-            exit_code=143 if received else 130,
+            f"python -m pneumolit.train run_dir={shlex.quote(str(run.path))}",
+            exit_code=143 if is_terminated else 130,
         ) from error
-    except BaseException as error:
-        run.write_status(FAILED, reason=f"{type(error).__name__}: {error}")
-        raise
     finally:
         for number, handler in before.items():
             signal.signal(

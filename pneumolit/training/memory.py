@@ -37,9 +37,9 @@ def out_of_memory_message(batch_size: int, image_size: int, device: torch.device
     if batch_size == 1:
         return f"{found}; lower model.image_size, or choose a smaller backbone"
     return (
-        f"{found}; try data.batch_size={batch_size // 2} with trainer.accumulate_grad_batches=2 (twice what it was), "
-        "which keeps the batch of an optimizer step, or trainer.auto_batch_size=true, which finds what fits, or "
-        "lower model.image_size"
+        f"{found}; start a new run with data.batch_size={batch_size // 2} and trainer.accumulate_grad_batches=2 (twice "
+        "what it was), which keeps the batch of an optimizer step, or trainer.auto_batch_size=true, which finds what "
+        "fits, or lower model.image_size"
     )
 
 

@@ -67,6 +67,20 @@ def note_resumption(run: RunDir, epochs: int) -> None:
     run.write_status(RUNNING)
 
 
+def refuse_other_weights(run: RunDir, source: WeightsSource) -> None:
+    """Refuse to begin a run again from other weights than its record names.
+
+    Raises:
+        ValueError: another file.
+    """
+    described = read_json(run.environment_file)["weights"]
+    if described["sha256"] != source.sha256:
+        raise ValueError(
+            f"the run in {run.path} began with other weights ({described['location'] or 'random ones'}); give their "
+            "file by model.weights, or start a new run"
+        )
+
+
 def refuse_other_images(run: RunDir, data: ChestXrayData) -> None:
     """Refuse to go on with images or a split other than those that the run began with.
 

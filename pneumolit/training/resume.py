@@ -14,9 +14,11 @@ from pneumolit.config import flatten
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.stage_plan import Stage
 
-# Where things lie and how a run is watched; none of it changes a bit of the result.
+# Where things lie and how a run is watched; none of it changes a bit of the result. That images, split and weights
+# are the same is checked by their contents.
 _MAY_DIFFER = (
-    "output_dir", "cache_dir", "data.root", "data.num_workers", "model.allow_download", "trainer.progress_bar",
+    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
+    "model.weights", "model.allow_download", "trainer.progress_bar",
 )  # fmt: skip
 
 
@@ -61,8 +63,8 @@ def refuse_differences(asked: Mapping[str, Any], run: RunDir, keys: Sequence[str
     found = differences(asked, read_config(run), keys)
     if found:
         raise ValueError(
-            f"the run in {run.path} was started with another configuration: {'; '.join(found)}. Leave these out to go "
-            "on with it, or start a new run in another folder"
+            f"the run in {run.path} was started with another configuration: {'; '.join(found)}. To go on with it "
+            f"give run_dir={run.path} alone; for another configuration start a new run in another folder"
         )
 
 
@@ -72,14 +74,14 @@ def with_places_of(stored: Mapping[str, Any], asked: Mapping[str, Any], keys: Se
     Args:
         stored: the run's own configuration.
         asked: the composed one.
-        keys: those that the command line sets; of the others only the folder of the images and the cache are taken,
-            which the environment may name.
+        keys: those that the command line sets. Of the others only the cache is taken, which the environment may name,
+            and the folder of the images where the run's own is gone.
     """
     cfg: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(stored)))
     new, old = flatten(asked), flatten(stored)
     for key in _MAY_DIFFER:
-        by_environment = key in ("data.root", "cache_dir") and new.get(key) is not None and old.get(key) is not None
-        if key in keys or by_environment:
+        is_moved = key == "data.root" and old.get(key) is not None and not Path(str(old[key])).expanduser().is_dir()
+        if key in keys or (new.get(key) is not None and (is_moved or key == "cache_dir")):
             *path, leaf = key.split(".")
             target = cfg
             for part in path:
@@ -93,10 +95,12 @@ def newest_unfinished(cfg: Mapping[str, Any], folder: Path) -> RunDir | None:
     found = sorted(folder.rglob("config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found:
         run = RunDir(path.parent)
-        if not is_begun(run) or read_json(run.status_file)["state"] == DONE or _is_locked(run):
-            continue
-        if not differences(cfg, read_config(run)):
-            return run
+        try:
+            is_open = is_begun(run) and read_json(run.status_file)["state"] != DONE and not _is_locked(run)
+            if is_open and not differences(cfg, read_config(run)):
+                return run
+        except (ValueError, AttributeError, KeyError, yaml.YAMLError):
+            continue  # somebody else's files of these names
     return None
 
 
@@ -129,6 +133,8 @@ def held(run: RunDir) -> Iterator[None]:
     finally:
         run.lock_file.unlink(missing_ok=True)
         lock.release()
+        with contextlib.suppress(OSError):
+            run.path.rmdir()  # refused where a run has written anything
 
 
 def _is_locked(run: RunDir) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,24 @@ from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_
 from pneumolit.training.resume import find_progress
 
 _NOTHING_DONE: dict[str, Any] = {"index": -1, "epochs": 0, "steps": 0, "is_over": False}
+
+
+def _progress_before(run: RunDir, stages: Sequence[Stage], stage: Stage, *, goes_on: bool) -> tuple[int, int]:
+    """Epochs and optimizer steps of the earlier stages, from checkpoints.
+
+    Raises:
+        ValueError: the checkpoint of the stage before is gone or damaged, though the stage has not begun.
+    """
+    if goes_on:
+        own = read_progress(run.checkpoint(stage.checkpoint("last"))) or _NOTHING_DONE
+        return own["epochs_before"], own["steps_before"]
+    if not stage.index:
+        return 0, 0
+    path = run.checkpoint(stages[stage.index - 1].checkpoint("last"))
+    before = read_progress(path)
+    if before is None:
+        raise ValueError(f"{path} is gone or damaged, and stage {stage.index + 1} begins from it; put it back")
+    return before["epochs"], before["steps"]
 
 
 @dataclass(frozen=True)
@@ -92,9 +110,7 @@ def _train_stage(
 ) -> None:
     """Fit one stage, from its beginning or from its last checkpoint."""
     run = place.run
-    before: Mapping[str, Any] = _NOTHING_DONE
-    if stage.index:
-        before = read_progress(run.checkpoint(stages[stage.index - 1].checkpoint("last"))) or _NOTHING_DONE
+    epochs_before, steps_before = _progress_before(run, stages, stage, goes_on=goes_on)
     cfg = _with_fitting_batches(stage, model, place)
     place.datamodule.batch_size = cfg["data"]["batch_size"]
     callbacks = build_callbacks(
@@ -102,9 +118,9 @@ def _train_stage(
         run,
         place.console,
         stage,
-        epochs_before=before["epochs"],
-        steps_before=before["steps"],
-        epochs=before["epochs"] + planned,
+        epochs_before=epochs_before,
+        steps_before=steps_before,
+        epochs=epochs_before + planned,
         is_live=cfg["trainer"]["progress_bar"],
     )
     ckpt_path = run.checkpoint(stage.checkpoint("last")) if goes_on else None
@@ -116,7 +132,7 @@ def _train_stage(
             logger,
             accelerator=place.accelerator,
             precision=place.precision,
-            epochs_before=before["epochs"],
+            epochs_before=epochs_before,
         )
         try:
             trainer.fit(model.use_channels_last(), datamodule=place.datamodule, ckpt_path=ckpt_path, weights_only=True)

@@ -222,12 +222,30 @@ def test_rows_stand_in_order_of_depth_with_the_head_last() -> None:
 def test_plan_is_told_in_one_line_and_stored_as_plain_values() -> None:
     made = plan("resnet18", "groups", last=1)
     assert made.describe() == (
-        "8,395,267 of 11,171,779 parameters train (groups last=1); 15 of 20 batch norms stand still"
+        "8,395,267 of 11,171,779 parameters train (freeze=groups, last=1); 15 of 20 batch norms stand still"
     )
     stored = made.to_dict()
     assert json.loads(json.dumps(stored)) == stored
     assert stored["settings"] == {"policy": "groups", "last": 1}
     assert stored["groups"] == made.rows()
+
+
+def test_second_classifier_is_part_of_the_head() -> None:
+    head = head_parameter_names(timm.create_model("volo_d1_224", num_classes=3))
+    assert {name.partition(".")[0] for name in head} == {"head", "aux_head"}
+
+
+def test_frozen_part_draws_no_stochastic_depth_and_the_rest_does() -> None:
+    model: Any = timm.create_model("test_vit", num_classes=3, in_chans=1, drop_path_rate=0.5)
+    images = torch.rand(4, 1, 160, 160)
+    made = plan_freeze(model, {"policy": "head"}, image_shape=(1, 160, 160))
+    assert "blocks" in made.still_modules
+    model.train()
+    hold_still(model, made)
+    frozen = [model.forward_features(images) for _ in range(2)]
+    assert torch.equal(*frozen)
+    hold_still(model.train(), plan_freeze(model, {"policy": "none"}, image_shape=(1, 160, 160)))
+    assert not torch.equal(model.forward_features(images), model.forward_features(images))
 
 
 def test_norm_without_parameters_stands_still_unless_everything_trains() -> None:

@@ -236,13 +236,20 @@ def test_model_without_groups_falls_back_to_its_children_and_what_hangs_on_the_r
             self.token = nn.Parameter(torch.zeros(1))
 
     groups = timm_groups(Plain(), is_coarse=True)
-    assert [group[0] for group in groups] == ["token", "head.weight", "stem.weight", "body.0.weight"]
-    assert len(groups[3]) == 4
+    assert [group[0] for group in groups] == ["token", "head.weight", "stem.weight", "body.0.weight", "body.1.weight"]
+    assert [len(group) for group in groups[3:]] == [2, 2]
 
 
 def test_grain_that_a_family_does_not_offer_falls_back_to_its_children() -> None:
-    assert len(timm_groups(build("rdnet_tiny"), is_coarse=True)) == 3  # stem, stages, head
-    assert len(timm_groups(build("rdnet_tiny"), is_coarse=False)) > 3
+    # Two layers of the stem, seven stages, head.
+    assert len(timm_groups(build("rdnet_tiny"), is_coarse=True)) == 10
+
+
+def test_table_that_acts_in_every_block_is_no_last_group() -> None:
+    model = build("vit_small_patch16_rope_mixed_224")
+    groups = coarse_groups(model, head_parameter_names(model))
+    assert "rope.freqs" in groups[0]
+    assert any(name.startswith("blocks.11.") for name in groups[-1])
 
 
 @pytest.mark.parametrize("name", GROUPED)

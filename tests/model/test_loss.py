@@ -209,11 +209,25 @@ def fitted(settings: dict[str, Any], targets: Tensor) -> Tensor:
 
 
 def test_effective_prior_sums_to_one_and_is_uniform_after_full_adjustment() -> None:
-    assert effective_prior({"name": "focal", "class_weight": [1.0, 1.0, 2.0]}, PRIOR) == pytest.approx(
+    assert effective_prior({"name": "cross_entropy", "class_weight": [1.0, 1.0, 2.0]}, PRIOR) == pytest.approx(
         [5 / 12, 3 / 12, 4 / 12]
     )
     assert effective_prior({"name": "logit_adjusted", "tau": 1.0}, PRIOR) == pytest.approx([1 / 3] * 3)
     assert effective_prior({"name": "cross_entropy"}, PRIOR) == pytest.approx(PRIOR)
+
+
+@pytest.mark.parametrize(("gamma", "odds"), [(0.0, 1.046), (1.0, 0.590), (2.0, 0.391), (5.0, 0.188)])
+def test_focal_loss_carries_less_of_the_prior_the_more_it_focuses(gamma: float, odds: float) -> None:
+    prior = effective_prior({"name": "focal", "gamma": gamma}, [0.26, 0.74])
+    assert math.log(prior[1] / prior[0]) == pytest.approx(odds, abs=2e-3)
+    assert effective_prior({"name": "focal", "gamma": gamma}, [1 / 3] * 3) == pytest.approx([1 / 3] * 3)
+
+
+def test_balanced_weights_of_a_class_without_images_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"class_weight=balanced, but a class has no training image \(counts \[10, 0\]"
+    ):
+        class_weights("balanced", [10, 0])
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

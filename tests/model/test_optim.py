@@ -129,6 +129,14 @@ def test_value_that_the_optimizer_refuses_is_told() -> None:
         build_optimizer(group, parameter_groups(build("test_vit"), group))
 
 
+def test_gains_that_are_no_vectors_by_shape_do_not_decay() -> None:
+    net = timm.create_model("nf_resnet26", num_classes=3)
+    groups = parameter_groups(net, ADAMW)
+    still = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
+    gains = [p for n, p in net.named_parameters() if n.endswith("gain")]
+    assert gains and all(p.ndim == 4 and id(p) in still for p in gains)
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay(name: str) -> None:
     net = build(name)
@@ -140,7 +148,8 @@ def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay(name:
     still = {names[id(p)] for g in groups if g["weight_decay"] == 0 for p in g["params"]}
     assert norms and norms <= still
     assert {n for n in names.values() if n.endswith("bias")} <= still
-    decaying = {n for n, p in net.named_parameters() if p.ndim >= 2}
+    tables = {"cls_token", "pos_embed"}  # a model's own no_weight_decay()
+    decaying = {n for n, p in net.named_parameters() if p.ndim >= 2 and n not in tables}
     assert decaying == set(names.values()) - still
     assert {g["name"]: g["weight_decay"] for g in groups} == {
         "backbone_decay": 0.3, "backbone_no_decay": 0.0, "head_decay": 0.3, "head_no_decay": 0.0,

@@ -199,7 +199,7 @@ def test_refusal_of_the_real_allocator_is_recognised() -> None:
 def test_message_names_what_was_too_much_and_what_to_type_instead(size: int, side: int, device: str) -> None:
     message = out_of_memory_message(size, side, device)
     assert f"data.batch_size={size} and model.image_size={side} does not fit into the memory of {device}" in message
-    tried = re.search(r"try data\.batch_size=(\d+) with trainer\.accumulate_grad_batches=2", message)
+    tried = re.search(r"start a new run with data\.batch_size=(\d+) and trainer\.accumulate_grad_batches=2", message)
     assert tried and int(tried[1]) >= 1 and size - 1 <= 2 * int(tried[1]) <= size
     assert "trainer.auto_batch_size=true" in message
 

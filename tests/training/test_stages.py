@@ -24,7 +24,7 @@ Configure = Callable[..., dict[str, Any]]
 QUICK = ("data.stress=false", "logger=none", "trainer.limit_train_batches=2", "data.batch_size=8")
 
 
-def train(cfg: dict[str, Any], folder: Path) -> RunDir:
+def train(cfg: dict[str, Any], folder: Path, told: io.StringIO | None = None) -> RunDir:
     """The stages of a run without its record and scores, from the start or the newest checkpoint."""
     run, stages = RunDir(folder), plan_stages(cfg)
     datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
@@ -33,7 +33,11 @@ def train(cfg: dict[str, Any], folder: Path) -> RunDir:
     run.path.mkdir(exist_ok=True)
     if not run.environment_file.is_file():
         run.write_json(run.environment_file, {})
-    train_stages(stages, Workplace(run, spec, datamodule, "cpu", "float32", Console(file=io.StringIO())), model)
+    train_stages(
+        stages,
+        Workplace(run, spec, datamodule, "cpu", "float32", Console(file=told or io.StringIO(), width=200)),
+        model,
+    )
     return run
 
 
@@ -155,10 +159,37 @@ def test_stage_that_stops_early_hands_over_and_the_next_one_counts_on(tiny_confi
     assert all(torch.equal(saved(again, "last")["state_dict"][k], v) for k, v in last["state_dict"].items())
 
 
+def test_stage_goes_on_though_the_checkpoint_of_the_stage_before_is_gone(
+    tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = tiny_config(*QUICK, "stages=[{epochs: 2}, {epochs: 3}]")
+    whole = PneumoniaClassifier.training_step
+    stopped: list[int] = []
+
+    def step(self: PneumoniaClassifier, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 3 and not stopped:
+            stopped.append(1)
+            raise RuntimeError("cut off")
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(PneumoniaClassifier, "training_step", step)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(cfg, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "stage1_last.ckpt").unlink()
+    assert [row["epoch"] for row in train(cfg, tmp_path / "run").read_metrics()] == [1, 2, 3, 4, 5]
+
+
+def test_early_stop_is_told(tiny_config: Configure, tmp_path: Path) -> None:
+    told = io.StringIO()
+    stop = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=1.0")
+    train(tiny_config(*QUICK, *stop, "trainer.max_epochs=5"), tmp_path / "run", told)
+    assert "stopped early: val/auroc has not improved for 1 epoch (best" in told.getvalue()
+
+
 def test_schedule_ends_with_its_stage_whatever_epochs_came_before(tiny_config: Configure, tmp_path: Path) -> None:
     run = train(tiny_config(*QUICK, "stages=[{epochs: 1}, {epochs: 2, lr: 0.5}]"), tmp_path / "run")
-    rates = [row["lr"] for row in run.read_metrics()]
-    assert rates[0] == rates[2] == 0.0 and rates[1] == pytest.approx(0.25)
+    rates = [row["lr"] for row in run.read_metrics()]  # means over two steps each of a cosine
+    assert rates == pytest.approx([0.75e-3, 0.5 * (1 + 0.85355) / 2, 0.5 * (0.5 + 0.14645) / 2], rel=1e-3)
 
 
 def test_further_monitors_keep_their_own_best_epoch(tiny_config: Configure, tmp_path: Path) -> None:
