@@ -45,8 +45,8 @@ def draw_training_curves(rows: Sequence[dict[str, float]], path: Path) -> Path:
         for start, stage in _stage_starts(rows):
             axes.axvline(start - 0.5, color="0.6", linestyle=":", linewidth=1)
             axes.annotate(
-                f"stage {stage}", (start - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
-                textcoords="offset points", fontsize=8, color="0.35", va="top",
+                f"stage {stage}", (start - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                textcoords="offset points", fontsize=8, color="0.35", va="bottom", ha="center",
             )  # fmt: skip
         style(axes, "", "epoch", _UNITS.get(metric, metric.replace("_", " ")))
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -13,6 +13,7 @@ from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.summary import summarise
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
+from pneumolit.report.curves import _stage_starts
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import confusion_figure, draw_evaluation, draw_training_curves
 
@@ -95,3 +96,9 @@ def test_no_label_leaves_its_picture() -> None:
     for label in [*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels()]:
         box = label.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_every_stage_but_the_first_is_marked_at_its_first_epoch() -> None:
+    rows = [{"epoch": float(e), "stage": float(s), "val/loss": 1.0} for e, s in ((1, 1), (2, 1), (3, 2), (4, 3))]
+    assert _stage_starts(rows) == [(3.0, 2), (4.0, 3)]
+    assert _stage_starts([{"epoch": 1.0, "val/loss": 1.0}, {"epoch": 2.0, "val/loss": 1.0}]) == []

@@ -16,6 +16,7 @@ import torch
 
 Configure = Callable[..., dict[str, Any]]
 Start = Callable[..., int]
+Tensors = Callable[..., dict[str, torch.Tensor]]
 
 # The default recipe's settings (strong augmentation, EMA, balanced sampler, bf16 where present), plus what draws
 # random numbers, over two stages with different optimizers and image sizes.
@@ -56,14 +57,6 @@ def undisturbed(start: Start, tiny_config: Configure, tmp_path_factory: pytest.T
     return folder
 
 
-def tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
-    """Every tensor of a checkpoint by its place."""
-    if isinstance(content, torch.Tensor):
-        return {name: content}
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    return {place: t for key, value in items for place, t in tensors(value, f"{name}/{key}").items()}
-
-
 def rows(folder: Path) -> list[dict[str, str]]:
     """metrics.csv without the times."""
     with (folder / "metrics.csv").open(newline="") as handle:
@@ -81,7 +74,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
 
 
-def assert_same_run(folder: Path, other: Path) -> None:
+def assert_same_run(folder: Path, other: Path, tensors_of: Tensors) -> None:
     names = sorted(p.name for p in (other / "checkpoints").iterdir())
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == names
     assert {"best.ckpt", "last.ckpt", "best_val_loss.ckpt", "stage1_best.ckpt", "stage1_last.ckpt"} <= set(names)
@@ -89,7 +82,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
         found, expected = (
             torch.load(f / "checkpoints" / name, weights_only=True, map_location="cpu") for f in (folder, other)
         )
-        found, expected = tensors(found), tensors(expected)
+        found, expected = tensors_of(found), tensors_of(expected)
         assert found.keys() == expected.keys()
         assert [k for k in expected if not torch.equal(found[k], expected[k])] == [], name
     assert rows(folder) == rows(other)
@@ -102,14 +95,14 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
-    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
     cfg, folder = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run"
     kills = [("batch", 12), ("write", 1), ("stages", 1)] if workers else [("write", 2), ("stages", 1), ("batch", 12)]
     for at, count in kills:
         assert start(cfg, folder, at, count) == -9, at
     assert start(cfg, folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, undisturbed, tensors_of)
 
 
 MOMENTS = [
@@ -121,29 +114,29 @@ MOMENTS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_killed_in_every_kind_of_moment_ends_with_the_bits_of_an_undisturbed_one(
-    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
     cfg, folder = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run"
     for at, count in MOMENTS:
         assert start(cfg, folder, at, count) == -9, (at, count)
     assert start(cfg, folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, undisturbed, tensors_of)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_killed_at_ten_random_moments_ends_with_the_bits_of_an_undisturbed_one(
-    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, workers: int
+    start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
     cfg, folder, rng = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run", random.Random(workers)
     kills = 0
     while kills < 10:
         code = start(cfg, folder, "seconds", rng.uniform(0.2, 4.0))
         if code == 0:  # done before ten kills: the next run begins anew
-            assert_same_run(folder, undisturbed)
+            assert_same_run(folder, undisturbed, tensors_of)
             folder = tmp_path / f"run{kills}"
         else:
             assert code == -9
             kills += 1
     assert start(cfg, folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, undisturbed, tensors_of)

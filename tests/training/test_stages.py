@@ -21,6 +21,7 @@ from pneumolit.training.checkpoints import EpochCheckpoints
 from pneumolit.training.stages import Workplace, train_stages
 
 Configure = Callable[..., dict[str, Any]]
+Cut = Callable[..., None]
 QUICK = ("data.stress=false", "logger=none", "trainer.limit_train_batches=2", "data.batch_size=8")
 
 
@@ -46,13 +47,6 @@ def saved(run: RunDir, name: str) -> dict[str, Any]:
     return content
 
 
-def tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
-    if isinstance(content, torch.Tensor):
-        return {name: content}
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    return {place: t for key, value in items for place, t in tensors(value, f"{name}/{key}").items()}
-
-
 def options(group: str) -> list[str]:
     return [f"{group}={file.stem}" for file in sorted((CONFIG_DIR / group).glob("*.yaml"))]
 
@@ -70,7 +64,7 @@ CHOICES = [
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_option_trains_two_steps_and_resumes_to_the_same_bits(
-    tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str
+    tiny_config: Configure, tmp_path: Path, cut_off_in: Cut, tensors_of: Callable[..., Any], choice: str
 ) -> None:
     overrides = choice.split()
     if any("plateau" in o for o in overrides) and "scheduler.patience=0" not in overrides:
@@ -82,23 +76,14 @@ def test_every_option_trains_two_steps_and_resumes_to_the_same_bits(
     overrides += ["scheduler.threshold=10"] if "scheduler.patience=0" in overrides else []
     cfg = tiny_config(*QUICK, *overrides)
     straight = train(cfg, tmp_path / "straight")
-    whole = PneumoniaClassifier.training_step
-    stopped: list[int] = []
-
-    def step(self: PneumoniaClassifier, batch: Any, batch_idx: int) -> Any:
-        if self.current_epoch == 1 and batch_idx == 1 and not stopped:
-            stopped.append(1)
-            raise RuntimeError("cut off")
-        return whole(self, batch, batch_idx)
-
-    monkeypatch.setattr(PneumoniaClassifier, "training_step", step)
+    cut_off_in(1, batch=1)
     with pytest.raises(RuntimeError, match="cut off"):
         train(cfg, tmp_path / "cut")
     cut = train(cfg, tmp_path / "cut")
     expected, found = saved(straight, "last"), saved(cut, "last")
     assert expected["global_step"] >= 2
     assert expected["optimizer_states"][0]["param_groups"] == found["optimizer_states"][0]["param_groups"]
-    expected, found = tensors(expected), tensors(found)
+    expected, found = tensors_of(expected), tensors_of(found)
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
@@ -160,19 +145,10 @@ def test_stage_that_stops_early_hands_over_and_the_next_one_counts_on(tiny_confi
 
 
 def test_stage_goes_on_though_the_checkpoint_of_the_stage_before_is_gone(
-    tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: Configure, tmp_path: Path, cut_off_in: Cut
 ) -> None:
     cfg = tiny_config(*QUICK, "stages=[{epochs: 2}, {epochs: 3}]")
-    whole = PneumoniaClassifier.training_step
-    stopped: list[int] = []
-
-    def step(self: PneumoniaClassifier, batch: Any, batch_idx: int) -> Any:
-        if self.current_epoch == 3 and not stopped:
-            stopped.append(1)
-            raise RuntimeError("cut off")
-        return whole(self, batch, batch_idx)
-
-    monkeypatch.setattr(PneumoniaClassifier, "training_step", step)
+    cut_off_in(3)
     with pytest.raises(RuntimeError, match="cut off"):
         train(cfg, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "stage1_last.ckpt").unlink()
