@@ -23,14 +23,14 @@ POLICIES: list[dict[str, Any]] = [
     {"policy": "layers", "last": 20},
     {"policy": "fraction", "last": 0.4},
 ]
-# The smallest square that a family takes.
+# The smallest square that a family takes; Swin one more, or its last window holds one place and its bias has no effect.
 QUICK = {
     "test_resnet": 32, "test_vit": 32, "test_convnext": 32, "test_efficientnet": 32, "mobilenetv3_small_050": 32,
     "regnety_002": 32,
 }  # fmt: skip
 SLOW = {
     "densenet201": 32, "resnet18": 32, "resnet50": 32, "resnetv2_50": 32, "vgg16": 32, "vgg16_bn": 32,
-    "mobilenetv3_large_100": 32, "convnext_tiny": 32, "vit_tiny_patch16_224": 32, "swin_tiny_patch4_window7_224": 32,
+    "mobilenetv3_large_100": 32, "convnext_tiny": 32, "vit_tiny_patch16_224": 32, "swin_tiny_patch4_window7_224": 64,
     "vit_tiny_r_s16_p8_224": 32,
 }  # fmt: skip
 CASES = [
