@@ -10,6 +10,7 @@ from pathlib import Path
 from pneumolit.report.canvas import CYCLE, MARKERS, blank_figure, save, style
 
 _FIRST = ("loss", "auroc")  # then the others as they come, the learning rate last
+_LABEL_WIDTH = 0.12  # of "stage 2" as a share of the panel's width
 _UNITS = {"loss": "loss (nats)", "auroc": "AUROC", "lr": "learning rate"}
 
 
@@ -31,6 +32,7 @@ def draw_training_curves(rows: Sequence[dict[str, float]], path: Path) -> Path:
     columns = min(2, len(panels))
     height = math.ceil(len(panels) / columns)
     figure = blank_figure(5.2 * columns, 3.3 * height)
+    figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.07)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, (metric, names) in zip(grid, panels.items(), strict=False):
         for position, name in enumerate(names):
@@ -42,17 +44,22 @@ def draw_training_curves(rows: Sequence[dict[str, float]], path: Path) -> Path:
                 markersize=4,
                 label=name.rpartition("/")[0] or name,
             )
-        for start, stage in _stage_starts(rows):
+        for start, label in _stage_marks(rows):
             axes.axvline(start - 0.5, color="0.6", linestyle=":", linewidth=1)
             axes.annotate(
-                f"stage {stage}", (start - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                label, (start - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
                 textcoords="offset points", fontsize=8, color="0.35", va="bottom", ha="center",
             )  # fmt: skip
         style(axes, "", "epoch", _UNITS.get(metric, metric.replace("_", " ")))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(rows) == 1:  # else the one epoch would be magnified to fractions of an epoch
             axes.set_xlim(rows[0]["epoch"] - 1, rows[0]["epoch"] + 1)
-        axes.ticklabel_format(axis="y", useOffset=False)
+        if metric == "lr":
+            axes.yaxis.set_major_formatter("{x:.4g}")  # a common factor would stand where a stage's label does
+            axes.update_datalim([(rows[0]["epoch"], 0)])
+            axes.autoscale_view()
+        else:
+            axes.ticklabel_format(axis="y", useOffset=False)
         if len(names) > 1 or metric != "lr":
             axes.legend(fontsize=10, frameon=False)
     for unused in grid[len(panels) :]:
@@ -75,6 +82,17 @@ def _stage_starts(rows: Sequence[dict[str, float]]) -> list[tuple[float, int]]:
     """First epoch of every stage but the first."""
     pairs = itertools.pairwise(rows)
     return [(new["epoch"], int(new["stage"])) for old, new in pairs if old.get("stage") != new.get("stage")]
+
+
+def _stage_marks(rows: Sequence[dict[str, float]]) -> list[tuple[float, str]]:
+    """First epoch and label of every stage but the first; no label where that of a later stage leaves no room."""
+    marks: list[tuple[float, str]] = []
+    room = math.inf
+    for start, stage in reversed(_stage_starts(rows)):
+        is_clear = room - start >= _LABEL_WIDTH * (rows[-1]["epoch"] - rows[0]["epoch"])
+        marks.insert(0, (start, f"stage {stage}" if is_clear else ""))
+        room = start if is_clear else room
+    return marks
 
 
 def _is_number(value: float | None) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.summary import summarise
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
-from pneumolit.report.curves import _stage_starts
+from pneumolit.report.curves import _LABEL_WIDTH, _stage_marks, _stage_starts
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import confusion_figure, draw_evaluation, draw_training_curves
 
@@ -102,3 +103,23 @@ def test_every_stage_but_the_first_is_marked_at_its_first_epoch() -> None:
     rows = [{"epoch": float(e), "stage": float(s), "val/loss": 1.0} for e, s in ((1, 1), (2, 1), (3, 2), (4, 3))]
     assert _stage_starts(rows) == [(3.0, 2), (4.0, 3)]
     assert _stage_starts([{"epoch": 1.0, "val/loss": 1.0}, {"epoch": 2.0, "val/loss": 1.0}]) == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "labels"),
+    [
+        ((7, 8), ["stage 2"]),
+        ((2, 2, 2), ["stage 2", "stage 3"]),
+        ((1, 1, 28), ["", "stage 3"]),  # 1 of 30 epochs is narrower than its label
+        ((14, 14, 1, 1), ["stage 2", "", "stage 4"]),
+        ((1,) * 12, ["stage 2", "", "stage 4", "", "stage 6", "", "stage 8", "", "stage 10", "", "stage 12"]),
+    ],
+)
+def test_label_of_a_stage_too_short_for_it_gives_way_to_a_later_one(epochs: tuple[int, ...], labels: list[str]) -> None:
+    stages = [float(i + 1) for i, count in enumerate(epochs) for _ in range(count)]
+    rows = [{"epoch": float(i + 1), "stage": stage} for i, stage in enumerate(stages)]
+    marks = _stage_marks(rows)
+    assert len(marks) == len(epochs) - 1  # each has its line
+    assert [label for _, label in marks] == labels
+    labelled = [start for start, label in marks if label]
+    assert all(b - a >= _LABEL_WIDTH * (len(rows) - 1) for a, b in itertools.pairwise(labelled))
