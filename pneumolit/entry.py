@@ -27,6 +27,7 @@ _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
     "--experimental-rerun",
 )  # fmt: skip
+_NO_NAME = "Config group override must be"  # Hydra's words about data=null, trainer=3 or =3
 WRONG_INPUT, INTERRUPTED = 2, 130
 
 Task = Callable[[dict[str, Any], Path], None]
@@ -48,6 +49,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -60,6 +62,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
                 _refuse_foreign_variables(cfg)
                 plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
                 assert isinstance(plain, dict)
+                _refuse_several_options(HydraConfig.get().overrides.task)
                 task({str(k): v for k, v in plain.items()}, folder)
             except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
                 if wants_traceback:
@@ -78,6 +81,10 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         if wants_traceback:
             raise
         _stop(explain_hydra_error(name, str(error) or str(error.__cause__), given), WRONG_INPUT)
+    except (ValueError, YAMLError) as error:  # Hydra's, before the command runs
+        if wants_traceback:
+            raise
+        _stop(_explain_file(error) or explain_hydra_error(name, str(error), given), WRONG_INPUT)
     except OSError as error:  # Hydra makes the output folder before the command runs
         if wants_traceback:
             raise
@@ -194,13 +201,18 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
         given: arguments of the command line.
     """
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'\s+Config search", message):
+        inner, _, option = match[2].partition("/")
+        if option and (CONFIG_DIR / inner).is_dir():
+            return f"{match[2]} is not found; in the defaults of a file of yours write '- override /{inner}: {option}'"
         return f"{match[1]}={match[2]} is no option; see --help for the options, and --config-dir for your own"
     if match := re.search(
         r"Could not find '([^']+)'\s+Available options in '[^']*':\s+(.*?)(?:\nConfig search|\Z)",
         message,
         re.S,
     ):
-        group, _, option = match[1].rpartition("/")
+        group, _, option = match[1].partition("/")  # an option may lie in a folder of the group
+        if not (CONFIG_DIR / group).is_dir():
+            group, _, option = match[1].rpartition("/")
         options = [o for o in match[2].split() if not o.startswith("_")]
         inside = (CONFIG_DIR / group).glob("*/*.yaml")  # Hydra does not look into folders of a group
         options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside)]
@@ -230,9 +242,39 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
         )
     if match := re.search(r"[Mm]issing mandatory value: (\S+)", message):
         return f"{match[1]} is not set; give {match[1]}=VALUE (see --help)"
-    if match := re.search(r"Primary config (?:module|directory|'[^']*')[^\n]*", message):
-        return message.split("\n\n")[0]
-    return message.strip()
+    return _shortened(message, given)
+
+
+def _shortened(message: str, given: Sequence[str]) -> str:
+    """Rarer messages in one line."""
+    if _NO_NAME in message:
+        groups = ["", *_groups()]
+        odd = [
+            a for a in given if a.partition("=")[0] in groups and re.fullmatch(r"[^=]*=(null|true|false|[-+.\d]*)", a)
+        ]
+        return f"{odd[0] if odd else 'an argument'} names no option; give group=OPTION, or leave it out for the default"
+    if match := re.match(r"Ambiguous value for argument '(.*)'", message):
+        key, _, value = match[1].partition("=")
+        return (
+            f"{match[1]} gives several values; for a list write {key}=[{value}], for one text with a comma "
+            f"\"{key}='{value}'\", for several runs add --multirun"
+        )
+    if match := re.match(r"Could not append to config\. An item is already at '([^']+)'", message):
+        return f"{match[1]} is there already; set it without the plus, {match[1]}=VALUE"
+    if match := re.match(r"(.*)\n\s+full_key: (\S+)", message):  # an interpolation that leads nowhere
+        return f"{match[2]} cannot be read: {match[1]}"
+    first = re.split(r"\n\n|\n\s+full_key:", message.strip())[0]
+    return " ".join(first.split())
+
+
+def _explain_file(error: Exception) -> str:
+    """Which line of a configuration file cannot be read; empty for other errors."""
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name} cannot be read as YAML: {error.problem} (line {mark.line + 1})"
+    return f"a configuration file is no UTF-8 text: {error}" if isinstance(error, UnicodeError) else ""
 
 
 def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
@@ -259,7 +301,7 @@ def known_keys(name: str, given: Sequence[str] = ()) -> list[str]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    groups = [p.name for p in CONFIG_DIR.iterdir() if p.is_dir()]
+    groups = _groups()
     choices = [argument for argument in given if argument.partition("=")[0] in groups]
     for overrides in (choices, []):  # an option of the user's own folder is not found here
         GlobalHydra.instance().clear()
@@ -303,6 +345,16 @@ def _refuse_foreign_variables(cfg: Any) -> None:
             )
 
 
+def _refuse_several_options(overrides: Sequence[str]) -> None:
+    """Hydra would merge optim=[adam,sgd] into an option that nobody wrote; recipes alone are made to be combined."""
+    for override in overrides:
+        group, _, names = override.partition("=")
+        if group in _groups() and group != "experiment" and names.startswith("["):
+            raise ValueError(
+                f"{override} names several options; give one, or --multirun {group}={names.strip('[]')} for a run each"
+            )
+
+
 def _overrides(hydra_cfg: Any) -> str:
     """Which job of several a message belongs to; empty for a single run."""
     from hydra.types import RunMode
@@ -310,6 +362,11 @@ def _overrides(hydra_cfg: Any) -> str:
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return ""
     return f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname}): "
+
+
+def _groups() -> list[str]:
+    """Config groups: the folders of conf/."""
+    return [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
 
 
 def _offer(word: str, names: Sequence[str]) -> str:

@@ -52,6 +52,8 @@ class RunDir:
             FileNotFoundError: no such folder, or no run in it.
         """
         run = cls(Path(path).expanduser())
+        if not str(path):  # else it would be the folder that the user stands in
+            raise FileNotFoundError("run_dir is empty; give the folder that a training run printed")
         if not run.path.is_dir():
             raise FileNotFoundError(f"run_dir={path} is not a folder; give the folder that a training run printed")
         if not run.config_file.is_file() or not run.status_file.is_file():

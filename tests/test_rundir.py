@@ -99,6 +99,8 @@ def test_letters_and_line_ends_are_written_as_given(tmp_path: Path) -> None:
 def test_a_path_that_is_no_run_is_refused_with_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"run_dir=.* is not a folder"):
         RunDir.open(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="run_dir is empty"):
+        RunDir.open("")
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileNotFoundError, match=r"holds no run.*config\.yaml.*found notes\.txt"):
         RunDir.open(tmp_path)
@@ -117,6 +119,18 @@ def test_a_new_status_keeps_what_was_known(tmp_path: Path) -> None:
     run.write_status("failed", reason="out of memory", epoch=2)
     expected = {"state": "failed", "code": "abc", "epoch": 2, "reason": "out of memory"}
     assert {k: v for k, v in read_json(run.status_file).items() if k != "time"} == expected
+
+
+def test_scores_of_older_weights_are_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    kept = [run.config_file, run.status_file, run.metrics_file, run.split_file, run.checkpoint("last"), run.page_file]
+    scores = [run.calibration_file, run.evaluation_metrics_file("val"), run.predictions_file("ward 7")]
+    for path in (*kept, *scores):
+        write_text(path, "x")
+    run.forget_scores()
+    assert all(path.is_file() for path in kept)
+    assert not any(path.exists() for path in (*scores, run.path / "evaluation"))
+    run.forget_scores()  # a run that has none
 
 
 # metrics.csv

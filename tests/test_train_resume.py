@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from filelock import FileLock
 
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.rundir import RunDir, read_json
+from pneumolit.training.precision import lightning_precision
+from pneumolit.training.resume import refuse_differences
 
 Command = Callable[..., Any]
 TINY = (
@@ -132,6 +135,14 @@ def test_override_that_differs_from_the_run_is_named_and_refused(
     assert read_json(stopped_run / "status.json")["state"] == "interrupted"
 
 
+def test_way_out_of_a_refused_resume_can_be_copied_to_a_shell(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "my run")
+    run.path.mkdir()
+    run.config_file.write_text("seed: 0\n")
+    with pytest.raises(ValueError, match=rf"give run_dir='{re.escape(str(run.path))}' alone"):
+        refuse_differences({"seed": 1}, run)
+
+
 def test_override_that_says_what_the_run_says_is_taken(command: Command, stopped_run: Path) -> None:
     outcome = command("train", f"run_dir={stopped_run}", "trainer.max_epochs=3", "data.num_workers=1")
     assert outcome.code == 0, outcome.err
@@ -168,6 +179,47 @@ def test_damaged_checkpoint_means_starting_again(command: Command, stopped_run: 
     outcome = command("train", f"run_dir={stopped_run}")
     assert outcome.code == 0 and "it starts from the beginning" in outcome.out
     assert [row["epoch"] for row in RunDir(stopped_run).read_metrics()] == [1, 2, 3]
+
+
+def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_last_weights_stay(
+    command: Command, stopped_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(stopped_run)
+    for path in (run.calibration_file, run.evaluation_metrics_file("ward7")):
+        run.write_json(path, {"made by": "weights after one epoch"})
+
+    def killed(*arguments: Any, **keywords: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pneumolit.training.fit.write_page", killed)  # all is scored, and the end is near
+        assert command("train", f"run_dir={stopped_run}").code == 130
+    assert "calibration" in read_json(run.calibration_file)
+    assert not run.evaluation_folder("ward7").exists()
+    run.write_json(run.evaluation_metrics_file("ward7"), {"made by": "the last weights"})
+    assert command("train", f"run_dir={stopped_run}").code == 0
+    assert run.evaluation_metrics_file("ward7").is_file()
+
+
+def test_automatic_precision_is_on_resume_what_it_was_at_the_start(
+    command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+
+    def noted(name: str) -> Any:
+        used.append(name)
+        return lightning_precision(name)
+
+    monkeypatch.setattr("pneumolit.training.build.lightning_precision", noted)
+    folder = tmp_path / "out" / "run"
+    stop_in(1)
+    monkeypatch.setattr("pneumolit.training.precision._has_bf16", lambda accelerator: True)
+    arguments = [argument for argument in TINY if not argument.startswith("precision")]
+    assert command("train", f"data.root={demo_root}", *arguments, f"hydra.run.dir={folder}").code == 130
+    monkeypatch.setattr("pneumolit.training.precision._has_bf16", lambda accelerator: False)  # another machine
+    assert command("train", f"run_dir={folder}").code == 0
+    assert used == ["bf16", "bf16"]
+    assert read_json(folder / "environment.json")["precision"] == {"training": "bf16", "scoring": "float32"}
 
 
 def test_record_that_a_kill_left_unfinished_is_written_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def refuse_differences(asked: Mapping[str, Any], run: RunDir, keys: Sequence[str
     if found:
         raise ValueError(
             f"the run in {run.path} was started with another configuration: {'; '.join(found)}. To go on with it "
-            f"give run_dir={run.path} alone; for another configuration start a new run in another folder"
+            f"give run_dir={shlex.quote(str(run.path))} alone; for another configuration start a new run in another "
+            "folder"
         )
 
 

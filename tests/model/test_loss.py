@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from pneumolit.labels import LabelSet
+from pneumolit.model.classifier import validation_numbers
 from pneumolit.model.loss import LOSSES, build_loss, check_loss, class_weights, effective_prior
 
 _CONF = Path(__file__).parents[2] / "conf" / "loss"
@@ -146,6 +147,24 @@ def test_binary_cross_entropy_does_not_ask_which_pneumonia_it_is(batch: tuple[Te
     logits, targets = batch
     swapped = torch.tensor([2, 1, 0])[targets]
     assert loss_of("binary_cross_entropy", logits, targets) == loss_of("binary_cross_entropy", logits, swapped)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("labels", [TWO, THREE], ids=["two", "three"])
+def test_validation_loss_is_the_log_loss_of_what_was_trained(
+    batch: tuple[Tensor, Tensor], name: str, labels: LabelSet
+) -> None:
+    # Binary cross entropy trains one score only: how its K logits share the mass within a side means nothing.
+    logits, targets = batch[0][:, : labels.num_classes], batch[1] % labels.num_classes
+    loss = build_loss({"name": name}, labels, PRIOR[: labels.num_classes])
+    found = validation_numbers(logits, targets, labels, is_two_class_loss=loss.is_two_class)["loss"]
+    probs = np.exp(log_softmax(logits.double().numpy(), axis=1))
+    sick = labels.positive_mask
+    two_class = log_loss(sick[targets.numpy()], probs[:, sick].sum(axis=1), labels=[False, True])
+    all_classes = log_loss(targets.numpy(), probs, labels=range(labels.num_classes))
+    assert found == pytest.approx(two_class if name == "binary_cross_entropy" else all_classes, rel=1e-5)
+    if name in ("binary_cross_entropy", "cross_entropy"):
+        assert found == pytest.approx(float(loss(logits, targets)), rel=1e-5)
 
 
 def test_binary_cross_entropy_without_a_two_class_view_is_refused_with_a_way_out() -> None:

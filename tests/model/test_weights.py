@@ -126,6 +126,21 @@ def test_stem_for_gray_is_the_sum_over_the_colors(rgb_state: dict[str, Tensor], 
     assert all(torch.equal(gray[k], rgb_state[k]) for k in others)
 
 
+def test_gray_stem_behind_space_to_depth_sees_a_gray_film_as_the_color_stem_does(tmp_path: Path) -> None:
+    # TResNet folds 4 x 4 pixels into channels first: 48 of them from color, 16 from gray.
+    color = build("tresnet_m", in_chans=3, image_size=64)
+    save_file(color.state_dict(), tmp_path / "w.safetensors")
+    gray = build("tresnet_m", in_chans=1, image_size=64, file=tmp_path / "w.safetensors")
+    film = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def stem(model: nn.Module, images: Tensor) -> Tensor:
+        features: Tensor = model.get_submodule("body.conv1.conv")(model.get_submodule("body.s2d")(images))
+        return features
+
+    with torch.inference_mode():
+        torch.testing.assert_close(stem(gray, film), stem(color, film.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "module.model.", "net."])
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 def test_prefixes_and_wrappers_of_other_frameworks_come_off(
@@ -146,6 +161,18 @@ def test_file_with_foreign_keys_is_refused_and_not_passed_over(rgb_state: dict[s
     save_file({f"encoder.{k}": v for k, v in rgb_state.items()}, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"w\.safetensors do not fit .* missing .* unknown .*Nothing was loaded"):
         build(file=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("name", ["test_nfnet", "resnetv2_50x1_bit"])
+def test_standardised_stem_is_refused_for_gray_and_taken_for_three_channels(name: str, tmp_path: Path) -> None:
+    # Such a kernel is rescaled whenever it is used, so that its sum over the colors would give other features.
+    color = build(name, in_chans=3, num_classes=1000)
+    save_file(color.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"first convolution stem\S* is standardised.*set model\.in_chans=3"):
+        build(name, in_chans=1, file=tmp_path / "w.safetensors")
+    loaded = build(name, in_chans=3, file=tmp_path / "w.safetensors").state_dict()
+    stem = next(key for key in loaded if key.startswith("stem") and key.endswith("weight"))
+    assert torch.equal(loaded[stem], color.state_dict()[stem])
 
 
 def test_one_missing_tensor_is_named(rgb_state: dict[str, Tensor], tmp_path: Path) -> None:

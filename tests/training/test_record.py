@@ -1,0 +1,42 @@
+"""The record of a run: what it was begun with must still hold when it begins again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pneumolit.model.weights import WeightsSource
+from pneumolit.rundir import RunDir
+from pneumolit.training.record import refuse_other_weights
+
+PACKAGE = WeightsSource("package", "net.in1k", "net_model", sha256="a1")
+RANDOM = WeightsSource("none", "net")
+
+
+def begun_with(source: WeightsSource, folder: Path) -> RunDir:
+    run = RunDir(folder)
+    run.write_json(run.environment_file, {"weights": source.to_dict()})
+    return run
+
+
+@pytest.mark.parametrize("source", [PACKAGE, RANDOM])
+def test_run_begins_again_from_the_same_weights_wherever_they_lie_now(source: WeightsSource, tmp_path: Path) -> None:
+    run = begun_with(source, tmp_path)
+    refuse_other_weights(run, source)
+    refuse_other_weights(run, WeightsSource("file", "net", "copied.pth", sha256=source.sha256))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "named"),
+    [
+        (PACKAGE, WeightsSource("package", "net.in1k", "net_model", sha256="b2"), "net_model"),
+        (PACKAGE, RANDOM, "net_model"),
+        (RANDOM, PACKAGE, "random ones"),
+    ],
+)
+def test_run_begins_again_from_no_other_weights(
+    before: WeightsSource, now: WeightsSource, named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"began with other weights \({named}\); give their file by model\.weights"):
+        refuse_other_weights(begun_with(before, tmp_path), now)
