@@ -181,7 +181,7 @@ def _divide_given(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[Im
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])
     if cfg["source"] in {"manifest", "folder"} and any(r.split == "val" for r in records):
         return [replace(r, split=r.split or "train") for r in records]  # who names a validation set means it
-    return [replace(r, split="test" if r.split == "test" else "train") for r in records]
+    return [r if r.split in {"train", "test"} else replace(r, split="train") for r in records]
 
 
 def _carve(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageRecord]:
@@ -205,7 +205,7 @@ def _carve(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageReco
     else:
         _, val = carve_validation(pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"])
     side.update({r.path: "val" for r in val})
-    return [replace(r, split=side.get(r.path, r.split)) for r in records]
+    return [replace(r, split=side[r.path]) if r.path in side else r for r in records]
 
 
 def _divide_by_file(records: list[ImageRecord], path: Path) -> list[ImageRecord]:

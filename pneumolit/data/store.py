@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import overload
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from pneumolit.data.reader import READER_VERSION, ImageError, read_gray, read_size
+from pneumolit.data.decoding import Progress as Progress  # who opens a store may watch it
+from pneumolit.data.decoding import decode_files, hash_files
+from pneumolit.data.reader import READER_VERSION
 
-_IMAGES, _INDEX = "images.npy", "index.json"
-_NOT_HASHED = "unreadable"
-Progress = Callable[[str, int, int], None]  # (what, done, total)
-_T = TypeVar("_T")
-_R = TypeVar("_R")
+_IMAGES, _HASHES, _INDEX = "images.npy", "hashes.npy", "index.json"
+_BUILDING, _NOT_HASHED, _NO_DIGEST = ".building", "unreadable", bytes(32)
+
+
+class FileHashes(Sequence[str]):
+    """SHA-256 of files as hexadecimal text, "unreadable" for files that could not be read.
+
+    Kept as bytes on disk: as texts, those of 100,000 files would take 12 MB of memory.
+
+    Args:
+        digests: `(N, 32)` uint8, zeros for "unreadable".
+    """
+
+    def __init__(self, digests: np.ndarray) -> None:
+        self._digests = np.asarray(digests)  # of a mapped array a plain view, which is read many times faster
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> FileHashes: ...
+    def __getitem__(self, place: int | slice) -> str | FileHashes:
+        if isinstance(place, slice):
+            return FileHashes(self._digests[place])
+        digest = self._digests[place].tobytes()
+        return digest.hex() if digest != _NO_DIGEST else _NOT_HASHED
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileHashes) and np.array_equal(self._digests, other._digests)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list has none
 
 
 @dataclass(frozen=True)
@@ -30,14 +60,14 @@ class ImageStore:
 
     Attributes:
         images: `(N, S, S)` uint8, memory-mapped and read-only; rows of unreadable files are black.
-        hashes: `(N,)` SHA-256 of every file.
+        hashes: SHA-256 of every file.
         errors: row -> reason, for the files that could not be read.
         key: what the store is named by: hash of contents, order, size and reader version.
         folder: where it lies.
     """
 
     images: np.ndarray
-    hashes: tuple[str, ...]
+    hashes: Sequence[str]
     errors: dict[int, str]
     key: str
     folder: Path
@@ -53,9 +83,10 @@ def open_store(
 ) -> ImageStore:
     """Open the store of these files, building it first where there is none.
 
-    An existing store is found by the files' names, sizes and times alone (no file is opened); otherwise every
-    file is hashed and, if no store of that content exists, decoded. Writing happens under a temporary name and
-    ends with a rename, under a lock, so two processes or a kill half way leave nothing broken.
+    An existing store is found by the files' names, sizes and times alone (no file is opened). Otherwise every file
+    is read: hashed only, where a store of files of the same sizes exists (they may have been moved or touched), else
+    hashed and decoded at once. Writing happens under a temporary name and ends with a rename, under a lock, so two
+    processes or a kill half way leave nothing broken.
 
     Args:
         root: the data root.
@@ -63,98 +94,94 @@ def open_store(
         cache_dir: the store lives in cache_dir/store/<key>.
         store_size: largest side in pixels. Images are squashed to a square and never enlarged: a set whose
             images are all smaller is stored at the largest short side that occurs in it.
-        progress: called now and then while building.
+        progress: called now and then while files are read.
     """
     base = cache_dir / "store"
+    by_stat = base / "by_stat"
     try:
         base.mkdir(parents=True, exist_ok=True)
+        stat_key, sizes_key = _stat_keys(root, paths, store_size)
+        pointer, same_sizes = by_stat / f"{stat_key}.txt", by_stat / f"{sizes_key}.sizes"
+        known = _follow(base, pointer)
+        if known is not None:
+            return known
+        by_stat.mkdir(exist_ok=True)
+        with FileLock(by_stat / f"{stat_key}.lock"):
+            known = _follow(base, pointer)  # of a process that held the lock before
+            if known is None and same_sizes.is_file():
+                known = _load(base, _content_key(hash_files(root, paths, progress), store_size))
+            if known is None:
+                known = _build(base, stat_key, root, paths, store_size, progress)
+            _write_whole(same_sizes, known.key)
+            if _NOT_HASHED not in known.hashes:  # else names, sizes and times do not tell when it can be opened
+                _write_whole(pointer, known.key)
+        return known
     except OSError as error:
         raise ValueError(
             f"cache_dir={cache_dir} cannot be written ({error.strerror}); "
             "set cache_dir=FOLDER or PNEUMOLIT_CACHE to a folder that can"
         ) from error
-    pointer = base / "by_stat" / f"{_stat_key(root, paths, store_size)}.txt"
-    if pointer.is_file():
-        known = _load(base, pointer.read_text().strip())
-        if known is not None:
-            return known
-    hashes = _hash_files(root, paths, progress)
-    key = _content_key(hashes, store_size)
-    with FileLock(base / f"{key}.lock"):
-        store = _load(base, key)
-        if store is None:
-            _build(base, key, root, paths, hashes, store_size, progress)
-            store = _load(base, key)
-        assert store is not None
-    if _NOT_HASHED not in hashes:  # else name, size and time would not tell when the file can be opened again
-        _write_whole(pointer, key)
-    return store
 
 
-def _stat_key(root: Path, paths: Sequence[Path], store_size: int) -> str:
-    digest = hashlib.sha256(f"{READER_VERSION} {store_size} {root.resolve()}".encode("utf-8", "surrogateescape"))
+def _stat_keys(root: Path, paths: Sequence[Path], store_size: int) -> tuple[str, str]:
+    """Hashes of names, sizes and times, and of sizes alone, which equal files have wherever they lie."""
+    given = f"{READER_VERSION} {store_size}"
+    named = hashlib.sha256(f"{given} {root.resolve()}".encode("utf-8", "surrogateescape"))
+    sized = hashlib.sha256(given.encode())
+    folder = os.path.join(root, "")  # noqa: PTH118  one Path per file would double the time of opening
     for path in paths:
         try:
-            stat = (root / path).stat()
-            digest.update(f"{path.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            stat = os.stat(f"{folder}{path}")  # noqa: PTH116
+            told, size = f"{stat.st_size}\0{stat.st_mtime_ns}", stat.st_size
         except OSError:
-            digest.update(f"{path.as_posix()}\0gone\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:32]
+            told, size = "gone", -1
+        named.update(f"{path.as_posix()}\0{told}\n".encode("utf-8", "surrogateescape"))
+        sized.update(b"%d\n" % size)
+    return named.hexdigest()[:32], sized.hexdigest()[:32]
 
 
-def _content_key(hashes: Sequence[str], store_size: int) -> str:
+def _content_key(digests: np.ndarray, store_size: int) -> str:
     digest = hashlib.sha256(f"{READER_VERSION} {store_size}".encode())
-    for value in hashes:
+    for value in FileHashes(digests):
         digest.update(value.encode())
     return digest.hexdigest()[:32]
 
 
-def _hash_files(root: Path, paths: Sequence[Path], progress: Progress | None) -> tuple[str, ...]:
-    def hash_one(path: Path) -> str:
-        try:
-            with (root / path).open("rb") as handle:
-                return hashlib.file_digest(handle, "sha256").hexdigest()
-        except OSError:
-            return _NOT_HASHED
-
-    return tuple(_map(hash_one, paths, "hashing", progress))
-
-
 def _build(
-    base: Path,
-    key: str,
-    root: Path,
-    paths: Sequence[Path],
-    hashes: tuple[str, ...],
-    store_size: int,
-    progress: Progress | None,
-) -> None:
-    for left in base.glob("*.building"):  # of a process that was killed; the lock says that it is not at work
-        if left.name.startswith(key):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = base / f"{key}.building"
+    base: Path, stat_key: str, root: Path, paths: Sequence[Path], store_size: int, progress: Progress | None
+) -> ImageStore:
+    """Decode into a folder of a temporary name, which gets its own name when the content is known."""
+    _remove_leftovers(base)
+    folder = base / f"{stat_key}{_BUILDING}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed; the lock says that it is not at work
     folder.mkdir()
-    side = min(store_size, max(_map(lambda p: _short_side(root / p), paths, "measuring", None), default=1))
-    images = np.lib.format.open_memmap(folder / _IMAGES, mode="w+", dtype=np.uint8, shape=(len(paths), side, side))
-    errors: dict[int, str] = {}
-
-    def decode_one(row: int) -> None:
-        try:
-            images[row] = read_gray(root / paths[row], side)
-        except ImageError as error:
-            errors[row] = str(error)
-
-    _map(decode_one, range(len(paths)), "decoding", progress)
-    images.flush()
-    index = {
-        "reader": READER_VERSION,
-        "hashes": hashes,
-        "errors": {str(k): errors[k] for k in sorted(errors)},
-    }
+    digests, errors = decode_files(root, paths, folder / _IMAGES, store_size=store_size, progress=progress)
+    np.save(folder / _HASHES, digests)
+    index = {"reader": READER_VERSION, "errors": {str(row): reason for row, reason in errors.items()}}
     _write_whole(folder / _INDEX, json.dumps(index))
-    _sync(folder / _IMAGES)
-    shutil.rmtree(base / key, ignore_errors=True)  # there, but not whole: a cleaner of caches took a file
-    folder.rename(base / key)
+    key = _content_key(digests, store_size)
+    with FileLock(base / f"{key}.lock"):
+        store = _load(base, key)  # of the same files under other names, built at the same time or long ago
+        if store is None:
+            shutil.rmtree(base / key, ignore_errors=True)  # there, but not whole: a cleaner of caches took a file
+            folder.rename(base / key)
+            store = _load(base, key)
+        else:
+            shutil.rmtree(folder)
+    assert store is not None
+    return store
+
+
+def _remove_leftovers(base: Path) -> None:
+    """Folders of processes that were killed while building other stores."""
+    for folder in base.glob(f"*{_BUILDING}"):
+        lock = FileLock(base / "by_stat" / f"{folder.name.removesuffix(_BUILDING)}.lock", timeout=0)
+        with contextlib.suppress(Timeout), lock:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _follow(base: Path, pointer: Path) -> ImageStore | None:
+    return _load(base, pointer.read_text().strip()) if pointer.is_file() else None
 
 
 def _load(base: Path, key: str) -> ImageStore | None:
@@ -162,38 +189,14 @@ def _load(base: Path, key: str) -> ImageStore | None:
     try:
         index = json.loads((folder / _INDEX).read_text())
         images = np.load(folder / _IMAGES, mmap_mode="r")
+        digests = np.load(folder / _HASHES, mmap_mode="r")
     except (OSError, ValueError, EOFError):  # np.load has its own word for an empty file
         return None
     errors = {int(row): reason for row, reason in index["errors"].items()}
-    return ImageStore(images, tuple(index["hashes"]), errors, key, folder)
-
-
-def _short_side(path: Path) -> int:
-    try:
-        return max(min(read_size(path)), 1)
-    except ImageError:
-        return 1
-
-
-def _map(function: Callable[[_T], _R], items: Sequence[_T], what: str, progress: Progress | None) -> list[_R]:
-    # Threads, not processes: decoding, resizing and hashing run in C without the interpreter's lock.
-    results = []
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for done, result in enumerate(pool.map(function, items), start=1):
-            results.append(result)
-            if progress is not None and (done % 64 == 0 or done == len(items)):
-                progress(what, done, len(items))
-    return results
+    return ImageStore(images, FileHashes(digests), errors, key, folder)
 
 
 def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumolit.data.reader import read_gray
+from pneumolit.data import decoding, reader, store
+from pneumolit.data.reader import read_file, read_gray
 from pneumolit.data.records import read_kaggle_folder
 from pneumolit.data.store import ImageStore, open_store
 
@@ -25,7 +27,7 @@ PATHS = [Path("a") / name for name in NAMES]
 
 
 class Opened:
-    """A store with the steps ("hashing", "decoding") that opening it took."""
+    """A store with the steps ("hashing" alone, "decoding" with hashing) that opening it took."""
 
     def __init__(self, root: Path, cache_dir: Path, paths: Sequence[Path] = PATHS, store_size: int = 16) -> None:
         self.steps: list[str] = []
@@ -55,7 +57,7 @@ def folders(cache: Path) -> list[str]:
 def in_another_process(code: str, root: Path, cache: Path) -> subprocess.Popen[str]:
     """Run code in which `store` is the module and `open_it()` opens these films."""
     start = (
-        "import os, sys; from pathlib import Path; from pneumolit.data import store\n"
+        "import os, sys; from pathlib import Path; from pneumolit.data import decoding, store\n"
         "root, cache, paths = Path(sys.argv[1]), Path(sys.argv[2]), [Path(p) for p in sys.argv[3:]]\n"
         "def open_it(): return store.open_store(root, paths, cache_dir=cache, store_size=16)\n"
     )
@@ -97,6 +99,45 @@ def test_a_set_of_small_films_is_not_enlarged(
     assert images.shape == (len(sizes), side, side) and (images == 77).all()
 
 
+@pytest.mark.parametrize("place", [0, 1, 149])
+def test_the_one_larger_film_decides_the_side_wherever_it_stands(tmp_path: Path, cache: Path, place: int) -> None:
+    # The side is guessed from some of the headers.
+    paths = [Path(f"{i:03d}.png") for i in range(150)]
+    for path in paths:
+        Image.new("L", (9, 9), 50).save(tmp_path / path)
+    Image.new("L", (12, 15), 99).save(tmp_path / paths[place])
+    images = Opened(tmp_path, cache, paths).store.images
+    assert images.shape == (150, 12, 12)
+    assert [row for row, image in enumerate(images) if (image == 99).all()] == [place]
+    assert (np.delete(images, place, axis=0) == 50).all()
+
+
+def test_hashes_are_those_of_the_files(films: Path, cache: Path) -> None:
+    (films / PATHS[6]).unlink()
+    hashes = Opened(films, cache).store.hashes
+    for path, value in zip(PATHS, hashes, strict=True):
+        is_there = (films / path).is_file()
+        assert value == (hashlib.sha256((films / path).read_bytes()).hexdigest() if is_there else "unreadable")
+
+
+def test_every_file_is_read_once(films: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> bytes:
+        read.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr(decoding, "read_file", counted)
+    Opened(films, cache)
+    assert sorted(read) == [films / path for path in PATHS]
+
+
+def test_a_file_larger_than_any_film_is_not_read(films: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (films / PATHS[3]).write_bytes((films / PATHS[3]).read_bytes() + bytes(2_000_000))
+    monkeypatch.setattr(reader, "MAX_BYTES", 1_500_000)
+    assert Opened(films, cache).store.errors == {3: "2 MB, the limit is 2 MB"}
+
+
 def test_images_are_mapped_and_cannot_be_changed(films: Path, cache: Path) -> None:
     images = Opened(films, cache).store.images
     assert isinstance(images, np.memmap)
@@ -132,7 +173,7 @@ def test_a_set_of_unreadable_files_alone_is_still_told(films: Path, cache: Path)
 
 def test_the_second_opening_opens_no_file(films: Path, cache: Path) -> None:
     first = Opened(films, cache)
-    assert set(first.steps) == {"hashing", "decoding"}
+    assert set(first.steps) == {"decoding"}
     second = Opened(films, cache)
     assert second.steps == []
     assert (second.store.key, second.store.hashes) == (first.store.key, first.store.hashes)
@@ -203,6 +244,34 @@ def test_an_unwritable_cache_is_refused_by_its_key(films: Path, tmp_path: Path) 
         Opened(films, tmp_path / "file")
 
 
+def test_a_full_disk_is_told_with_the_key_that_moves_the_cache(
+    films: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **further: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "decode_files", full)
+    with pytest.raises(ValueError, match=r"cache_dir=.* cannot be written \(No space left on device\)"):
+        Opened(films, cache)
+
+
+def test_a_mistake_of_the_program_in_one_thread_ends_all_of_them(
+    films: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def broken(data: bytes, side: int) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("a mistake")
+        return read_gray(data, side)
+
+    monkeypatch.setattr(decoding, "read_gray", broken)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        Opened(films, cache, PATHS * 50)
+    assert len(calls) < len(PATHS) * 50 / 2
+
+
 def test_reading_in_threads_leaves_the_warning_filters_of_the_process(films: Path, cache: Path) -> None:
     before = list(warnings.filters)
     for size in range(8, 16):
@@ -216,10 +285,10 @@ def test_reading_in_threads_leaves_the_warning_filters_of_the_process(films: Pat
 @pytest.mark.parametrize(
     "moment",
     [
-        "hits = []\ndef die(*a): hits.append(1) or (len(hits) > 5 and os._exit(9)); return real(*a)\n"
-        "real, store.read_gray = store.read_gray, die",  # half of the films are decoded
+        "hits = []\ndef die(*a): hits.append(1); len(hits) > 5 and os._exit(9); return real(*a)\n"
+        "real, decoding.read_gray = decoding.read_gray, die",  # half of the films are decoded
         "store._write_whole = lambda *a: os._exit(9)",  # all are, the index is not there
-        "store._sync = lambda *a: os._exit(9)",  # the index is there, the folder has not its name yet
+        "store._content_key = lambda *a: os._exit(9)",  # the index is there, the folder has not its name yet
     ],
 )
 def test_a_process_killed_while_building_leaves_nothing_that_is_taken_for_whole(
@@ -235,7 +304,33 @@ def test_a_process_killed_while_building_leaves_nothing_that_is_taken_for_whole(
     assert folders(cache) == [opened.store.key]
 
 
-@pytest.mark.parametrize("name", ["images.npy", "index.json"])
+def test_what_a_killed_process_left_of_other_films_is_removed(
+    films: Path, cache: Path, tmp_path: Path, write_films: Callable[..., Path]
+) -> None:
+    other = write_films(tmp_path / "other", {"b": NAMES})
+    assert in_another_process("store._write_whole = lambda *a: os._exit(9)\nopen_it()", films, cache).wait(60) == 9
+    store = open_store(other, [Path("b") / name for name in NAMES], cache_dir=cache, store_size=16)
+    assert folders(cache) == [store.key]
+
+
+def test_a_folder_in_which_another_process_is_building_is_left_alone(
+    films: Path, cache: Path, tmp_path: Path, write_films: Callable[..., Path]
+) -> None:
+    code = (
+        "real = decoding.read_gray\n"
+        "def waiting(*a): print('building', flush=True); sys.stdin.readline(); return real(*a)\n"
+        "decoding.read_gray = waiting; open_it()"
+    )
+    with in_another_process(code, films, cache) as busy:
+        assert busy.stdout is not None and busy.stdout.readline() == "building\n"
+        other = write_films(tmp_path / "other", {"b": NAMES})
+        open_store(other, [Path("b") / name for name in NAMES], cache_dir=cache, store_size=16)
+        busy.communicate("\n" * len(PATHS), timeout=60)
+    assert busy.returncode == 0
+    assert Opened(films, cache).steps == []
+
+
+@pytest.mark.parametrize("name", ["images.npy", "hashes.npy", "index.json"])
 @pytest.mark.parametrize("harm", ["removed", "emptied", "cut"])
 def test_a_store_that_lost_a_file_is_built_anew(films: Path, cache: Path, name: str, harm: str) -> None:
     path = Opened(films, cache).store.folder / name
@@ -248,11 +343,20 @@ def test_a_store_that_lost_a_file_is_built_anew(films: Path, cache: Path, name: 
     assert Opened(films, cache).steps == []
 
 
-def test_two_processes_at_once_decode_once_and_end_with_one_whole_store(films: Path, cache: Path) -> None:
+def test_the_same_films_in_two_folders_built_at_once_end_as_one_store(films: Path, cache: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(films, tmp_path / "copy"))
+    keys = {process.communicate(timeout=60)[0] for process in [
+        in_another_process("print(open_it().key)", root, cache) for root in (films, copy)
+    ]}  # fmt: skip
+    assert [key + "\n" for key in folders(cache)] == list(keys)
+    assert Opened(films, cache).steps == Opened(copy, cache).steps == []
+
+
+def test_two_processes_at_once_read_once_and_end_with_one_whole_store(films: Path, cache: Path) -> None:
     code = (
-        "import json; calls, real = [], store.read_gray\n"
+        "import json; calls, real = [], decoding.read_file\n"
         "def counted(*a): calls.append(1); return real(*a)\n"
-        "store.read_gray = counted; print('ready', flush=True); sys.stdin.readline(); opened = open_it()\n"
+        "decoding.read_file = counted; print('ready', flush=True); sys.stdin.readline(); opened = open_it()\n"
         "print(json.dumps([len(calls), opened.key, opened.images.tolist()]))"
     )
     processes = [in_another_process(code, films, cache) for _ in range(2)]
