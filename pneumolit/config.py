@@ -103,6 +103,7 @@ SCHEMA: dict[str, Rule] = {
     "data.stress": _FLAG,
     "data.batch_size": _number(1, is_whole=True),
     "data.num_workers": _number(0, is_whole=True),
+    "data.on_device": _one_of("auto", "never"),
     "data.store_size": _number(16, 4096, is_whole=True),
     "augment.crop_scale": _pair(1e-3, 1),
     "augment.crop_ratio": _pair(0.1, 10),
@@ -139,6 +140,10 @@ SCHEMA: dict[str, Rule] = {
     "trainer.gradient_clip_val": _or_null(_number(0)),
     "trainer.accumulate_grad_batches": _number(1, is_whole=True),
     "trainer.auto_batch_size": _FLAG,
+    "trainer.cache_features": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false"),
+    "trainer.feature_views": _number(0, is_whole=True),
+    "trainer.conv_gradients": _one_of("auto", "library"),
+    "trainer.compile": _FLAG,
     "trainer.limit_train_batches": _or_null(_number(1, is_whole=True)),
     "trainer.progress_bar": _FLAG,
     "logger.tensorboard": _FLAG,
@@ -159,6 +164,10 @@ _NOT_THE_TASK = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.progress_bar",
+    "trainer.cache_features",
+    "trainer.conv_gradients",
+    "trainer.compile",
+    "data.on_device",
     "data.num_workers",
 )
 
@@ -192,9 +201,10 @@ def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None)
         if rule is None:
             if not key.startswith(_OPEN_GROUPS):
                 near = difflib.get_close_matches(key, [*SCHEMA, *(known or {})], n=2, cutoff=0.6)
-                problems.append(
-                    f"{key} is no key that does anything" + (f"; did you mean {' or '.join(near)}?" if near else "")
-                )
+                offer = f"; did you mean {' or '.join(near)}?" if near else ""
+                if key.partition(".")[0] == "experiment":  # where Hydra files a recipe that does not say its place
+                    offer = "; the first line of a recipe must be: # @package _global_"
+                problems.append(f"{key} is no key that does anything{offer}")
         elif not rule.holds(value):
             problems.append(f"{key} must be {rule.words}, got {value!r}")
     missing = [key for key in SCHEMA if key not in flat and (key in _ALWAYS_THERE or not key.startswith(_OPEN_GROUPS))]
@@ -261,6 +271,12 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             f"model.image_size={flat['model.image_size']} is larger than data.store_size={flat['data.store_size']}, "
             f"so images would be shrunk and enlarged again; set data.store_size={flat['model.image_size']} too"
         )
+    wish = "trainer.feature_views" if flat["trainer.feature_views"] else "trainer.cache_features"
+    if flat["freeze.policy"] == "none" and (flat["trainer.feature_views"] or flat["trainer.cache_features"] is True):
+        problems.append(
+            f"{wish}={flat[wish]}, but freeze=none trains the backbone, whose features change with every step; set "
+            "freeze=head, or leave it out (in stages: set it in those that freeze)"
+        )
     given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
@@ -296,6 +312,11 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "callbacks.early_stopping.min_delta",
             flat["callbacks.early_stopping.min_delta"] != 0 and flat["callbacks.early_stopping.patience"] is None,
             "callbacks.early_stopping.patience is not set",
+        ),
+        (
+            "trainer.feature_views",
+            flat["trainer.feature_views"] > 0 and flat["trainer.cache_features"] is False,
+            "trainer.cache_features=false",
         ),
         (
             "data.holdout_fraction",

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumolit.allocator import restart_with_allocator
 from pneumolit.config import check_values
 from pneumolit.entry import run_command
 from pneumolit.rundir import RunDir
@@ -95,6 +96,7 @@ def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) ->
 
 def main() -> None:
     """Entry point of the command."""
+    restart_with_allocator()
     run_command("evaluate", evaluate)
 
 

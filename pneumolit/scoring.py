@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pneumolit.data.datamodule import EVAL_BATCH, ImageRows, IndexBatch
+from pneumolit.data.datamodule import Rows, padded_batches
 from pneumolit.data.dataset import ChestXrayData, repeats
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
 from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
 from pneumolit.evaluation.summary import summarise
+from pneumolit.model.features import inference
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import draw_evaluation
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     from pneumolit.model.classifier import PneumoniaClassifier
 
 
-def predict_logits(model: PneumoniaClassifier, images: ImageRows, *, precision: str = "float32") -> np.ndarray:
-    """Logits of stored images, in order.
+def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "float32") -> np.ndarray:
+    """Logits of stored images or features, in order.
 
     Every batch has the same shape (the last is padded), so that a row's logits do not depend on how many rows
     stand beside it.
 
     Args:
         model: in any mode; put into eval mode here.
-        images: N rows.
+        rows: N of them.
         precision: "float32", "bf16" or "fp16".
 
     Returns:
@@ -42,24 +41,16 @@ def predict_logits(model: PneumoniaClassifier, images: ImageRows, *, precision: 
     """
     device = model.device
     model.eval()
-    dtype = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     parts: list[np.ndarray] = []
-    with torch.inference_mode():
-        for start in range(0, len(images), EVAL_BATCH):
-            rows = np.arange(start, min(start + EVAL_BATCH, len(images)))
-            padded = np.concatenate([rows, np.full(EVAL_BATCH - len(rows), rows[-1])])
-            batch = images[IndexBatch(padded, start, 0)]
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            context = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
-            # float32 means float32: NVIDIA's convolutions would take TF32 with its 10 bits.
-            with context, torch.backends.cudnn.flags(allow_tf32=False):
-                logits = model.logits_of(batch)
-            parts.append(logits[: len(rows)].cpu().double().numpy())
+    with inference(device, precision):
+        for padded, count in padded_batches(rows):
+            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in padded.items()}
+            parts.append(model.logits_of(batch)[:count].cpu().double().numpy())
     return np.concatenate(parts)
 
 
 def predict_split(
-    model: PneumoniaClassifier, data: ChestXrayData, rows: ImageRows, split: str, *, precision: str
+    model: PneumoniaClassifier, data: ChestXrayData, rows: Rows, split: str, *, precision: str
 ) -> Predictions:
     """Predictions of one split, with what is known of every image.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pneumolit.allocator import restart_with_allocator
 from pneumolit.entry import chosen_folder, compose_without, given_keys, load_option, run_command
 
 
@@ -85,6 +86,7 @@ def _shortest(folder: Path) -> Path:
 
 def main() -> None:
     """Entry point of the command."""
+    restart_with_allocator()
     run_command("train", train)
 
 

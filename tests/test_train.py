@@ -143,6 +143,7 @@ def test_unreadable_images_are_left_out_and_recorded_when_that_is_asked_for(comm
         ("backbone=hf-hub:x", r"looks like an address"),
         ("optim._target_=os.system", r"optim\._target_=os\.system is refused"),
         ("+optim.momentum=0.9", r"optim\.momentum is no argument of torch\.optim\.AdamW"),
+        ("+optim.betas=[0.9]", r"torch\.optim\.AdamW does not accept optim=.*'betas': \(0\.9,\)"),
         ("freeze.policy=hed", r"freeze\.policy must be one of none, head, groups, .*, got 'hed'"),
         ("loss.name=focl", r"loss\.name must be one of cross_entropy, .*, got 'focl'"),
         ("scheduler.name=stp", r"scheduler\.name must be one of constant, cosine, .*, got 'stp'"),

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pneumolit.data.dataset import BLOCK, ChestXrayData
+from pneumolit.data import stress
+from pneumolit.data.dataset import BLOCK, UNREADABLE, ChestXrayData
+from pneumolit.data.resident import ResidentImages, fits_device
 from pneumolit.data.stress import STRESS_FAMILIES, distort
 
 STRESS_IMAGES = 512  # per family; more would only cost memory and time, the five families share the images
 EVAL_BATCH = 64
 
 
-class ImageRows(Dataset[dict[str, Any]]):
-    """Batches by rows of the store: one index list in, one batch out.
+class Rows(Dataset[dict[str, Any]]):
+    """Batches by rows: one index list in, one batch out. What a row holds of its image is up to the subclass.
+
+    Args:
+        targets: `(N,)` class index.
+        families: `(N,)` stress family, -1 for undistorted images.
+    """
+
+    def __init__(self, targets: np.ndarray, families: np.ndarray | None = None) -> None:
+        self.targets = targets
+        self.families = families if families is not None else np.full(len(targets), -1, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def content(self, batch: IndexBatch) -> dict[str, Tensor]:
+        """What the model takes of these images, by name."""
+        raise NotImplementedError
+
+    def __getitem__(self, batch: IndexBatch) -> dict[str, Any]:
+        rows = batch.rows
+        return {
+            **self.content(batch),
+            "target": torch.from_numpy(self.targets[rows]),
+            "index": torch.from_numpy(rows),
+            "family": torch.from_numpy(self.families[rows]),
+            "position": torch.arange(batch.start, batch.start + len(rows)),
+            "epoch": batch.epoch,
+        }
+
+
+class ImageRows(Rows):
+    """Rows of stored images.
 
     Args:
         images: `(N, S, S)` uint8.
@@ -29,24 +66,15 @@ class ImageRows(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, images: np.ndarray, targets: np.ndarray, families: np.ndarray | None = None) -> None:
+        super().__init__(targets, families)
         self.images = images
-        self.targets = targets
-        self.families = families if families is not None else np.full(len(targets), -1, dtype=np.int64)
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, batch: IndexBatch) -> dict[str, Any]:
-        rows = batch.rows
-        images = torch.from_numpy(np.ascontiguousarray(self.images[rows]))
-        return {
-            "image": images.unsqueeze(1),  # (B, 1, S, S) uint8
-            "target": torch.from_numpy(self.targets[rows]),
-            "index": torch.from_numpy(rows),
-            "family": torch.from_numpy(self.families[rows]),
-            "position": torch.arange(batch.start, batch.start + len(rows)),
-            "epoch": batch.epoch,
-        }
+    def content(self, batch: IndexBatch) -> dict[str, Tensor]:
+        """`image`: `(B, 1, S, S)` uint8."""
+        images: np.ndarray | Tensor = self.images[batch.rows]
+        if not isinstance(images, Tensor):  # ones held by a device are there already
+            images = torch.from_numpy(np.ascontiguousarray(images))
+        return {"image": images.unsqueeze(1)}
 
 
 @dataclass(frozen=True)
@@ -105,6 +133,17 @@ class TrainSampler(Sampler[IndexBatch]):
             yield IndexBatch(order[start : start + self.batch_size], start, self.epoch)
 
 
+def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
+    """All rows in order, in batches of one shape, with the number of rows that count; the last row fills the rest.
+
+    What a model makes of a row then does not depend on how many rows stand beside it.
+    """
+    for start in range(0, len(rows), EVAL_BATCH):
+        chosen = np.arange(start, min(start + EVAL_BATCH, len(rows)))
+        padded = np.concatenate([chosen, np.full(EVAL_BATCH - len(chosen), chosen[-1])])
+        yield rows[IndexBatch(padded, start, 0)], len(chosen)
+
+
 class EvalSampler(Sampler[IndexBatch]):
     """All rows once, in order."""
 
@@ -130,10 +169,49 @@ class _RowView:
         return np.asarray(self.images[self.rows[positions]])
 
 
+class _Distorted:
+    """Every image under every stress family, made when first read: it takes seconds, and stored features need none."""
+
+    def __init__(self, images: np.ndarray, indices: np.ndarray) -> None:
+        self.images, self.indices = images, indices
+        self._made: np.ndarray | None = None
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        if self._made is None:
+            plain = self.images[self.indices]
+            self._made = np.concatenate([distort(plain, family, indices=self.indices) for family in STRESS_FAMILIES])
+        return np.asarray(self._made[positions])
+
+
 def rows_of(data: ChestXrayData, split: str) -> ImageRows:
     """Images of a split as a data set."""
-    rows = data.rows(split)
+    return image_rows(data, data.rows(split))
+
+
+def image_rows(data: ChestXrayData, rows: np.ndarray) -> ImageRows:
+    """Some rows of the store as a data set."""
     return ImageRows(_RowView(data.store.images, rows), data.targets(rows))  # type: ignore[arg-type]
+
+
+def pool_of(data: ChestXrayData) -> np.ndarray:
+    """Rows of the store that a run may train or validate on: all that can be read but test, however they are carved."""
+    return np.array([i for i, r in enumerate(data.records) if r.split not in {"test", UNREADABLE}], dtype=np.int64)
+
+
+def stress_origin(data: ChestXrayData) -> dict[str, Any]:
+    """What the pixels of the stressed validation follow from: the plain images, their places, and who distorts."""
+    rows = data.rows("val")
+    chosen = _stress_places(len(rows))
+    code = hashlib.sha256(inspect.getsource(stress).encode()).hexdigest()
+    packages = {name: version(name) for name in ("numpy", "pillow", "scipy")}
+    return {"rows": rows[chosen].tolist(), "places": chosen.tolist(), "distortions": code, **packages}
+
+
+def _stress_places(count: int) -> np.ndarray:
+    """Which of so many validation images are distorted."""
+    if count <= STRESS_IMAGES:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).permutation(count)[:STRESS_IMAGES])
 
 
 class ChestXrayDataModule(LightningDataModule):
@@ -146,6 +224,10 @@ class ChestXrayDataModule(LightningDataModule):
         balance: "none", "sampler" or "undersample" (the last is done by `load_data`).
         is_stressed: whether the stress distortions of validation are a second validation set.
         num_workers: processes that read training batches ahead; the batches are the same for any number.
+
+    Attributes:
+        stored: what the loaders of these names (`train`, `val`, `stress`, `block`) hand out in place of images.
+        views: above 0, epoch e trains on view e mod `views` of every image instead of on a new one.
     """
 
     def __init__(
@@ -165,7 +247,10 @@ class ChestXrayDataModule(LightningDataModule):
         self.balance = balance
         self.is_stressed = is_stressed
         self.num_workers = num_workers
+        self.stored: Mapping[str, Rows] = {}
+        self.views = 0
         self._stress: ImageRows | None = None
+        self._resident: dict[str, ImageRows] = {}
 
     @property
     def val_names(self) -> list[str]:
@@ -215,19 +300,24 @@ class ChestXrayDataModule(LightningDataModule):
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     def first_train_batch(self, epoch: int) -> dict[str, Any]:
-        """The first batch of an epoch, read in this process."""
-        return self.rows_of("train")[next(iter(self.train_sampler(epoch)))]
+        """Images of the first batch of an epoch, read in this process, and the numbers their views are drawn from."""
+        index = next(iter(self.train_sampler(epoch)))
+        batch = self.rows_of("train")[index]
+        if self.views:
+            batch |= {"position": torch.from_numpy(self.data.rows("train")[index.rows]), "epoch": epoch % self.views}
+        return batch
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of one epoch."""
         # Lightning's own epoch counter is one too low at this moment of a resumed run.
         done = getattr(self.trainer.fit_loop.epoch_progress.current, "processed", 0) if self.trainer is not None else 0
+        workers = 0 if "train" in self.stored else self.num_workers  # a batch of features is a few kilobytes
         return DataLoader(
-            self.rows_of("train"),
+            self.stored.get("train", self.images_of("train")),
             sampler=self.train_sampler(done),
             batch_size=None,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
         )
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
@@ -236,18 +326,37 @@ class ChestXrayDataModule(LightningDataModule):
 
     def eval_loader(self, name: str) -> DataLoader[dict[str, Any]]:
         """All rows of a split (or `stress`) once, in order."""
-        rows = self._stressed_validation() if name == "stress" else self.rows_of(name)
+        rows = self.stored[name] if name in self.stored else self.images_of(name)
         return DataLoader(rows, sampler=EvalSampler(len(rows)), batch_size=None)
 
-    def _stressed_validation(self) -> ImageRows:
+    def images_of(self, name: str) -> ImageRows:
+        """Images of a split, or with `stress` the distorted copies of validation."""
+        if name in self._resident:
+            return self._resident[name]
+        if name != "stress":
+            return self.rows_of(name)
         if self._stress is None:
             plain = self.rows_of("val")
-            chosen = np.arange(len(plain))
-            if len(chosen) > STRESS_IMAGES:
-                chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:STRESS_IMAGES])
-            images = plain.images[chosen]
-            parts = [distort(images, family, indices=chosen) for family in STRESS_FAMILIES]
+            chosen = _stress_places(len(plain))
             families = np.repeat(np.arange(len(STRESS_FAMILIES)), len(chosen))
             targets = np.tile(plain.targets[chosen], len(STRESS_FAMILIES))
-            self._stress = ImageRows(np.concatenate(parts), targets, families)
+            distorted = _Distorted(plain.images, chosen)
+            self._stress = ImageRows(distorted, targets, families)  # type: ignore[arg-type]
         return self._stress
+
+    def hold_images_on(self, device: torch.device) -> bool:
+        """Hold what training and validation read in a device's memory, where it has room; whether it does now."""
+        names = ("train", *self.val_names)
+        plain = {name: self.images_of(name) for name in names}
+        side = int(self.data.store.images.shape[1])
+        if self._resident or self.num_workers or not fits_device(sum(map(len, plain.values())) * side**2, device):
+            return bool(self._resident)
+        for name, rows in plain.items():
+            held = ResidentImages(rows.images, len(rows), device)
+            self._resident[name] = ImageRows(held, rows.targets, rows.families)  # type: ignore[arg-type]
+        return True
+
+    def forget_images(self) -> None:
+        """Give back the memory of the distorted copies; they are made again when they are asked for."""
+        self._stress = None
+        self._resident = {}

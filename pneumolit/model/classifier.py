@@ -20,6 +20,7 @@ from pneumolit.data.augment import AugmentConfig, BatchAugment, resize_batch
 from pneumolit.data.mixing import apply_mix, draw_mix
 from pneumolit.labels import LabelSet
 from pneumolit.model.backbone import build_backbone, find_backbone
+from pneumolit.model.cut import Cut, features_of, find_cut, head_logits
 from pneumolit.model.freeze import FreezePlan, apply_freeze, hold_still
 from pneumolit.model.loss import build_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
@@ -63,6 +64,7 @@ class PneumoniaClassifier(LightningModule):
         self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
         self.val_names = ["val"]
         self.is_channels_last = False
+        self.cut: Cut | None = None
         self._outputs: dict[str, list[dict[str, Tensor]]] = defaultdict(list)
 
     @classmethod
@@ -75,13 +77,36 @@ class PneumoniaClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(B, K)` of gray images `(B, 1, S, S)`, float in [0, 1], S = image_size."""
+        logits: Tensor = self.backbone(self._input(images))
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees of gray images, in eval mode: `(B, *cut.shape)`; `take_apart` comes before."""
+        assert self.cut is not None and not self.training
+        return features_of(self.backbone, self.cut, self._input(images))
+
+    def take_apart(self) -> Cut:
+        """Find where the head begins, so that batches may bring stored `features` in place of an `image`.
+
+        Raises:
+            NoCutError: the head of this model cannot be trained alone.
+        """
+        if self.cut is None:
+            size = int(self.settings["image_size"])
+            shape = (int(self.settings["in_chans"]), size, size)
+            self.cut = find_cut(self.backbone, shape, drop_rate=float(self.settings["drop_rate"]), plan=self.plan)
+        return self.cut
+
+    def _input(self, images: Tensor) -> Tensor:
+        """Gray images in [0, 1] as the backbone takes them."""
         images = (images - self.settings["mean"]) / self.settings["std"]
         if self.settings["in_chans"] == 3:
             images = images.expand(-1, 3, -1, -1)
-        if self.is_channels_last:
-            images = _with_channels_last_strides(images)
-        logits: Tensor = self.backbone(images)
-        return logits
+        return _with_channels_last_strides(images) if self.is_channels_last else images
+
+    def _from_features(self, features: Tensor) -> Tensor:
+        assert self.cut is not None
+        return head_logits(self.backbone, self.cut, features)
 
     def use_channels_last(self) -> PneumoniaClassifier:
         """Hold weights and images in channels-last order, which convolutions are faster in; returns itself."""
@@ -91,7 +116,9 @@ class PneumoniaClassifier(LightningModule):
         return self
 
     def logits_of(self, batch: Mapping[str, Any]) -> Tensor:
-        """Float32 logits of a batch of stored images `(B, 1, H, W)` uint8, without augmentation."""
+        """Float32 logits of a batch: of stored images `(B, 1, H, W)` uint8 as they are, or of stored features."""
+        if "features" in batch:
+            return self._from_features(batch["features"]).float()
         logits: Tensor = self(resize_batch(batch["image"], self.settings["image_size"]))
         return logits.float()
 
@@ -123,15 +150,25 @@ class PneumoniaClassifier(LightningModule):
             torch.manual_seed(int(state[0]))
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Loss of an augmented batch.
+        """Loss of an augmented batch, or of one of stored features.
 
         Raises:
             TrainingDivergedError: the loss is no finite number (checked at once on the CPU; elsewhere every 50 steps
                 and by the validation of the epoch, since reading it back would make a GPU wait).
         """
-        epoch = int(batch["epoch"])
-        images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.settings["image_size"])
         targets = batch["target"]
+        if "features" in batch:
+            loss: Tensor = self.loss(self._from_features(batch["features"]), targets)
+        else:
+            loss = self._loss_of_images(batch, batch_idx)
+        if loss.device.type == "cpu" or batch_idx % 50 == 0:
+            self._check_finite(float(loss.detach()), batch_idx)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), logger=False)
+        return loss
+
+    def _loss_of_images(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        epoch, targets = int(batch["epoch"]), batch["target"]
+        images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.settings["image_size"])
         mix = draw_mix(
             len(targets),
             mixup_alpha=float(self.settings["mixup_alpha"]),
@@ -142,14 +179,11 @@ class PneumoniaClassifier(LightningModule):
         )
         if mix is None:
             loss: Tensor = self.loss(self(images), targets)
-        else:
-            logits = self(apply_mix(images, mix))
-            others = targets[mix.order.to(targets.device)]
-            loss = mix.share * self.loss(logits, targets) + (1 - mix.share) * self.loss(logits, others)
-        if loss.device.type == "cpu" or batch_idx % 50 == 0:
-            self._check_finite(float(loss.detach()), batch_idx)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), logger=False)
-        return loss
+            return loss
+        logits = self(apply_mix(images, mix))
+        others = targets[mix.order.to(targets.device)]
+        mixed: Tensor = mix.share * self.loss(logits, targets) + (1 - mix.share) * self.loss(logits, others)
+        return mixed
 
     def _check_finite(self, loss: float, batch_idx: int) -> None:
         if not math.isfinite(loss):
@@ -199,7 +233,10 @@ class PneumoniaClassifier(LightningModule):
         """The configured optimizer over fixed groups, and the schedule over the steps of this stage."""
         settings = self.settings
         frozen = self.plan.frozen if self.plan is not None else ()
-        optimizer = build_optimizer(settings["optim"], parameter_groups(self.backbone, settings["optim"], frozen))
+        groups = parameter_groups(self.backbone, settings["optim"], frozen)
+        # With fp16 a fused step unscales gradients itself, and they could not be clipped.
+        is_fused = self.device.type in {"cpu", "cuda"} and self.trainer.precision != "16-mixed"
+        optimizer = build_optimizer(settings["optim"], groups, is_fused=is_fused)
         # Not `estimated_stepping_batches`: it would make the loader before a resumed run knows its epoch.
         batches = self.trainer.datamodule.num_train_batches(self.trainer.limit_train_batches)  # type: ignore[attr-defined]
         steps_per_epoch = math.ceil(batches / self.trainer.accumulate_grad_batches)

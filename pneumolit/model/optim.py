@@ -94,13 +94,15 @@ def _rate_scales(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, tup
     return scales | dict.fromkeys(head, ("head", 1.0))
 
 
-def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]]) -> Optimizer:
+def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]], *, is_fused: bool = False) -> Optimizer:
     """Instantiate the optimizer that `optim._target_` names.
 
     Args:
         settings: `_target_` (torch.optim.* or timm.optim.*), `lr`, and further arguments of that class;
             `weight_decay` and our own keys are in the groups already.
         groups: from `parameter_groups`.
+        is_fused: whether all of a step may be one kernel, where the class has one; `optim.fused` and `optim.foreach`
+            in the settings decide before it.
 
     Raises:
         ValueError: a target outside the allow list, unknown, unsuited, or an argument that it does not take.
@@ -114,9 +116,11 @@ def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]]) -
         unknown.append("weight_decay")
     if unknown and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
         raise ValueError(f"optim.{unknown[0]} is no argument of {target}; it takes {', '.join(list(known)[2:])}")
+    if is_fused and "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
+        arguments["fused"] = True
     try:
         return kind(groups, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:  # the last for betas of one number
         raise ValueError(f"{target} does not accept optim={arguments}: {error}") from error
 
 

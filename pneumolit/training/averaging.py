@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.freeze import FreezePlan
 
+Pairs = list[tuple[Tensor, Tensor]]  # (averaged, moving)
 NORM_BATCHES = 50  # of a new estimate: 1600 images at 32 per batch, forward only
 
 
@@ -25,13 +26,15 @@ class AveragedWeights(WeightAveraging):
     Lightning's callback brings the averaged copy, the swap and the places in the checkpoint: `state_dict` is the
     average, `current_model_state` the moving weights. Its own update is not used: it reads a counter back from the
     device twice per step. Its swap happens in every validation, that of `Trainer.validate` and the sanity check
-    included, and an exception in validation leaves the averaged weights in the model; here both cannot be.
+    included, and an exception in validation leaves the averaged weights in the model; here both cannot be. Frozen
+    weights are the same in both models: they are neither averaged nor swapped, and written once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._num_averaged = 0  # the copy's n_averaged, known without asking the device
         self._is_swapped = False
+        self._pairs: tuple[Pairs, Pairs] | None = None
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Lightning's own update stays off."""
@@ -42,7 +45,7 @@ class AveragedWeights(WeightAveraging):
         super().setup(trainer, pl_module, stage)
         if stage == TrainerFn.FITTING:
             self._num_averaged, self._latest_update_step, self._latest_update_epoch = 0, 0, -1
-            self._is_swapped = False
+            self._is_swapped, self._pairs = False, None
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average in place of the moving weights, during training."""
@@ -64,6 +67,9 @@ class AveragedWeights(WeightAveraging):
         """Average and moving weights, each in its place."""
         assert not self._is_swapped, "a checkpoint written during validation would mix up average and moving weights"
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        for name, parameter in pl_module.named_parameters():
+            if not parameter.requires_grad:  # one tensor in two places takes the space of one
+                checkpoint["current_model_state"][name] = checkpoint["state_dict"][name]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take up both again, and the number of models in the average."""
@@ -90,10 +96,31 @@ class AveragedWeights(WeightAveraging):
     @torch.no_grad()
     def _approach(self, pl_module: LightningModule, weight: float, *, buffer_weight: float) -> None:
         """Move the average towards the moving weights by a share of the distance; 1 copies them."""
-        assert self._average_model is not None
-        averaged = self._average_model.module
-        _move(averaged.parameters(), pl_module.parameters(), weight)
-        _move(averaged.buffers(), pl_module.buffers(), buffer_weight)
+        parameters, buffers = self._moving(pl_module)
+        _move(parameters, weight)
+        _move(buffers, buffer_weight)
+
+    @torch.no_grad()
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        """Lightning's own one exchanges the frozen weights too, twice per epoch."""
+        for averaged, current in chain(*self._moving(pl_module)):
+            kept = averaged.clone()
+            averaged.copy_(current)
+            current.copy_(kept)
+
+    def _moving(self, pl_module: LightningModule) -> tuple[Pairs, Pairs]:
+        """Averaged and moving tensors, of parameters and of buffers, without those that training leaves as they are."""
+        if self._pairs is None:  # not in setup: a model that goes to a GPU gets new buffers there
+            assert self._average_model is not None
+            averaged, plan = cast(PneumoniaClassifier, self._average_model.module), pl_module.plan
+            still = tuple(f"backbone.{name}." for name in plan.still_norms) if isinstance(plan, FreezePlan) else ()
+            parameters = zip(averaged.parameters(), pl_module.parameters(), strict=True)
+            buffers = zip(averaged.buffers(), pl_module.named_buffers(), strict=True)
+            self._pairs = (
+                [(a, p) for a, p in parameters if p.requires_grad],
+                [(a, b) for a, (name, b) in buffers if not name.startswith(still)],
+            )
+        return self._pairs
 
 
 class EmaWeights(AveragedWeights):
@@ -196,9 +223,8 @@ def _moving_norms(model: PneumoniaClassifier) -> list[_BatchNorm]:
     ]
 
 
-def _move(averaged: Iterable[Tensor], current: Iterable[Tensor], weight: float) -> None:
+def _move(pairs: Pairs, weight: float) -> None:
     """averaged += weight * (current - averaged) in place; equal values stay bit for bit, whole numbers are copied."""
-    pairs = list(zip(averaged, current, strict=True))
     blended = [(a, c) for a, c in pairs if a.is_floating_point() and weight < 1]
     copied = [(a, c) for a, c in pairs if not a.is_floating_point() or weight >= 1]
     if blended:

@@ -31,6 +31,10 @@ from pneumolit.stage_plan import Stage
 from pneumolit.training.checkpoints import AtomicCheckpointIO
 from pneumolit.training.precision import lightning_precision
 
+_OWN_KEYS = frozenset(
+    ("progress_bar", "auto_batch_size", "accelerator", "max_epochs", "cache_features", "feature_views",
+     "conv_gradients", "compile")
+)  # fmt: skip  # of the group `trainer` that are not Lightning's, or not as they stand
 _MIXING = ("mixup_alpha", "cutmix_alpha")  # of the group `augment`, but about whole batches
 
 
@@ -204,9 +208,8 @@ def build_trainer(
     epochs_before: int = 0,
 ) -> Trainer:
     """Lightning's Trainer of a stage; its epochs go on counting from those of the earlier stages."""
-    ours = {"progress_bar", "auto_batch_size", "accelerator", "max_epochs"}
     trainer = Trainer(
-        **{k: v for k, v in cfg["trainer"].items() if k not in ours},
+        **{k: v for k, v in cfg["trainer"].items() if k not in _OWN_KEYS},
         max_epochs=epochs_before + cfg["trainer"]["max_epochs"],
         accelerator=accelerator,
         precision=lightning_precision(precision),

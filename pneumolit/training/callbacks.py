@@ -15,7 +15,7 @@ from pneumolit.config import monitor_mode
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
 from pneumolit.training.averaging import EmaWeights, SwaWeights
-from pneumolit.training.checkpoints import EpochCheckpoints, ResumableEarlyStopping
+from pneumolit.training.checkpoints import SECONDS_BETWEEN, EpochCheckpoints, ResumableEarlyStopping
 
 
 class EpochRecorder(Callback):
@@ -164,7 +164,7 @@ class AugmentedBatch(Callback):
         images = pl_module.augment(  # type: ignore[operator]
             batch["image"][:16],
             batch["position"][:16],
-            epoch=trainer.current_epoch,
+            epoch=int(batch["epoch"]),
             size=pl_module.settings["image_size"],  # type: ignore[index]
         )
         for logger in trainer.loggers:
@@ -185,6 +185,7 @@ def build_callbacks(
     steps_before: int,
     epochs: int,
     is_live: bool,
+    is_quick: bool = False,
 ) -> list[Callback]:
     """The callbacks of a stage, from the `callbacks` group.
 
@@ -197,6 +198,7 @@ def build_callbacks(
         steps_before: their optimizer steps.
         epochs: planned epochs of the run up to its end.
         is_live: whether a moving progress bar is wanted.
+        is_quick: whether an epoch takes no longer than its checkpoint, so that not every one is written.
     """
     monitor = settings["checkpoint"]["monitor"]
     shown = list(dict.fromkeys(["train/loss", "val/loss", "val/auroc", "stress/auroc", "block/auroc", monitor]))
@@ -228,6 +230,7 @@ def build_callbacks(
             [monitor, *settings["checkpoint"]["also"]],
             epochs_before=epochs_before,
             steps_before=steps_before,
+            seconds_between=SECONDS_BETWEEN if is_quick else 0.0,
         )
     )
     return callbacks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,17 @@ from pneumolit.config import monitor_mode
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
 
+SECONDS_BETWEEN = 15.0  # between two checkpoints where epochs are short: what a kill costs at most
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints written beside their place, synced and renamed: a kill leaves the old or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write one checkpoint."""
+        """Write one checkpoint, or put it into a list that is given as `storage_options`."""
+        if isinstance(storage_options, list):
+            storage_options.append(checkpoint)
+            return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.tmp")
@@ -44,37 +51,79 @@ class EpochCheckpoints(Checkpoint):
     end: a run that is killed in between repeats the epoch and finds the same numbers. Lightning's own callback
     forgets its best score when the folder has moved.
 
+    With `seconds_between` epochs are held in memory (what is frozen without a copy), and written at that distance, at
+    the end of the stage and when it is stopped; a killed run then repeats the epochs since.
+
     Args:
         run: whose checkpoint folder.
         stage: the stage that is trained; all but the last one write names of their own.
         monitors: logged metrics; the first one decides about `best`.
         epochs_before: finished epochs of the earlier stages.
         steps_before: their optimizer steps.
+        seconds_between: of training between two epochs that are written; 0 writes every one.
+
+    Attributes:
+        progress: how far the run is after the last finished epoch, as `read_progress` would say.
     """
 
     def __init__(
-        self, run: RunDir, stage: Stage, monitors: Sequence[str], *, epochs_before: int = 0, steps_before: int = 0
+        self,
+        run: RunDir,
+        stage: Stage,
+        monitors: Sequence[str],
+        *,
+        epochs_before: int = 0,
+        steps_before: int = 0,
+        seconds_between: float = 0.0,
     ) -> None:
         self.run = run
         self.stage = stage
         self.monitors = tuple(dict.fromkeys(monitors))
         self.epochs_before = epochs_before
         self.steps_before = steps_before
+        self.seconds_between = seconds_between
         self.best: dict[str, float] = {}
+        self.progress: Mapping[str, Any] = {}
+        self._pending: dict[str, dict[str, Any]] = {}  # contents by name, `last` among them
+        self._written = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the seconds."""
+        self._written = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch."""
+        """Write the epoch, or hold it."""
         improved = [m for m in self.monitors if self._is_better(m, float(trainer.callback_metrics[m]))]
         self.best |= {m: float(trainer.callback_metrics[m]) for m in improved}
-        last = self.run.checkpoint(self.stage.checkpoint("last"))
-        new = last.with_name(f".{last.name}.new")
-        trainer.save_checkpoint(new)
-        if not trainer.is_global_zero:
+        taken: list[dict[str, Any]] = []
+        trainer.save_checkpoint(self.run.checkpoint(self.stage.checkpoint("last")), storage_options=taken)
+        if not taken:  # not the process that writes
             return
-        for monitor in improved:
-            _put_copy(new, self.run.checkpoint(self.stage.checkpoint(self.name_of(monitor))))
-        new.replace(last)
-        _sync_folder(last.parent)
+        is_due = self.progress["is_over"] or time.monotonic() - self._written >= self.seconds_between
+        content = taken[0] if is_due else _held(taken[0], pl_module)
+        self._pending |= dict.fromkeys([*(self.name_of(m) for m in improved), "last"], content)
+        if is_due:
+            self._write()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep the epochs that are held."""
+        self._write()
+
+    def _write(self) -> None:
+        """Write what is held, `last` at the end."""
+        pending, self._pending = self._pending, {}
+        last = pending.pop("last", None)
+        if last is None:
+            return
+        paths = {name: self.run.checkpoint(self.stage.checkpoint(name)) for name in [*pending, "last"]}
+        new = paths["last"].with_name(f".{paths['last'].name}.new")
+        for content in {id(c): c for c in [*pending.values(), last]}.values():  # that of `last` comes last
+            AtomicCheckpointIO().save_checkpoint(content, new)
+            for name in (name for name, c in pending.items() if c is content):
+                _put_copy(new, paths[name])
+        new.replace(paths["last"])
+        _sync_folder(new.parent)
+        self._written = time.monotonic()
 
     def name_of(self, monitor: str) -> str:
         """`best`, or `best_val_loss` for a further monitor."""
@@ -84,7 +133,7 @@ class EpochCheckpoints(Checkpoint):
         """Say how far the run is, in words that need no Lightning."""
         counter = trainer.fit_loop.epoch_progress.current
         processed = int(vars(counter)["processed"])  # declared by a narrower type
-        checkpoint["stage"] = {
+        self.progress = checkpoint["stage"] = {
             "index": self.stage.index,
             "epochs": processed,
             "steps": self.steps_before + trainer.global_step,
@@ -92,6 +141,10 @@ class EpochCheckpoints(Checkpoint):
             "steps_before": self.steps_before,
             "is_over": bool(trainer.should_stop) or processed >= (trainer.max_epochs or math.inf),
         }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Know how far the run is."""
+        self.progress = checkpoint["stage"]
 
     def state_dict(self) -> dict[str, Any]:
         """The best value of each monitor so far."""
@@ -133,6 +186,13 @@ def read_progress(path: Path) -> Mapping[str, Any] | None:
         return None
     progress = content.get("stage") if isinstance(content, Mapping) else None
     return progress if isinstance(progress, Mapping) else None
+
+
+def _held(checkpoint: dict[str, Any], model: LightningModule) -> dict[str, Any]:
+    """A copy that training leaves as it is; frozen weights stay as they are anyhow and are not copied."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    states = [checkpoint[key] for key in ("state_dict", "current_model_state") if key in checkpoint]
+    return copy.deepcopy(checkpoint, {id(v): v for state in states for name, v in state.items() if name in frozen})
 
 
 def _put_copy(source: Path, target: Path) -> None:

@@ -52,10 +52,11 @@ def print_plan(
     stages: Sequence[Stage],
     data: ChestXrayData,
     plans: Sequence[FreezePlan],
+    reasons: Sequence[str],
     source: WeightsSource,
     precision: Precision,
 ) -> None:
-    """What will train on what."""
+    """What will train on what; `reasons` by stage are why it trains on images and not on stored features."""
     console.print(_image_table(data))
     weights = {
         "none": "random weights",
@@ -66,8 +67,8 @@ def print_plan(
     }[source.kind]
     first = stages[0].cfg
     lines = [("model", f"{source.name}, {weights}")]
-    for stage, plan in zip(stages, plans, strict=True):
-        lines += _stage_lines(stage, plan)
+    for stage, plan, reason in zip(stages, plans, reasons, strict=True):
+        lines += [*_stage_lines(stage, plan), *_feature_line(stage, plan, reason)]
     lines += [
         ("seed", f"{first['seed']}, balance {first['data']['balance']}"),
         ("in", f"{precision.training} (scores in {precision.scoring})"),
@@ -98,6 +99,15 @@ def _stage_lines(stage: Stage, plan: FreezePlan) -> list[tuple[str, str]]:
         name = "" if stage.name == str(stage.index + 1) else f"{stage.name}: "
         return [(f"stage {stage.index + 1}", name + texts[0]), ("", texts[1]), ("", texts[2])]
     return list(zip(labels, texts, strict=True))
+
+
+def _feature_line(stage: Stage, plan: FreezePlan, reason: str) -> list[tuple[str, str]]:
+    """How often the frozen part is run, where that is a question: with a head that trains alone."""
+    views = stage.cfg["trainer"]["feature_views"]
+    if not reason:
+        text = f"{views} fixed views of every image, in turn by epoch" if views else "every image once"
+        return [("frozen", f"its features are computed of {text}, and stored")]
+    return [("frozen", f"its features are not stored: {reason}")] if plan.policy == "head" else []
 
 
 def _image_table(data: ChestXrayData) -> Table:
@@ -158,7 +168,7 @@ def print_resumption(
     """From where a run goes on."""
     planned = sum(stage.epochs for stage in stages)
     if found is None:
-        text = f"The run in {run.path} had not finished an epoch; it starts from the beginning."
+        text = f"The run in {run.path} holds no checkpoint yet; it starts from the beginning."
     else:
         stage, progress = found
         place = f" (stage {stage.index + 1} of {stage.count})" if stage.count > 1 else ""

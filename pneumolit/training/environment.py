@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import pneumolit
+from pneumolit.allocator import describe_allocator
 
 _PACKAGES = (
     "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "tensorboard",
@@ -27,6 +28,7 @@ def describe_environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "threads": torch.get_num_threads(),
+        "allocator": describe_allocator(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in _PACKAGES},
     }

@@ -18,6 +18,7 @@ from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RunDir, RunInterruptedError, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
 from pneumolit.stage_plan import Stage, check_run, plan_stages
@@ -33,13 +34,15 @@ from pneumolit.training.build import (
 )
 from pneumolit.training.console import data_progress, print_plan, print_result, print_resumption
 from pneumolit.training.environment import peak_memory_gb
+from pneumolit.training.frozen import feature_seconds, scored_rows, why_images
 from pneumolit.training.hparams import final_metrics, table_hparams
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
-from pneumolit.training.precision import Precision, choose_precision
+from pneumolit.training.place import Workplace
+from pneumolit.training.precision import Precision, choose_precision, has_fast_gradients
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
-from pneumolit.training.stages import Workplace, train_stages
+from pneumolit.training.stages import Found, train_stages
 
 
 def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: bool = False) -> dict[str, Any]:
@@ -86,26 +89,66 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console) -> dict[str, Any
     datamodule = build_datamodule(cfg, _load(cfg, console))
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
+    gradients = "library" if cfg["trainer"]["compile"] else cfg["trainer"]["conv_gradients"]
+    is_fast = has_fast_gradients(gradients, accelerator, precision.training)
     if goes_on:  # `auto` means what it meant where the run began
-        precision = Precision(**read_json(run.environment_file)["precision"])
-    place = Workplace(run, spec, datamodule, accelerator, precision.training, console)
-    model, source, _ = build_model(stages[0].cfg, spec, datamodule, is_pretrained=None if found is None else False)
-    plans = [plan_of(stage.cfg | {"model": stages[0].cfg["model"]}, model.backbone) for stage in stages]
-    if goes_on:
-        refuse_other_images(run, datamodule.data)
-        if found is None:
-            refuse_other_weights(run, source)
-        if found is None or not found[1]["is_over"] or not found[0].is_last:
-            run.forget_scores()  # of weights that are trained further
-        note_resumption(run, found[1]["epochs"] if found else 0)
-        print_resumption(console, run, stages, found)
-    else:
-        write_record(run, cfg, stages, datamodule, plans=plans, source=source, precision=precision)
-        print_plan(
-            console, run=run, stages=stages, data=datamodule.data, plans=plans, source=source, precision=precision
-        )
+        began = read_json(run.environment_file)
+        precision, is_fast = Precision(**began["precision"]), began["conv_gradients"] != "library"
+    cache_dir = cache_folder(cfg["cache_dir"])
+    place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, is_fast)
+    model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)
     with _status_kept(run, stages):
-        return _train_and_score(cfg, stages, place, precision, model if found is None else None)
+        return _train_and_score(cfg, stages, place, precision, model, found)
+
+
+def _set_up(
+    cfg: Mapping[str, Any], stages: Sequence[Stage], place: Workplace, precision: Precision
+) -> PneumoniaClassifier:
+    """Build the first stage's classifier, write the record of a new run and print what it will do."""
+    run, datamodule = place.run, place.datamodule
+    model, source, _ = build_model(stages[0].cfg, place.spec, datamodule)
+    plans = [plan_of(stage.cfg | {"model": stages[0].cfg["model"]}, model.backbone) for stage in stages]
+    reasons = []
+    for stage, plan in zip(stages, plans, strict=True):
+        try:
+            reasons.append(why_images(stage.cfg, plan, model, datamodule.data, precision=precision.training))
+        except ValueError as error:
+            raise ValueError(f"stage {stage.name}: {error}" if stage.count > 1 else str(error)) from None
+    write_record(
+        run,
+        cfg,
+        stages,
+        datamodule,
+        plans=plans,
+        source=source,
+        precision=precision,
+        has_fast_gradients=place.has_fast_gradients,
+    )
+    print_plan(
+        place.console,
+        run=run,
+        stages=stages,
+        data=datamodule.data,
+        plans=plans,
+        reasons=reasons,
+        source=source,
+        precision=precision,
+    )
+    return model
+
+
+def _take_up(stages: Sequence[Stage], place: Workplace, found: Found | None) -> PneumoniaClassifier | None:
+    """Make sure that a run goes on with what it began with; its classifier where no checkpoint holds it."""
+    run, model = place.run, None
+    refuse_other_images(run, place.datamodule.data)
+    if found is None:
+        model, source, _ = build_model(stages[0].cfg, place.spec, place.datamodule)
+        refuse_other_weights(run, source)
+    if found is None or not found[1]["is_over"] or not found[0].is_last:
+        run.forget_scores()  # of weights that are trained further
+    note_resumption(run, found[1]["epochs"] if found else 0)
+    print_resumption(place.console, run, stages, found)
+    return model
 
 
 def _train_and_score(
@@ -114,12 +157,13 @@ def _train_and_score(
     place: Workplace,
     precision: Precision,
     model: PneumoniaClassifier | None,
+    found: Found | None,
 ) -> dict[str, Any]:
     run, console = place.run, place.console
-    epochs = train_stages(stages, place, model)
+    epochs = train_stages(stages, place, model, found)
     start, device = time.monotonic(), model_device(place.accelerator)
     try:
-        results = score(cfg, run, place.datamodule.data, place.datamodule, precision.scoring, console, device=device)
+        results = score(cfg, stages[-1], place, precision.scoring, device=device)
     except Exception as error:
         if is_out_of_memory(error):
             raise ValueError(
@@ -128,7 +172,8 @@ def _train_and_score(
             ) from error
         raise
     _log_hparams(cfg, run, results, epochs)
-    seconds = sum(row.get("seconds", 0.0) for row in run.read_metrics())  # of every process that worked on it
+    # Of every process that worked on it.
+    seconds = sum(row.get("seconds", 0.0) for row in run.read_metrics()) + feature_seconds(run)
     run.write_status(
         DONE,
         seconds=round(seconds + time.monotonic() - start, 1),
@@ -143,32 +188,30 @@ def _train_and_score(
 
 
 def score(
-    cfg: Mapping[str, Any],
-    run: RunDir,
-    data: ChestXrayData,
-    datamodule: ChestXrayDataModule,
-    precision: str,
-    console: Console,
-    *,
-    device: torch.device,
+    cfg: Mapping[str, Any], last_stage: Stage, place: Workplace, precision: str, *, device: torch.device
 ) -> dict[str, Any]:
     """Calibrate on validation and score every set of a run with the chosen checkpoint."""
-    use = cfg["callbacks"]["checkpoint"]["use"]
+    run, data, use = place.run, place.datamodule.data, cfg["callbacks"]["checkpoint"]["use"]
     model = PneumoniaClassifier.from_checkpoint(run.checkpoint(use)).to(device)
     context = {"run": run.path.name, "weights": f"{use} checkpoint", "scored in": precision}
     results = {}
-    val = predict_split(model, data, datamodule.rows_of("val"), "val", precision=precision)
-    calibrate(run, val)
-    results["val"] = write_evaluation(run, "val", val, title="Validation", context=context)
-    if len(data.rows(BLOCK)):
-        block = predict_split(model, data, datamodule.rows_of(BLOCK), BLOCK, precision=precision)
-        results[BLOCK] = write_evaluation(run, BLOCK, block, title="Held-out block of patient numbers", context=context)
-    if cfg["test"] and run.evaluation_metrics_file("test").is_file():  # a resumed run that had come this far
-        results["test"] = read_metrics(run.evaluation_metrics_file("test"))
-    elif cfg["test"]:
-        look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
-        test = predict_split(model, data, datamodule.rows_of("test"), "test", precision=precision)
-        results["test"] = write_evaluation(run, "test", test, title="Test", context={**context, "look": look})
+    with scored_rows(last_stage, model, place, precision) as rows_of:
+
+        def predict(name: str) -> Predictions:
+            return predict_split(model, data, rows_of(name), name, precision=precision)
+
+        val = predict("val")
+        calibrate(run, val)
+        results["val"] = write_evaluation(run, "val", val, title="Validation", context=context)
+        if len(data.rows(BLOCK)):
+            title = "Held-out block of patient numbers"
+            results[BLOCK] = write_evaluation(run, BLOCK, predict(BLOCK), title=title, context=context)
+        if cfg["test"] and run.evaluation_metrics_file("test").is_file():  # a resumed run that had come this far
+            results["test"] = read_metrics(run.evaluation_metrics_file("test"))
+        elif cfg["test"]:
+            look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
+            seen = {**context, "look": look}
+            results["test"] = write_evaluation(run, "test", predict("test"), title="Test", context=seen)
     return results
 
 
@@ -198,7 +241,7 @@ def _log_hparams(cfg: Mapping[str, Any], run: RunDir, results: Mapping[str, Any]
 
 
 def cache_folder(setting: str | None) -> Path:
-    """Where decoded images live: the setting, else ~/.cache/pneumolit."""
+    """Where decoded images and stored features live: the setting, else ~/.cache/pneumolit."""
     return Path(setting or "~/.cache/pneumolit").expanduser()
 
 
@@ -267,6 +310,5 @@ def _status_kept(run: RunDir, stages: Sequence[Stage]) -> Iterator[None]:
         ) from error
     finally:
         for number, handler in before.items():
-            signal.signal(
-                number, handler if handler is not None else signal.SIG_DFL
-            )  # Lightning leaves Ctrl-C ignored behind
+            # Lightning leaves Ctrl-C ignored behind.
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -29,6 +29,17 @@ def choose_precision(setting: str, accelerator: str) -> Precision:
     return Precision("bf16" if _has_bf16(accelerator) else "float32", "float32")
 
 
+def has_fast_gradients(setting: str, accelerator: str, training: str) -> bool:
+    """Whether depthwise layers compute gradients in the ways of `model.depthwise`: for bf16 on a CPU that has it.
+
+    Args:
+        setting: `trainer.conv_gradients`, "auto" or "library".
+        accelerator: "cpu", "gpu", "cuda" or "mps".
+        training: number format of training.
+    """
+    return setting == "auto" and accelerator == "cpu" and training == "bf16" and _has_bf16("cpu")
+
+
 def lightning_precision(name: str) -> LightningPrecision:
     """Lightning's word for a format."""
     words: dict[str, LightningPrecision] = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

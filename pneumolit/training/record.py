@@ -10,6 +10,7 @@ import yaml
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData, count_classes
+from pneumolit.model.depthwise import ROUTES_VERSION
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_text
@@ -28,6 +29,7 @@ def write_record(
     plans: Sequence[FreezePlan],
     source: WeightsSource,
     precision: Precision,
+    has_fast_gradients: bool,
 ) -> None:
     """Write the files that stand before training; status.json comes last and says that they are whole."""
     data = datamodule.data
@@ -53,7 +55,12 @@ def write_record(
     run.write_json(run.freeze_plan_file, {"stages": [plan.to_dict() for plan in plans]})
     run.write_json(
         run.environment_file,
-        {**describe_environment(), "weights": source.to_dict(), "precision": precision._asdict()},
+        {
+            **describe_environment(),
+            "weights": source.to_dict(),
+            "precision": precision._asdict(),
+            "conv_gradients": f"fast, version {ROUTES_VERSION}" if has_fast_gradients else "library",
+        },
     )
     run.write_status(RUNNING, configuration=configuration_hash(cfg))
 

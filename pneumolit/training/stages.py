@@ -2,72 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+import torch
 
-from pneumolit.data.datamodule import ChestXrayDataModule
-from pneumolit.model.backbone import BackboneSpec, transfer_weights
+from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.model.depthwise import use_fast_gradients
+from pneumolit.rundir import read_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import build_logger, build_model, build_trainer, model_device, quiet_lightning
 from pneumolit.training.callbacks import build_callbacks
-from pneumolit.training.checkpoints import read_progress
+from pneumolit.training.checkpoints import EpochCheckpoints
+from pneumolit.training.compiling import compile_backbone, compiler_errors_explained
+from pneumolit.training.frozen import store_features, why_images
 from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
-from pneumolit.training.resume import find_progress
+from pneumolit.training.place import Workplace
 
-_NOTHING_DONE: dict[str, Any] = {"index": -1, "epochs": 0, "steps": 0, "is_over": False}
-
-
-def _progress_before(run: RunDir, stages: Sequence[Stage], stage: Stage, *, goes_on: bool) -> tuple[int, int]:
-    """Epochs and optimizer steps of the earlier stages, from checkpoints.
-
-    Raises:
-        ValueError: the checkpoint of the stage before is gone or damaged, though the stage has not begun.
-    """
-    if goes_on:
-        own = read_progress(run.checkpoint(stage.checkpoint("last"))) or _NOTHING_DONE
-        return own["epochs_before"], own["steps_before"]
-    if not stage.index:
-        return 0, 0
-    path = run.checkpoint(stages[stage.index - 1].checkpoint("last"))
-    before = read_progress(path)
-    if before is None:
-        raise ValueError(f"{path} is gone or damaged, and stage {stage.index + 1} begins from it; put it back")
-    return before["epochs"], before["steps"]
+Found = tuple[Stage, Mapping[str, Any]]  # from `find_progress`: a stage that has begun, and how far it is
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """What every stage of a run shares.
+class _Begin:
+    """From where a stage is trained.
 
     Attributes:
-        run: its folder.
-        spec: its backbone.
-        datamodule: its loaders; the batch size may change from stage to stage.
-        accelerator: Lightning's name of the device.
-        precision: number format of training.
-        console: for people.
+        epochs: finished epochs of the earlier stages.
+        steps: their optimizer steps.
+        goes_on: whether the stage has a checkpoint of its own.
     """
 
-    run: RunDir
-    spec: BackboneSpec
-    datamodule: ChestXrayDataModule
-    accelerator: str
-    precision: str
-    console: Console
+    epochs: int = 0
+    steps: int = 0
+    goes_on: bool = False
 
 
-def train_stages(stages: Sequence[Stage], place: Workplace, model: PneumoniaClassifier | None = None) -> int:
+def train_stages(
+    stages: Sequence[Stage], place: Workplace, model: PneumoniaClassifier | None = None, found: Found | None = None
+) -> int:
     """Train what is not trained yet.
 
     Args:
         stages: of the run.
         place: what they share.
         model: the first stage's classifier with its weights; needed only where no checkpoint exists.
+        found: the newest checkpoint, if there is one.
 
     Returns:
         Finished epochs of the whole run.
@@ -75,55 +56,63 @@ def train_stages(stages: Sequence[Stage], place: Workplace, model: PneumoniaClas
     run = place.run
     for leftover in run.checkpoint_folder.glob(".*"):  # of a writer that was killed
         leftover.unlink()
-    found = find_progress(run, stages)
-    at, progress = found if found is not None else (stages[0], _NOTHING_DONE)
-    run.keep_epochs(progress["epochs"])
+    done = int(found[1]["epochs"]) if found is not None else 0
+    run.keep_epochs(done)
     # Points after the checkpoint are of epochs that come again.
     is_fresh = found is None and not run.tensorboard_folder.exists()
-    logger = build_logger(stages[0].cfg, run, first_epoch=None if is_fresh else progress["epochs"] + 1)
-    begin = at.index + 1 if progress["is_over"] else at.index
-    for stage in stages[begin:]:
-        goes_on = found is not None and stage.index == progress["index"]
-        if model is None or stage.index or goes_on:
+    logger = build_logger(stages[0].cfg, run, first_epoch=None if is_fresh else done + 1)
+    first, begin = 0, _Begin()
+    if found is not None:
+        at, progress = found
+        first, begin = at.index, _Begin(progress["epochs_before"], progress["steps_before"], goes_on=True)
+        if progress["is_over"]:
+            first, begin = at.index + 1, _Begin(progress["epochs"], progress["steps"])
+    for stage in stages[first:]:
+        if model is None or stage.index or begin.goes_on:
             model, _, _ = build_model(stage.cfg, place.spec, place.datamodule, is_pretrained=False)
-        if stage.index and not goes_on:
-            before = PneumoniaClassifier.from_checkpoint(
-                run.checkpoint(stages[stage.index - 1].checkpoint(stage.start))
-            )
-            transfer_weights(before.backbone, model.backbone)
+        if stage.index and not begin.goes_on:
+            before = run.checkpoint(stages[stage.index - 1].checkpoint(stage.start))
+            if not before.is_file():
+                raise ValueError(f"{before} is gone, and stage {stage.index + 1} begins from it; put it back")
+            transfer_weights(PneumoniaClassifier.from_checkpoint(before).backbone, model.backbone)
         planned = sum(s.epochs for s in stages[stage.index :])
-        _train_stage(stages, stage, model, place, logger, planned=planned, goes_on=goes_on)
-    last = read_progress(run.checkpoint(stages[-1].checkpoint("last")))
-    assert last is not None
-    return int(last["epochs"])
+        progress = _train_stage(stage, model, place, logger, begin, planned=planned)
+        done, begin = int(progress["epochs"]), _Begin(progress["epochs"], progress["steps"])
+    return done
 
 
 def _train_stage(
-    stages: Sequence[Stage],
-    stage: Stage,
-    model: PneumoniaClassifier,
-    place: Workplace,
-    logger: Any,
-    *,
-    planned: int,
-    goes_on: bool,
-) -> None:
-    """Fit one stage, from its beginning or from its last checkpoint."""
-    run = place.run
-    epochs_before, steps_before = _progress_before(run, stages, stage, goes_on=goes_on)
-    cfg = _with_fitting_batches(stage, model, place)
-    place.datamodule.batch_size = cfg["data"]["batch_size"]
+    stage: Stage, model: PneumoniaClassifier, place: Workplace, logger: Any, begin: _Begin, *, planned: int
+) -> Mapping[str, Any]:
+    """Fit one stage, from its beginning or from its last checkpoint; how far the run is then."""
+    run, datamodule = place.run, place.datamodule
+    ckpt_path = run.checkpoint(stage.checkpoint("last")) if begin.goes_on else None
+    datamodule.stored, datamodule.views = {}, 0
+    assert model.plan is not None
+    is_stored = not why_images(stage.cfg, model.plan, model, datamodule.data, precision=place.precision)
+    if is_stored:
+        if ckpt_path is not None:  # features are of its weights, and Lightning reads them too late
+            model.load_state_dict(torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"])
+        store_features(stage, model, place, epochs_before=begin.epochs)
+    elif stage.cfg["trainer"]["compile"]:
+        compile_backbone(model.backbone)
+    elif place.has_fast_gradients:
+        use_fast_gradients(model.backbone)
+    cfg = stage.cfg if is_stored else _with_fitting_batches(stage, model, place)
+    datamodule.batch_size = cfg["data"]["batch_size"]
+    if not is_stored and cfg["data"]["on_device"] == "auto":
+        datamodule.hold_images_on(model_device(place.accelerator))
     callbacks = build_callbacks(
         cfg["callbacks"],
         run,
         place.console,
         stage,
-        epochs_before=epochs_before,
-        steps_before=steps_before,
-        epochs=epochs_before + planned,
+        epochs_before=begin.epochs,
+        steps_before=begin.steps,
+        epochs=begin.epochs + planned,
         is_live=cfg["trainer"]["progress_bar"],
+        is_quick=is_stored,
     )
-    ckpt_path = run.checkpoint(stage.checkpoint("last")) if goes_on else None
     with quiet_lightning():
         trainer = build_trainer(
             cfg,
@@ -132,10 +121,11 @@ def _train_stage(
             logger,
             accelerator=place.accelerator,
             precision=place.precision,
-            epochs_before=epochs_before,
+            epochs_before=begin.epochs,
         )
         try:
-            trainer.fit(model.use_channels_last(), datamodule=place.datamodule, ckpt_path=ckpt_path, weights_only=True)
+            with compiler_errors_explained():
+                trainer.fit(model.use_channels_last(), datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         except Exception as error:
             if is_out_of_memory(error):
                 size, side = cfg["data"]["batch_size"], cfg["model"]["image_size"]
@@ -143,6 +133,8 @@ def _train_stage(
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
+    saver = next(c for c in callbacks if isinstance(c, EpochCheckpoints))
+    return saver.progress
 
 
 def _with_fitting_batches(stage: Stage, model: PneumoniaClassifier, place: Workplace) -> dict[str, Any]:

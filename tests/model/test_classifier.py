@@ -149,6 +149,23 @@ def test_two_class_numbers_equal_those_of_scikit_learn(seed: int) -> None:
     assert numbers["loss"] == pytest.approx(log_loss(targets, probs))
 
 
+def test_run_of_a_two_class_loss_logs_the_validation_loss_of_that_score(
+    tiny_config: Configure, train_only: Train, tmp_path: Path
+) -> None:
+    cfg = tiny_config(
+        "loss=binary_cross_entropy", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "data.stress=false",
+        "callbacks.ema.decay=null",
+    )  # fmt: skip
+    trained = train_only(cfg, tmp_path / "run")
+    data = trained.trainer.datamodule.data
+    rows = data.rows("val")
+    with torch.inference_mode():
+        logits = trained.model.eval().logits_of({"image": torch.from_numpy(data.store.images[rows]).unsqueeze(1)})
+    sick = data.targets(rows) != data.labels.classes.index("NORMAL")
+    expected = log_loss(sick, 1 - logits.double().softmax(1)[:, data.labels.classes.index("NORMAL")])
+    assert trained.run.read_metrics()[0]["val/loss"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_numbers_without_a_two_class_view_equal_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     targets = rng.integers(4, size=80)

@@ -93,6 +93,26 @@ def test_every_suited_optimizer_trains_our_groups_and_leaves_the_frozen_one_alon
     assert {name for name in plan.trainable if not name.endswith("norm.weight")} <= moved
 
 
+@pytest.mark.parametrize(
+    ("target", "settings", "expected"),
+    [
+        ("torch.optim.AdamW", {}, True),
+        ("torch.optim.SGD", {"momentum": 0.9}, True),
+        ("torch.optim.AdamW", {"fused": False}, False),
+        ("torch.optim.AdamW", {"foreach": True}, None),  # both at once would be refused by torch
+        ("torch.optim.RMSprop", {}, None),
+        ("timm.optim.Lion", {}, None),
+    ],
+)
+def test_a_step_is_one_kernel_where_the_optimizer_has_one_and_nothing_else_was_asked(
+    target: str, settings: dict[str, Any], expected: bool | None
+) -> None:
+    group = {"_target_": target, "lr": 0.01, **settings}
+    groups = parameter_groups(build("test_resnet"), group)
+    assert build_optimizer(group, groups, is_fused=True).defaults.get("fused") is expected
+    assert not build_optimizer(group, groups).defaults.get("fused")
+
+
 @pytest.mark.parametrize("target", [*sorted(UNSUITED), "torch.optim.lbfgs.LBFGS", "timm.optim.lookahead.Lookahead"])
 def test_optimizer_that_cannot_work_here_is_refused_with_the_reason(target: str) -> None:
     with pytest.raises(ValueError, match=rf"optim\._target_={target} does not fit: it (needs|takes|wraps) .*another"):

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from pneumolit.data.dataset import load_data
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.rundir import RunDir
+from pneumolit.stage_plan import plan_stages
+from pneumolit.training.build import build_datamodule, build_model, check_names
+from pneumolit.training.place import Workplace
+from pneumolit.training.resume import find_progress
+from pneumolit.training.stages import train_stages
+
+
+@pytest.fixture(scope="session")
+def train_run() -> Callable[..., RunDir]:
+    """`train_run(cfg, folder)`: a run's stages without record and scores, from the start or the newest checkpoint."""
+
+    def train(cfg: dict[str, Any], folder: Path, told: io.StringIO | None = None) -> RunDir:
+        run, stages = RunDir(folder), plan_stages(cfg)
+        datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
+        spec = check_names(stages[0].cfg)
+        run.path.mkdir(exist_ok=True)
+        if not run.environment_file.is_file():
+            run.write_json(run.environment_file, {})
+        console = Console(file=told or io.StringIO(), width=200)
+        place = Workplace(run, spec, datamodule, "cpu", "float32", console, Path(cfg["cache_dir"]))
+        found = find_progress(run, stages)
+        model = None if found else build_model(stages[0].cfg, spec, datamodule)[0]
+        train_stages(stages, place, model, found)
+        return run
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Runs that kill themselves: a process that imports everything once and forks one child per run.
 
-Reads one JSON line per run from standard input: `cfg`, `folder`, `kill` ({"at": where, "count": n} or null), and
-answers with the child's exit code, -9 for a child that SIGKILL ended. Children share no state with one another.
+Reads one JSON line per run from standard input: `cfg`, `folder`, `kill` ({"at": where, "count": n} or null), `between`
+(seconds from one checkpoint of a quick stage to the next, null for the usual ones), and answers with the child's exit
+code, -9 for a child that SIGKILL ended. Children share no state with one another.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from pneumolit.data.augment import resize_batch
+from pneumolit.model import features
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.training import checkpoints, stages
+from pneumolit.training import callbacks, checkpoints, stages
 from pneumolit.training.fit import fit
 
 
@@ -74,6 +77,8 @@ def prepare(at: str, count: float) -> None:
         vars(checkpoints)["torch"] = SimpleNamespace(save=save, load=torch.load)
     elif at == "copied":  # best.ckpt is new, last.ckpt not yet
         vars(checkpoints)["_put_copy"] = dies_at(int(count), checkpoints._put_copy, after=True)
+    elif at == "features":  # features of batch number `count` are not computed
+        vars(features)["resize_batch"] = dies_at(int(count), resize_batch)
     elif at == "stages":  # the next stage is built, nothing of it is trained
         vars(stages)["transfer_weights"] = dies_at(int(count), transfer_weights, after=True)
     elif at == "seconds":
@@ -96,6 +101,8 @@ def main() -> None:
                 torch.set_num_threads(1)
                 if job["kill"]:
                     prepare(**job["kill"])
+                if job["between"] is not None:
+                    vars(callbacks)["SECONDS_BETWEEN"] = job["between"]
                 fit(job["cfg"], Path(job["folder"]), Console(file=io.StringIO()), resume=True)
                 code = 0
             finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pneumolit.training.precision import choose_precision, lightning_precision
+from pneumolit.training import precision
+from pneumolit.training.precision import choose_precision, has_fast_gradients, lightning_precision
 
 
 @pytest.mark.parametrize("setting", ["float32", "bf16", "fp16"])
@@ -21,3 +22,20 @@ def test_auto_scores_in_float32(accelerator: str) -> None:
 
 def test_every_format_has_a_word_of_lightning() -> None:
     assert [lightning_precision(n) for n in ("float32", "bf16", "fp16")] == ["32-true", "bf16-mixed", "16-mixed"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "accelerator", "training", "has_bf16", "expected"),
+    [
+        ("auto", "cpu", "bf16", True, True),
+        ("library", "cpu", "bf16", True, False),
+        ("auto", "cpu", "float32", True, False),
+        ("auto", "cpu", "bf16", False, False),  # emulated: nothing was measured there
+        ("auto", "gpu", "bf16", True, False),
+    ],
+)
+def test_fast_gradients_are_for_native_bf16_on_a_cpu(
+    setting: str, accelerator: str, training: str, has_bf16: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_has_bf16", lambda name: has_bf16)
+    assert has_fast_gradients(setting, accelerator, training) is expected

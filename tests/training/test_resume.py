@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,10 +20,11 @@ Start = Callable[..., int]
 Tensors = Callable[..., dict[str, torch.Tensor]]
 
 # The default recipe's settings (strong augmentation, EMA, balanced sampler, bf16 where present), plus what draws
-# random numbers, over two stages with different optimizers and image sizes.
+# random numbers, over two stages with different optimizers and image sizes; a net with depthwise layers.
 RECIPE = (
-    "precision=auto", "model.drop_rate=0.3", "augment.mixup_alpha=0.2", "trainer.accumulate_grad_batches=2",
-    "data.batch_size=8", "data.stress=false", "callbacks.checkpoint.also=[val/loss]",
+    "backbone=test_efficientnet", "precision=auto", "model.drop_rate=0.3", "augment.mixup_alpha=0.2",
+    "trainer.accumulate_grad_batches=2", "data.batch_size=8", "data.stress=false",
+    "callbacks.checkpoint.also=[val/loss]",
     "stages=[{freeze: head, epochs: 2, scheduler: plateau}, "
     "{freeze: none, optim: sgd, epochs: 2, model.image_size: 48, start: best}]",
 )  # fmt: skip
@@ -30,7 +32,10 @@ RECIPE = (
 
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
-    """`start(cfg, folder, at="batch", count=3)`: run in a process of its own that is killed there; its exit code."""
+    """`start(cfg, folder, at="batch", count=3)`: run in a process of its own that is killed there; its exit code.
+
+    With `between=0` every epoch is written, of a stage on stored features too.
+    """
     script = Path(__file__).with_name("killed_runs.py")
     with subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -38,10 +43,13 @@ def start() -> Iterator[Start]:
         assert server.stdin is not None and server.stdout is not None
         assert server.stdout.readline() == "ready\n"
 
-        def started(cfg: dict[str, Any], folder: Path, at: str = "", count: float = 0) -> int:
+        def started(
+            cfg: dict[str, Any], folder: Path, at: str = "", count: float = 0, between: float | None = None
+        ) -> int:
             assert server.stdin is not None and server.stdout is not None
             kill = {"at": at, "count": count} if at else None
-            server.stdin.write(json.dumps({"cfg": cfg, "folder": str(folder), "kill": kill}) + "\n")
+            job = {"cfg": cfg, "folder": str(folder), "kill": kill, "between": between}
+            server.stdin.write(json.dumps(job) + "\n")
             server.stdin.flush()
             return int(server.stdout.readline())
 
@@ -139,4 +147,32 @@ def test_run_killed_at_ten_random_moments_ends_with_the_bits_of_an_undisturbed_o
             assert code == -9
             kills += 1
     assert start(cfg, folder) == 0
+    assert_same_run(folder, undisturbed, tensors_of)
+
+
+# A stage on stored features, whose epochs are written when there is time, before one that trains everything.
+STORED = (
+    "precision=auto", "model.drop_rate=0.3", "trainer.accumulate_grad_batches=2", "data.batch_size=8",
+    "callbacks.checkpoint.also=[val/loss]",
+    "stages=[{freeze: head, augment: none, lr: 0.02, epochs: 3}, {freeze: none, epochs: 1, model.image_size: 48}]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("cache", ["lost", pytest.param("kept", marks=pytest.mark.slow)])
+def test_run_on_stored_features_killed_in_every_kind_of_moment_ends_with_the_same_bits(
+    start: Start, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, cache: str
+) -> None:
+    # Another folder for the features of the undisturbed run: what is computed anew must have the same bits.
+    cfg, other = tiny_config(*STORED), {**tiny_config(*STORED), "cache_dir": str(tmp_path / "cache")}
+    folder, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    assert start(cfg, undisturbed) == 0
+    kills: list[tuple[str, int, float | None]] = [
+        ("features", 2, None), ("batch", 9, None), ("batch", 9, 0), ("write", 2, 0), ("copied", 1, 0),
+        ("stages", 1, None), ("write", 1, None),
+    ]  # fmt: skip
+    for at, count, between in kills:
+        if cache == "lost":
+            shutil.rmtree(tmp_path / "cache" / "features", ignore_errors=True)
+        assert start(other, folder, at, count, between) == -9, at
+    assert start(other, folder) == 0
     assert_same_run(folder, undisturbed, tensors_of)

@@ -1,0 +1,221 @@
+"""Stages that train on stored features: which ones do, where the features come from, what the loaders hand out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from pneumolit.data.augment import AugmentConfig
+from pneumolit.data.datamodule import Rows, image_rows, pool_of, stress_origin
+from pneumolit.data.dataset import ChestXrayData
+from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.cut import NoCutError, find_cut
+from pneumolit.model.features import FeatureCache, FeatureRows, Features, rows_origin
+from pneumolit.model.freeze import FreezePlan, head_parameter_names
+from pneumolit.rundir import RunDir, read_json
+from pneumolit.stage_plan import Stage
+from pneumolit.training.build import model_device
+from pneumolit.training.console import data_progress
+from pneumolit.training.memory import is_out_of_memory
+from pneumolit.training.place import Workplace
+
+LARGEST = 4e9  # bytes of one set of features that `auto` stores; pooled ones of 120,000 images stay below 0.5 GB
+_WORDS = {"val": "validation", "block": "block", "test": "test", "stress": "stressed validation"}
+
+
+def why_images(
+    cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifier, data: ChestXrayData, *, precision: str
+) -> str:
+    """Why a stage trains on images; empty where it trains on stored features.
+
+    Args:
+        cfg: complete configuration of the stage.
+        plan: what trains in it.
+        model: its classifier, or that of another stage of the run.
+        data: its images.
+        precision: number format of training.
+
+    Raises:
+        ValueError: stored features are asked for and cannot be.
+    """
+    asked, views = cfg["trainer"]["cache_features"], int(cfg["trainer"]["feature_views"])
+    if asked is False:
+        return "trainer.cache_features=false"
+    reason = _obstacle(cfg, plan, model)
+    wish = f"trainer.feature_views={views}" if views else "trainer.cache_features=true"
+    if reason and (views or asked is True):
+        raise ValueError(f"{wish}, but {reason}")
+    if reason or views or asked is True:
+        return reason
+    if cfg["trainer"]["limit_train_batches"] is not None:
+        return "a run of a few batches would not pay for them"
+    size = len(pool_of(data)) * math.prod(_shape(plan, model)) * (4 if precision == "float32" else 2)
+    return f"they would take {size / 1e9:.0f} GB; trainer.cache_features=true stores them" if size > LARGEST else ""
+
+
+def _obstacle(cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifier) -> str:
+    if not plan.frozen or not set(plan.trainable) <= head_parameter_names(model.backbone):
+        return f"freeze={plan.policy} trains more than the head; set freeze=head"
+    single = {k: v for k, v in cfg["augment"].items() if k in AugmentConfig.__dataclass_fields__}
+    mixed = [key for key, value in cfg["augment"].items() if key not in single and value]
+    if mixed:
+        return f"augment.{mixed[0]}={cfg['augment'][mixed[0]]} mixes images, not features; set it to 0"
+    is_identity, views = AugmentConfig(**single).is_identity, cfg["trainer"]["feature_views"]
+    if not is_identity and not views:
+        return (
+            "augmentation gives new images in every epoch; set augment=none, or trainer.feature_views=4 for four "
+            "fixed views of every image"
+        )
+    if is_identity and views:
+        return "without augmentation all views are the same; leave it out, or choose one (augment=light)"
+    try:
+        _shape(plan, model)
+    except NoCutError as error:
+        return f"{model.settings['backbone']} cannot be taken apart before its head: {error}"
+    return ""
+
+
+def _shape(plan: FreezePlan, model: PneumoniaClassifier) -> tuple[int, ...]:
+    if model.plan == plan:
+        return model.take_apart().shape
+    size = int(model.settings["image_size"])
+    shape = (int(model.settings["in_chans"]), size, size)
+    return find_cut(model.backbone, shape, drop_rate=float(model.settings["drop_rate"]), plan=plan).shape
+
+
+class RunFeatures:
+    """Stored features of a run's images.
+
+    Args:
+        model: whose features; moved to the device of the run.
+        place: of the run.
+        precision: number format.
+        progress: called while features are computed.
+    """
+
+    def __init__(self, model: PneumoniaClassifier, place: Workplace, precision: str, progress: Any) -> None:
+        self.datamodule, self.data = place.datamodule, place.datamodule.data
+        self.pool = pool_of(self.data)
+        self.used: dict[str, str] = {}
+        self.cache = FeatureCache(
+            model.use_channels_last().to(model_device(place.accelerator)),
+            place.cache_dir / "features",
+            precision=precision,
+            progress=progress,
+            tell=lambda line: place.console.print(line, highlight=False, soft_wrap=True),
+        )
+
+    def training(self, views: Sequence[int] = (), count: int = 0) -> FeatureRows:
+        """The training rows: as they are, or in fixed views of which `count` take turns."""
+        numbers: list[int | None] = [*views] or [None]
+        found = {number or 0: self._of_pool(number) for number in numbers}
+        return self._rows(found, "train", max(count, 1))
+
+    def split(self, name: str) -> FeatureRows:
+        """A split as it is, from the features of the whole pool where these are stored."""
+        if name == "stress":
+            return self._stress()
+        pooled = None
+        if name != "test":
+            pooled = self.cache.find(rows_origin(self.data, self.pool), len(self.pool))
+        if pooled is not None:
+            self.used[name] = pooled.key
+            return self._rows({0: pooled}, name)
+        rows = self.data.rows(name)
+        images = image_rows(self.data, rows)
+        own = self.cache.open(images, rows_origin(self.data, rows), what=_WORDS[name], rows=rows)
+        self.used[name] = own.key
+        return FeatureRows({0: own}, np.arange(len(rows)), images)
+
+    def _stress(self) -> FeatureRows:
+        images, origin = self.datamodule.images_of("stress"), stress_origin(self.data)
+        places = np.arange(len(images))
+        origin["store"] = self.data.store.key
+        own = self.cache.open(images, origin, what=_WORDS["stress"], rows=places)
+        self.datamodule.forget_images()
+        self.used["stress"] = own.key
+        return FeatureRows({0: own}, places, images)
+
+    def _of_pool(self, view: int | None) -> Features:
+        name = "training" if view is None else f"view {view + 1} of the training"
+        images = image_rows(self.data, self.pool)
+        origin = rows_origin(self.data, self.pool)
+        found = self.cache.open(images, origin, what=name, rows=self.pool, view=view)
+        self.used["train" if view is None else f"train_view_{view}"] = found.key
+        return found
+
+    def _rows(self, views: Mapping[int, Features], name: str, count: int = 1) -> FeatureRows:
+        places = np.searchsorted(self.pool, self.data.rows(name))
+        return FeatureRows(views, places, self.datamodule.rows_of(name), count=count)
+
+
+def store_features(stage: Stage, model: PneumoniaClassifier, place: Workplace, *, epochs_before: int) -> None:
+    """Give the loaders stored features of a stage's images, and note their keys in the record.
+
+    Args:
+        stage: one that trains on features.
+        model: its classifier; what lies before the head has its final weights.
+        place: of the run.
+        epochs_before: finished epochs of the earlier stages.
+    """
+    datamodule, views = place.datamodule, int(stage.cfg["trainer"]["feature_views"])
+    needed = sorted({epoch % views for epoch in range(epochs_before, epochs_before + stage.epochs)}) if views else []
+    start = time.monotonic()
+    with _computed(place) as progress:
+        features = RunFeatures(model, place, place.precision, progress)
+        stored: dict[str, Rows] = {"train": features.training(needed, views)}
+        stored |= {name: features.split(name) for name in datamodule.val_names}
+    datamodule.stored, datamodule.views = stored, views
+    environment = read_json(place.run.environment_file)
+    known = environment.setdefault("features", {}).setdefault(str(stage.index + 1), {"seconds": 0.0})
+    known |= {"views": views, "keys": features.used}
+    known["seconds"] = round(known["seconds"] + time.monotonic() - start, 1)
+    place.run.write_json(place.run.environment_file, environment)
+
+
+def has_features(stage: Stage, run: RunDir) -> bool:
+    """Whether a stage that has begun trained on stored features."""
+    return str(stage.index + 1) in read_json(run.environment_file).get("features", {})
+
+
+def feature_seconds(run: RunDir) -> float:
+    """What features took to be computed or found, in all stages."""
+    return float(sum(stage["seconds"] for stage in read_json(run.environment_file).get("features", {}).values()))
+
+
+@contextmanager
+def scored_rows(
+    stage: Stage, model: PneumoniaClassifier, place: Workplace, precision: str
+) -> Iterator[Callable[[str], Rows]]:
+    """What the splits are scored from: stored features where the last stage had them, else images.
+
+    Args:
+        stage: the last one.
+        model: with the weights that are scored.
+        place: of the run.
+        precision: number format of scoring.
+    """
+    if not has_features(stage, place.run):
+        yield place.datamodule.rows_of
+        return
+    with _computed(place) as progress:
+        yield RunFeatures(model, place, precision, progress).split
+
+
+@contextmanager
+def _computed(place: Workplace) -> Iterator[Any]:
+    try:
+        with data_progress(place.console) as progress:
+            yield progress
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ValueError(
+                f"computing features does not fit into the memory of {place.accelerator}; free memory, or choose a "
+                "smaller backbone or model.image_size"
+            ) from error
+        raise

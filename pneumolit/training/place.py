@@ -1,0 +1,37 @@
+"""What every stage of a run shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.model.backbone import BackboneSpec
+from pneumolit.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What every stage of a run shares.
+
+    Attributes:
+        run: its folder.
+        spec: its backbone.
+        datamodule: its loaders; batch size and stored features may change from stage to stage.
+        accelerator: Lightning's name of the device.
+        precision: number format of training.
+        console: for people.
+        cache_dir: folder of decoded images and stored features.
+        has_fast_gradients: whether depthwise layers take the ways of `model.depthwise`.
+    """
+
+    run: RunDir
+    spec: BackboneSpec
+    datamodule: ChestXrayDataModule
+    accelerator: str
+    precision: str
+    console: Console
+    cache_dir: Path
+    has_fast_gradients: bool = False
