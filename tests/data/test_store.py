@@ -317,15 +317,15 @@ def test_a_folder_in_which_another_process_is_building_is_left_alone(
     films: Path, cache: Path, tmp_path: Path, write_films: Callable[..., Path]
 ) -> None:
     code = (
-        "real = decoding.read_gray\n"
+        "real = store._write_whole\n"
         "def waiting(*a): print('building', flush=True); sys.stdin.readline(); return real(*a)\n"
-        "decoding.read_gray = waiting; open_it()"
+        "store._write_whole = waiting; open_it()"
     )
     with in_another_process(code, films, cache) as busy:
         assert busy.stdout is not None and busy.stdout.readline() == "building\n"
         other = write_films(tmp_path / "other", {"b": NAMES})
         open_store(other, [Path("b") / name for name in NAMES], cache_dir=cache, store_size=16)
-        busy.communicate("\n" * len(PATHS), timeout=60)
+        busy.communicate("\n" * 3, timeout=60)
     assert busy.returncode == 0
     assert Opened(films, cache).steps == []
 

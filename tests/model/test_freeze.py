@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pneumolit.config import CONFIG_DIR
 from pneumolit.model.backbone import build_backbone, find_backbone
+from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import POLICIES, FreezePlan, check_freeze, head_parameter_names, hold_still, plan_freeze
 from pneumolit.model.layers import trace_layers
 
@@ -305,3 +306,45 @@ def test_training_a_run_with_frozen_backbone_moves_the_head_alone(
     head = head_parameter_names(fresh)
     for key, value in fresh.state_dict().items():
         assert torch.equal(saved[f"backbone.{key}"], value) == (key not in head), key
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_a_frozen_front_records_no_graph_under_autocast_and_channels_last(name: str) -> None:
+    size = find_backbone(name).native_size if name == "test_vit" else 64
+    settings = {
+        "backbone": name, "classes": ["A", "B", "C"], "positive": [], "image_size": size, "in_chans": 1,
+        "drop_rate": 0.0, "mean": 0.5, "std": 0.5, "prior_log_odds": 0.0, "seed": 0, "loss": {"name": "cross_entropy"},
+        "augment": {}, "mixup_alpha": 0.0, "optim": {}, "scheduler": {},
+    }  # fmt: skip
+    backbone = PneumoniaClassifier(settings).backbone
+
+    def remembered(policy: dict[str, Any]) -> tuple[int, list[bool]]:
+        """Bytes that a training step keeps for its way back, and whether outputs of the frozen parts have a graph."""
+        plan = plan_freeze(backbone, policy, image_shape=(1, size, size))
+        model = PneumoniaClassifier(settings, backbone, plan).use_channels_last().train()
+        kept: dict[int, int] = {}
+        graphs: list[bool] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        handles = [
+            model.backbone.get_submodule(path).register_forward_hook(lambda m, i, out: graphs.append(out.requires_grad))
+            for path in plan.still_modules
+        ]
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16),
+        ):
+            model(torch.rand(8, 1, size, size)).sum()
+        for handle in handles:
+            handle.remove()
+        return sum(kept.values()), graphs
+
+    whole, _ = remembered({"policy": "none"})
+    last, graphs = remembered({"policy": "groups", "last": 1})
+    head, more = remembered({"policy": "head"})
+    assert graphs and more and not any(graphs + more)
+    assert last < whole / 2
+    assert head < 8 * 4 * (backbone.num_features + 3) * 2 + 4 * backbone.num_features * 3 * 2
