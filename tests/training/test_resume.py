@@ -136,13 +136,13 @@ def test_run_killed_in_every_kind_of_moment_ends_with_the_bits_of_an_undisturbed
 def test_run_killed_at_ten_random_moments_ends_with_the_bits_of_an_undisturbed_one(
     start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
-    cfg, folder, rng = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run", random.Random(workers)
-    kills = 0
+    cfg, rng = tiny_config(*RECIPE, f"data.num_workers={workers}"), random.Random(workers)
+    folder, kills, runs = tmp_path / "run0", 0, 1
     while kills < 10:
         code = start(cfg, folder, "seconds", rng.uniform(0.2, 4.0))
-        if code == 0:  # done before ten kills: the next run begins anew
+        if code == 0:  # done before ten kills: the next run begins anew, in a folder that is not done
             assert_same_run(folder, undisturbed, tensors_of)
-            folder = tmp_path / f"run{kills}"
+            folder, runs = tmp_path / f"run{runs}", runs + 1
         else:
             assert code == -9
             kills += 1
