@@ -171,6 +171,10 @@ NO_EFFECT: list[tuple[dict[str, Any], str]] = [
         r"data\.holdout_fraction=0\.1 has no effect because data\.resplit",
     ),
     (
+        {"trainer__feature_views": 4, "trainer__cache_features": False, "freeze__policy": "head"},
+        r"trainer\.feature_views=4 has no effect because trainer\.cache_features=false",
+    ),
+    (
         {"data__holdout_fraction": 0.1, "data__split_file": "split.csv"},
         r"data\.holdout_fraction=0\.1 has no effect because data\.split_file",
     ),
@@ -198,6 +202,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         r"ema\.decay=0\.998 and callbacks\.swa\.start_fraction=0\.5 both average",
     ),
     ({"data__folds": 5, "data__fold": 5}, r"data\.fold must be below data\.folds=5, got 5"),
+    ({"trainer__cache_features": True}, r"trainer\.cache_features=True, but freeze=none trains the backbone"),
+    ({"trainer__feature_views": 4}, r"trainer\.feature_views=4, but freeze=none trains the backbone"),
 ]
 
 

@@ -13,7 +13,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumolit.data.datamodule import ChestXrayDataModule, EvalSampler, TrainSampler
+from pneumolit.data.datamodule import (
+    ChestXrayDataModule,
+    EvalSampler,
+    IndexBatch,
+    TrainSampler,
+    padded_batches,
+    pool_of,
+    stress_origin,
+)
 from pneumolit.data.dataset import ChestXrayData, load_data
 from pneumolit.data.reader import read_gray
 from pneumolit.data.stress import STRESS_FAMILIES, distort
@@ -176,6 +184,62 @@ def test_of_a_large_validation_the_same_part_is_stressed_every_time(
     candidates = distort(plain[:, 0], STRESS_FAMILIES[0], indices=np.arange(len(plain)))
     found = [int(np.flatnonzero((candidates == image).all(axis=(1, 2)))[0]) for image in family_zero]
     np.testing.assert_array_equal(whole(first, "target")[:5], targets[found])
+
+
+def test_distorted_copies_are_not_made_before_they_are_read(
+    data: ChestXrayData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(
+        "pneumolit.data.datamodule.distort", lambda images, family, indices: made.append(family) or images
+    )
+    rows = module(data).images_of("stress")
+    assert len(rows) == len(rows.targets) > 0 and made == []
+    for _ in range(2):
+        rows[IndexBatch(np.array([0]), 0, 0)]
+    assert made == list(STRESS_FAMILIES)
+
+
+# What stored features are made from
+
+
+def test_the_pool_holds_every_readable_image_but_test_however_the_rest_is_carved(
+    data: ChestXrayData, open_demo: Callable[..., ChestXrayData]
+) -> None:
+    pool = pool_of(data).tolist()
+    expected = set(range(len(data.records))) - set(data.rows("test").tolist()) - set(data.rows("unreadable").tolist())
+    assert set(pool) == expected and pool == sorted(pool)
+    others = [("data.seed=3",), ("data.balance=undersample", "data.target=binary"), ("data.carve=blocks",)]
+    assert all(pool_of(open_demo(*choices)).tolist() == pool for choices in others)
+
+
+def test_what_the_stressed_validation_follows_from_changes_with_images_places_and_code(
+    open_demo: Callable[..., ChestXrayData], data: ChestXrayData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = stress_origin(data)
+    assert origin == stress_origin(data) != stress_origin(open_demo("data.holdout_fraction=0.2", "data.seed=3"))
+    assert origin["rows"] == data.rows("val").tolist()
+    monkeypatch.setattr("pneumolit.data.datamodule.inspect.getsource", lambda module: "other code")
+    assert stress_origin(data) != origin
+
+
+def test_padded_batches_hold_every_row_once_in_one_shape(data: ChestXrayData) -> None:
+    rows = module(data).rows_of("train")
+    assert len(rows) % 64
+    parts = [(batch["index"].tolist(), count) for batch, count in padded_batches(rows)]
+    assert {len(index) for index, _ in parts} == {64}
+    assert [i for index, count in parts for i in index[:count]] == list(range(len(rows)))
+    assert set(parts[-1][0][parts[-1][1] :]) == {len(rows) - 1}
+
+
+def test_pictures_of_a_batch_are_drawn_as_its_fixed_views_are(data: ChestXrayData) -> None:
+    loaders = module(data)
+    usual = loaders.first_train_batch(5)
+    loaders.views = 2
+    viewed = loaders.first_train_batch(5)
+    assert torch.equal(usual["image"], viewed["image"])
+    assert usual["position"].tolist() == list(range(8)) and usual["epoch"] == 5
+    assert viewed["position"].tolist() == data.rows("train")[viewed["index"]].tolist() and viewed["epoch"] == 1
 
 
 # The prior that training sees

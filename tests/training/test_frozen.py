@@ -19,9 +19,9 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.features import FeatureCache
 from pneumolit.rundir import RunDir, read_json
 from pneumolit.scoring import predict_logits
-from pneumolit.training import frozen
+from pneumolit.training import callbacks, frozen
 from pneumolit.training.build import build_datamodule, build_model, check_names
-from pneumolit.training.checkpoints import AtomicCheckpointIO
+from pneumolit.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints
 from pneumolit.training.fit import fit
 
 Configure = Callable[..., dict[str, Any]]
@@ -285,7 +285,11 @@ def test_batches_are_not_searched_for_where_only_a_head_is_trained(
 
 
 def test_quick_epochs_are_written_at_the_end_of_the_stage_alone(
-    own_cache: Configure, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_cache: Configure,
+    train_run: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tensors_of: Callable[..., dict[str, torch.Tensor]],
 ) -> None:
     sizes: list[int] = []
     save = AtomicCheckpointIO.save_checkpoint
@@ -296,14 +300,25 @@ def test_quick_epochs_are_written_at_the_end_of_the_stage_alone(
             sizes.append(Path(path).stat().st_size)
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", counted)
-    found = train_run(
-        own_cache("trainer.max_epochs=6", "optim.lr=0.5", "callbacks.checkpoint.also=[val/loss]"), tmp_path / "run"
+    # So that the epoch of each is another one, whatever the numbers are.
+    best_epochs = {"val/auroc": 2, "val/loss": 4}
+    monkeypatch.setattr(
+        EpochCheckpoints,
+        "_is_better",
+        lambda self, monitor, value: self.progress.get("epochs", 0) < best_epochs[monitor],
     )
-    assert len(sizes) <= 3  # last, best, best_val_loss
-    for name, monitor, choose in (("best", "val/auroc", max), ("best_val_loss", "val/loss", min)):
-        values = [row[monitor] for row in found.read_metrics()]
-        saved = torch.load(found.checkpoint(name), weights_only=True)
-        assert saved["stage"]["epochs"] == values.index(choose(values)) + 1
+    cfg = own_cache("trainer.max_epochs=6", "optim.lr=0.5", "callbacks.checkpoint.also=[val/loss]")
+    found = train_run(cfg, tmp_path / "run")
+    assert len(sizes) == 3
+    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN", 0.0)
+    written = train_run(cfg, tmp_path / "written")
+    assert len(sizes) == 3 + 6
+    for name, epoch in {"best": 2, "best_val_loss": 4, "last": 6}.items():
+        held, expected = (torch.load(r.checkpoint(name), weights_only=True) for r in (found, written))
+        assert held["stage"]["epochs"] == epoch
+        held, expected = tensors_of(held), tensors_of(expected)
+        assert held.keys() == expected.keys()
+        assert [k for k in expected if not torch.equal(held[k], expected[k])] == []
     # Average and moving weights share what is frozen: the file holds it once.
     frozen_bytes = sum(v.numel() * v.element_size() for k, v in weights(found).items() if ".fc." not in k)
     assert max(sizes) < 1.7 * frozen_bytes
