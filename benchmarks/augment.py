@@ -1,6 +1,6 @@
 """Augmentation of a batch: pneumolit against Kornia and a torchvision.v2 loop over the images.
 
-python -m benchmarks.augment [--batch 32] [--store 256] [--sizes 128 224] [--threads 1] [--repeats 9]
+python -m benchmarks.augment [batch=32] [store=256] [sizes=128,224] [threads=1] [rounds=9]
 
 All three do random resized crop + affine (rotate, translate, zoom) + mirror + brightness / contrast, each
 image with parameters of its own, on the CPU, from uint8 to float32. They take turns (one call each, round
@@ -10,21 +10,22 @@ also timed with the whole of conf/augment/strong.yaml.
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
-import os
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, cast
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks._common.arguments import read_arguments, require, require_positive
+from benchmarks._common.report import print_json
+from benchmarks._common.rounds import Round, interleave, medians
 from pneumolit.data.augment import AugmentConfig, BatchAugment, resize_batch
 
 _SUBSET = AugmentConfig(
@@ -42,6 +43,17 @@ _STRONG = Path(__file__).parents[1] / "conf" / "augment" / "strong.yaml"
 Augmentation = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line."""
+
+    batch: int = 32
+    store: int = 256  # side of the stored images
+    sizes: str = "128,224"
+    threads: int = 1
+    rounds: int = 9
+
+
 def build_ours(config: AugmentConfig, size: int) -> Augmentation:
     augment = BatchAugment(config, seed=0)
     return lambda images: augment(images, torch.arange(len(images)), epoch=0, size=size)
@@ -51,7 +63,9 @@ def build_kornia(size: int) -> Augmentation:
     try:
         import kornia.augmentation as ka
     except ImportError as error:
-        raise SystemExit("this comparison needs Kornia, which pneumolit does not: pip install kornia") from error
+        raise SystemExit(
+            "benchmark: this comparison needs Kornia, which pneumolit does not: pip install kornia"
+        ) from error
     chain = ka.AugmentationSequential(
         ka.RandomResizedCrop((size, size), scale=_SUBSET.crop_scale, ratio=_SUBSET.crop_ratio),
         ka.RandomAffine(_SUBSET.rotate_degrees, (0.05, 0.05), _SUBSET.zoom, padding_mode="reflection", p=1.0),
@@ -87,33 +101,26 @@ def build_torchvision(size: int) -> Augmentation:
     return lambda images: torch.stack([chain(image) for image in images])
 
 
-def interleaved_medians(methods: dict[str, Augmentation], images: Tensor, repeats: int) -> dict[str, float]:
-    """Milliseconds per batch of each method; the first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(repeats + 1):
-        for name, method in methods.items():
-            start = time.perf_counter()
-            method(images)
-            times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: round(median(values[1:]), 2) for name, values in times.items()}
+def timed(method: Augmentation, images: Tensor) -> dict[str, float]:
+    start = time.perf_counter()
+    method(images)
+    return {"seconds": time.perf_counter() - start}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--store", type=int, default=256, help="side of the stored images")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=9)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    options = read_arguments(Options, sys.argv[1:], __doc__)
+    is_list = all(word.isdecimal() and int(word) for word in options.sizes.split(","))
+    require(is_list, f"sizes must be whole numbers with commas between them, got {options.sizes!r}")
+    sizes = [int(word) for word in options.sizes.split(",")]
+    require_positive(options, "batch", "store", "threads", "rounds")
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (args.batch, 1, args.store, args.store), dtype=torch.uint8)
+    images = torch.randint(0, 256, (options.batch, 1, options.store, options.store), dtype=torch.uint8)
     preset = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(_STRONG)))
-    del preset["mixup_alpha"]  # belongs to the training step, not to the images
-    strong = AugmentConfig(**preset)
-    results: dict[str, dict[str, float]] = {}
-    for size in args.sizes:
+    mixing = ("mixup_alpha", "cutmix_alpha")  # belong to the training step, not to the images
+    strong = AugmentConfig(**{key: value for key, value in preset.items() if key not in mixing})
+    milliseconds: dict[str, dict[str, float]] = {}
+    for size in sizes:
         methods: dict[str, Augmentation] = {
             "pneumolit": build_ours(_SUBSET, size),
             "kornia": build_kornia(size),
@@ -121,21 +128,13 @@ def main() -> None:
             "pneumolit_strong": build_ours(strong, size),
             "resize_only": partial(resize_batch, size=size),
         }
-        results[str(size)] = interleaved_medians(methods, images, args.repeats)
-        print(f"{args.store} -> {size} px: " + ", ".join(f"{k} {v:.1f} ms" for k, v in results[str(size)].items()))
-    print(
-        json.dumps(
-            {
-                "benchmark": "augment",
-                "batch": args.batch,
-                "store": args.store,
-                "threads": args.threads,
-                "cores": os.cpu_count(),
-                "torch": torch.__version__,
-                "ms_per_batch": results,
-            }
-        )
-    )
+        turns: dict[str, Round] = {name: partial(timed, method, images) for name, method in methods.items()}
+        rounds = interleave(turns, options.rounds + 1, is_shown=False)
+        found = medians({name: [r["seconds"] * 1e3 for r in results[1:]] for name, results in rounds.items()})
+        print(f"{options.store} -> {size} px: " + ", ".join(f"{k} {v:.1f} ms" for k, v in found.items()))
+        milliseconds[str(size)] = found
+    settings = {"batch": options.batch, "store": options.store, "threads": options.threads}
+    print_json("augment", {"ms_per_batch": milliseconds, **settings})
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks._common.arguments import read_arguments, require, to_arguments
-from benchmarks._common.contender import Contender, clean_environment
+from benchmarks._common.arguments import read_arguments, require, require_positive, to_arguments
+from benchmarks._common.contender import clean_environment, lineup
 from benchmarks._common.report import print_json, print_ratios
 from benchmarks._common.rounds import Round, interleave
-from benchmarks._loops.work import Work
+from benchmarks._common.task import Work, check_device
 from pneumolit.allocator import allocator_environment
 
 _SWEEP = {"optim.lr": ("1e-3", "3e-3", "1e-2"), "model.drop_rate": ("0", "0.3")}
@@ -62,7 +62,8 @@ class Options:
 
 def main() -> None:
     options = read_arguments(Options, sys.argv[1:], __doc__)
-    require(options.device in ("cpu", "cuda"), f"device must be cpu or cuda, got {options.device!r}")
+    check_device(options.device)
+    require_positive(options, "batch_size", "image_size", "epochs", "images", "steps")
     require((options.data_root / "train").is_dir(), f"data.root={options.data_root} holds no folder train")
     require(1 <= options.first_rounds <= options.rounds, "first_rounds must lie between 1 and rounds")
     require(options.weights is None or bool(options.compare), "weights has no effect without compare=NAME")
@@ -110,16 +111,12 @@ def _command(options: Options, root: Path, folder: Path, *further: str) -> list[
 
 def _fit(name: str, arguments: list[str]) -> Mapping[str, Any]:
     """A run in a fresh process, whose start is not counted."""
-    contender = Contender(name, "benchmarks._loops.fit_run", arguments, allocator_environment(clean_environment()))
-    try:
-        return contender.run(1)
-    finally:
-        contender.close()
+    with lineup() as start:
+        return start(name, "fit_run", arguments, allocator_environment(clean_environment())).run(1)
 
 
 def _measure(options: Options, root: Path, folder: Path) -> None:
     work = Work(options.backbone, options.device, options.batch_size, options.image_size, root)
-    loop = Contender("plain", "benchmarks._loops.plain_head", to_arguments(work))
     command = partial(_command, options, root, folder)
 
     def first() -> Mapping[str, Any]:
@@ -128,13 +125,12 @@ def _measure(options: Options, root: Path, folder: Path) -> None:
 
     # Random weights depend on the seed, so it stays; with pretrained ones any seed finds the same features.
     again = partial(_fit, "again", command("optim.lr=2e-3"))
-    try:
+    with lineup() as start:
+        loop = start("plain", "plain_head", to_arguments(work))
         loop.run(1)
         turns: dict[str, Round] = {"plain": partial(loop.run, options.steps), "first": first, "again": again}
         rounds = interleave(turns, options.first_rounds)
         more = interleave({name: turns[name] for name in ("plain", "again")}, options.rounds - options.first_rounds)
-    finally:
-        loop.close()
     rounds = {name: [*found, *more.get(name, [])] for name, found in rounds.items()}
     sweep = _sweep(command) if options.sweep else []
     _report(options, rounds, sweep)

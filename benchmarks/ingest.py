@@ -17,15 +17,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks._common.arguments import read_arguments, require
-from benchmarks._common.contender import Contender
+from benchmarks._common.arguments import read_arguments, require, require_positive
+from benchmarks._common.contender import Contender, lineup
 from benchmarks._common.films import write_kaggle_films
 from benchmarks._common.machine import count_cores
 from benchmarks._common.report import print_json, print_rates
@@ -53,14 +53,10 @@ def main() -> None:
     require(options.root.is_dir(), f"root={options.root} is not a folder")
     originals = sorted(options.root.rglob("*.jpeg"))
     require(bool(originals), f"root={options.root} holds no .jpeg files")
-    require(options.rounds >= 1 and options.copies >= 1, "rounds and copies must be at least 1")
-    contenders: list[Contender] = []
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.folder) as folder:
-        try:
-            _measure(options, originals, Path(folder), contenders)
-        finally:
-            for contender in contenders:
-                contender.close()
+    require_positive(options, "copies", "size", "rounds")
+    require(options.folder is None or options.folder.is_dir(), f"folder={options.folder} is not a folder")
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.folder) as folder, lineup() as start:
+        _measure(options, originals, Path(folder), start)
 
 
 def copy_films(originals: list[Path], folder: Path, count: int) -> None:
@@ -77,14 +73,10 @@ def _rates(rounds: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[floa
     return {name: [r["images"] / r["seconds"] for r in found] for name, found in rounds.items()}
 
 
-def _measure(options: Options, originals: list[Path], folder: Path, contenders: list[Contender]) -> None:
-    def start(name: str, module: str, *arguments: str) -> Contender:
-        contenders.append(Contender(name, f"benchmarks._loops.{module}", arguments))
-        return contenders[-1]
-
+def _measure(options: Options, originals: list[Path], folder: Path, start: Callable[..., Contender]) -> None:
     copy_films(originals, folder / "copies", options.copies)
     readers = [
-        start(name, "read_films", f"reader={name}", f"size={options.size}", f"data.root={options.root}")
+        start(name, "read_films", [f"reader={name}", f"size={options.size}", f"data.root={options.root}"])
         for name in installed_readers()
     ]
     differences = {reader.name: round(reader.facts["difference"], 3) for reader in readers}
@@ -95,7 +87,7 @@ def _measure(options: Options, originals: list[Path], folder: Path, contenders: 
     middle = medians(tried)
     fastest = max((r for r in readers if differences[r.name] <= _CLOSE), key=lambda r: middle[r.name])
 
-    builder = start("pneumolit", "build_store", f"size={options.size}", f"data.root={folder / 'copies'}")
+    builder = start("pneumolit", "build_store", [f"size={options.size}", f"data.root={folder / 'copies'}"])
     builder.run(1)
     # Long enough turns of both: the speed of a shared machine changes from second to second.
     turns = {fastest.name: partial(fastest.run, max(count, options.copies // 4)), "pneumolit": partial(builder.run, 1)}
@@ -106,7 +98,7 @@ def _measure(options: Options, originals: list[Path], folder: Path, contenders: 
     ratio = median(built / (read * count_cores()) for built, read in pairs)
 
     write_kaggle_films(folder / "opened", _OPENED)
-    opener = start("opening", "open_data", f"cache_dir={folder / 'cache'}", f"data.root={folder / 'opened'}")
+    opener = start("opening", "open_data", [f"cache_dir={folder / 'cache'}", f"data.root={folder / 'opened'}"])
     opened = interleave({"opening": partial(opener.run, 1)}, options.rounds)["opening"]
     seconds = {key: round(median(r[key] for r in opened), 4) for key in ("seconds", "store_seconds")}
 

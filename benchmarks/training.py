@@ -22,18 +22,18 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks._common.arguments import read_arguments, require, to_arguments
-from benchmarks._common.contender import Contender, clean_environment
+from benchmarks._common.arguments import read_arguments, require, require_positive, to_arguments
+from benchmarks._common.contender import Contender, clean_environment, lineup
 from benchmarks._common.films import write_films
 from benchmarks._common.report import print_json, print_rates, print_ratios
-from benchmarks._common.rounds import choose_steps, interleave, medians, ratios
+from benchmarks._common.rounds import Round, choose_steps, interleave, medians, ratios
+from benchmarks._common.task import Turns, Work
 from benchmarks._loops.timm_script import run_script
-from benchmarks._loops.work import Work
 from pneumolit.allocator import allocator_environment
 
 _GUESSED_GAIN = 2.5  # of pneumolit over the bare step, only to choose the length of its rounds
@@ -51,17 +51,10 @@ _PAIRS = [
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Turns):
     """Keys of the command line."""
 
-    backbone: str = "tf_efficientnet_lite0"
-    device: str = "cpu"
-    batch_size: int = 32
-    image_size: int = 224
-    rounds: int = 5
-    seconds: float = 5.0  # at least, of a round
     steps: int | None = None  # of every contender's rounds, instead of seconds
-    data_root: Path | None = field(default=None, metadata={"key": "data.root"})
     overrides: str = ""  # further arguments of pneumolit's command
     variant: str = ""
     timm_script: Path | None = None
@@ -69,30 +62,21 @@ class Options:
 
 def main() -> None:
     options = read_arguments(Options, sys.argv[1:], __doc__)
-    require(options.device in ("cpu", "cuda"), f"device must be cpu or cuda, got {options.device!r}")
-    require(options.rounds >= 1, f"rounds must be at least 1, got {options.rounds}")
-    for key, path in (("data.root", options.data_root), ("timm_script", options.timm_script)):
-        require(path is None or path.exists(), f"{key}={path} does not exist")
-    contenders: list[Contender] = []
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        try:
-            _measure(options, Path(folder), contenders)
-        finally:
-            for contender in contenders:
-                contender.close()
+    options.check()
+    require_positive(options, "steps")
+    script = options.timm_script
+    require(script is None or script.is_file(), f"timm_script={script} does not exist")
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, lineup() as start:
+        _measure(options, Path(folder), start)
 
 
-def _measure(options: Options, folder: Path, contenders: list[Contender]) -> None:
-    def start(name: str, module: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> Contender:
-        contenders.append(Contender(name, f"benchmarks._loops.{module}", arguments, environment))
-        return contenders[-1]
+def _measure(options: Options, folder: Path, start: Callable[..., Contender]) -> None:
+    def paced(contender: Contender) -> Round:
+        facts[contender.name] = contender.facts
+        steps, speeds[contender.name] = choose_steps(contender.run, options.seconds)
+        return partial(contender.run, options.steps or steps)
 
-    def paced(contender: Contender) -> Callable[[], Mapping[str, Any]]:
-        steps = options.steps
-        warm, per_step = choose_steps(contender.run, options.seconds)
-        speeds[contender.name] = per_step
-        return partial(contender.run, steps or warm)
-
+    facts: dict[str, Mapping[str, Any]] = {}
     speeds: dict[str, float] = {}
     work = Work(options.backbone, options.device, options.batch_size, options.image_size)
     bare = paced(start("bare", "bare", to_arguments(work)))
@@ -105,14 +89,13 @@ def _measure(options: Options, folder: Path, contenders: list[Contender]) -> Non
             arguments, environment = _command(options, f"{options.overrides} {words}", root, folder / name, epoch)
             contender = start(name, "train_command", arguments, environment)
             contender.run(epoch)
+            facts[name] = contender.facts
             turns[name] = partial(contender.run, epoch)
     if options.timm_script is not None:
         script = partial(run_script, options.timm_script, root, steps=max(1, epoch // 2))
         sizes = {"batch_size": options.batch_size, "image_size": options.image_size}
         turns["timm"] = partial(script, backbone=options.backbone, device=options.device, **sizes)
-    results = interleave(turns, options.rounds)
-    facts = {contender.name: contender.facts for contender in contenders}
-    _report(options, results, facts)
+    _report(options, interleave(turns, options.rounds), facts)
 
 
 def _films(options: Options, folder: Path, steps: int) -> tuple[Path, int]:

@@ -65,6 +65,13 @@ def require(holds: bool, message: str) -> None:
         _refuse(message)
 
 
+def require_positive(options: _Dataclass, *names: str) -> None:
+    """Stop with a message where one of these fields holds a number that is not above 0; None passes."""
+    for name in names:
+        value = getattr(options, name)
+        require(value is None or value > 0, f"{name} must be above 0, got {value}")
+
+
 def _key(field: Field[Any]) -> str:
     return str(field.metadata.get("key", field.name))
 

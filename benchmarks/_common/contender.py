@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks._common.machine import REPOSITORY
@@ -93,3 +94,24 @@ class Contender:
         self._log.seek(0)
         tail = "".join(self._log.readlines()[-30:])
         raise SystemExit(f"benchmark: the contender {self.name} ended with code {code}:\n{tail}")
+
+
+@contextlib.contextmanager
+def lineup() -> Iterator[Callable[..., Contender]]:
+    """Starts contenders by `start(name, module, arguments, environment=None)` and ends all of them at its own end.
+
+    The module is one of benchmarks/_loops.
+    """
+    started: list[Contender] = []
+
+    def start(
+        name: str, module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Contender:
+        started.append(Contender(name, f"benchmarks._loops.{module}", arguments, environment))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for contender in started:
+            contender.close()

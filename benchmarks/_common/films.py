@@ -64,6 +64,11 @@ def write_kaggle_films(root: Path, count: int, side: int = 16) -> Path:
     return root
 
 
+def training_folder(root: Path) -> Path:
+    """Where the training classes lie: root/train, or root itself."""
+    return root / "train" if (root / "train").is_dir() else root
+
+
 def _in_threads(function: Callable[[int], None], count: int) -> None:
     with ThreadPoolExecutor(count_cores()) as pool:
         for _ in pool.map(function, range(count)):

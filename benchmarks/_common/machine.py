@@ -7,9 +7,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import pneumolit
+from pneumolit.training.environment import find_commit, name_processor, package_version
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -21,10 +23,9 @@ def count_cores() -> int:
 
 def describe_machine(device: str = "cpu") -> dict[str, Any]:
     """Processor, cores and, on a GPU, its name."""
-    machine: dict[str, Any] = {"processor": _processor(), "cores": count_cores()}
+    machine: dict[str, Any] = {"processor": name_processor(), "cores": count_cores()}
     if device == "cuda":
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        machine["gpu"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        machine["gpu"] = _name_gpu()
     return machine
 
 
@@ -32,8 +33,8 @@ def describe_versions(
     packages: Sequence[str] = ("torch", "torchvision", "timm", "pytorch-lightning"),
 ) -> dict[str, str]:
     """Versions of Python, of this repository and of some packages; "absent" where one is not installed."""
-    found = {"python": platform.python_version(), "pneumolit": _version("pneumolit"), "commit": _commit()}
-    return found | {name: _version(name) for name in packages}
+    found = {"python": platform.python_version(), "pneumolit": pneumolit.__version__, "commit": find_commit()}
+    return found | {name: package_version(name) for name in packages}
 
 
 def today() -> str:
@@ -41,24 +42,10 @@ def today() -> str:
     return datetime.date.today().isoformat()
 
 
-def _version(name: str) -> str:
+def _name_gpu() -> str:
+    """Asked of the driver, so that the benchmark itself takes no memory of the GPU."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -10,8 +10,10 @@ from typing import Any
 Round = Callable[[], Mapping[str, Any]]  # runs one round and says what it took: `seconds`, and what else there is
 
 
-def interleave(contenders: Mapping[str, Round], rounds: int) -> dict[str, list[Mapping[str, Any]]]:
-    """A B C A B C ...: the rounds of every contender, each printed as it ends."""
+def interleave(
+    contenders: Mapping[str, Round], rounds: int, *, is_shown: bool = True
+) -> dict[str, list[Mapping[str, Any]]]:
+    """A B C A B C ...: the rounds of every contender, printed as they end."""
     results: dict[str, list[Mapping[str, Any]]] = {name: [] for name in contenders}
     for number in range(1, rounds + 1):
         shown = []
@@ -19,7 +21,8 @@ def interleave(contenders: Mapping[str, Round], rounds: int) -> dict[str, list[M
             result = run()
             results[name].append(result)
             shown.append(f"{name} {result['seconds']:.2f} s")
-        print(f"round {number}/{rounds}: " + ", ".join(shown), flush=True)
+        if is_shown:
+            print(f"round {number}/{rounds}: " + ", ".join(shown), flush=True)
     return results
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._common.arguments import read_arguments
-from benchmarks._loops.work import Work, make_net, run_rounds
+from benchmarks._common.task import Work
+from benchmarks._loops.work import make_net, run_rounds
 
 _CLASSES = 2
 

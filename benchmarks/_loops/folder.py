@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from torchvision import datasets, transforms
 
-WORKERS = 2
+from benchmarks._common.task import WORKERS
+
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _READ_AHEAD = 2 * WORKERS  # batches; DataLoader's default
 
@@ -24,11 +25,6 @@ class EndlessOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         while True:
             yield from torch.randperm(self.length).tolist()
-
-
-def training_folder(root: Path) -> Path:
-    """Where the training classes lie: root/train, or root itself."""
-    return root / "train" if (root / "train").is_dir() else root
 
 
 def open_folder(root: Path, image_size: int, *, is_augmented: bool) -> datasets.ImageFolder:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from benchmarks._common.arguments import read_arguments
+from benchmarks._common.films import training_folder
 from benchmarks._common.pace import Pace
-from benchmarks._loops.folder import endless_loader, lead_in, open_folder, training_folder
-from benchmarks._loops.work import Work, make_net, wait_for
+from benchmarks._common.task import Work
+from benchmarks._loops.folder import endless_loader, lead_in, open_folder
+from benchmarks._loops.work import make_net, wait_for
 
 
 class TemplateModule(LightningModule):

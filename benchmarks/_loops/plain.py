@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from benchmarks._common.arguments import read_arguments
-from benchmarks._loops.folder import endless_loader, lead_in, open_folder, training_folder
-from benchmarks._loops.work import Work, make_net, run_rounds
+from benchmarks._common.films import training_folder
+from benchmarks._common.task import Work
+from benchmarks._loops.folder import endless_loader, lead_in, open_folder
+from benchmarks._loops.work import make_net, run_rounds
 
 
 def main() -> None:

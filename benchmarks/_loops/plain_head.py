@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from benchmarks._common.arguments import read_arguments
+from benchmarks._common.films import training_folder
 from benchmarks._common.pace import Pace
-from benchmarks._loops.folder import endless_loader, open_folder, training_folder
-from benchmarks._loops.work import Work, make_net
+from benchmarks._common.task import Work
+from benchmarks._loops.folder import endless_loader, open_folder
+from benchmarks._loops.work import make_net
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._common.contender import clean_environment
-from benchmarks._loops.folder import WORKERS, training_folder
+from benchmarks._common.films import training_folder
+from benchmarks._common.task import WORKERS
 
 _LINE = re.compile(r"Train: \d+ \[ *(?P<step>\d+)/.*?Time: (?P<seconds>[\d.]+)s")
 UNTIMED = 2  # first steps, which build what is built once

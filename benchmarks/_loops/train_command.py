@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks._common.pace import Pace
 from benchmarks._common.restart import restart_as_commands_do
+from benchmarks._loops.with_callback import train_with
 from pneumolit.allocator import describe_allocator
-from pneumolit.entry import run_command
-from pneumolit.train import train
 
 
 def _paced_callback() -> Any:
@@ -54,15 +52,6 @@ def _paced_callback() -> Any:
     return EpochRounds()
 
 
-def paced_train(cfg: dict[str, Any], folder: Path) -> None:
-    """The command's task with the callback among those of the run, behind them all."""
-    from pneumolit.training import stages
-
-    build = vars(stages)["build_callbacks"]
-    vars(stages)["build_callbacks"] = lambda *args, **kwargs: [*build(*args, **kwargs), _paced_callback()]
-    train(cfg, folder)
-
-
 if __name__ == "__main__":
     restart_as_commands_do()
-    run_command("train", paced_train)
+    train_with(_paced_callback)

@@ -1,11 +1,9 @@
-"""What every loop is told, and what the loops without pneumolit share."""
+"""What the loops without pneumolit share."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,17 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks._common.pace import Pace
-
-
-@dataclass(frozen=True)
-class Work:
-    """The same task for every loop."""
-
-    backbone: str
-    device: str
-    batch_size: int
-    image_size: int
-    data_root: Path | None = field(default=None, metadata={"key": "data.root"})
+from benchmarks._common.task import Work
 
 
 def make_net(work: Work, *, in_chans: int, num_classes: int) -> nn.Module:

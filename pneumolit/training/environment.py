@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import pneumolit
 from pneumolit.allocator import describe_allocator
 
@@ -21,16 +19,18 @@ _PACKAGES = (
 
 def describe_environment() -> dict[str, Any]:
     """Versions and hardware as plain values."""
+    import torch  # here, so that the rest of this file is at hand without it
+
     return {
         "pneumolit": pneumolit.__version__,
-        "commit": _commit(),
+        "commit": find_commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": name_processor(),
         "threads": torch.get_num_threads(),
         "allocator": describe_allocator(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: package_version(name) for name in _PACKAGES},
     }
 
 
@@ -44,14 +44,16 @@ def peak_memory_gb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
 
 
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Version of an installed package; "absent" where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
         return "absent"
 
 
-def _commit() -> str:
+def find_commit() -> str:
+    """Commit of the checkout that this file lies in, "-dirty" behind it after changes; empty outside of one."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / "pyproject.toml").is_file() or not (folder / ".git").exists():
         return ""  # installed: a repository around the environment is somebody else's
@@ -69,7 +71,8 @@ def _commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def _processor() -> str:
+def name_processor() -> str:
+    """Name of the processor as the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
