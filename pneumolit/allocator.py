@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from pneumolit.interrupts import hold_interrupts
+
 VARIABLE = "GLIBC_TUNABLES"
 TUNABLES = {
     "glibc.malloc.mmap_max": "0",  # no block gets a mapping of its own
@@ -49,6 +51,7 @@ def restart_with_allocator() -> None:
     The process keeps its number, its open files and its terminal. Only `python -m pneumolit.<command>` is started
     again, and not to print its help or its configuration: in a notebook or a script the process is somebody else's.
     """
+    hold_interrupts(False)  # held since the first start, if this is the second
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if not getattr(spec, "name", "").startswith("pneumolit.") or _QUICK.intersection(sys.argv[1:]):
         return
@@ -57,10 +60,11 @@ def restart_with_allocator() -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
+    hold_interrupts(True)
     try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted, _MARK: "1"})
     except OSError:
-        return  # a sandbox without execve: slower, and nothing else
+        hold_interrupts(False)  # a sandbox without execve: slower, and nothing else
 
 
 def describe_allocator() -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all else: Ctrl-C among the imports would show a traceback
+    from pneumolit.interrupts import leave_at_once
+
+    leave_at_once()
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

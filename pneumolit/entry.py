@@ -1,34 +1,32 @@
-"""The thin layer before Hydra: literal path values, nearest names in messages, no traceback for a user's mistake."""
+"""The thin layer before Hydra: literal path values, no traceback for a user's mistake, no empty folder left behind."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
+import io
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pneumolit.config import CONFIG_DIR, flatten
-from pneumolit.rundir import RunInterruptedError
+from pneumolit.config import CONFIG_DIR
+from pneumolit.hydra_errors import config_groups, explain_error
+from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
 
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
 PATH_KEYS = frozenset(
     ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
      "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
 )  # fmt: skip
-_ALLOWED_ENVIRONMENT = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
-_GROUPS_OF_KEYS = ("freeze", "loss", "optim", "scheduler", "augment", "callbacks")  # whose keys depend on the option
+_FOLDER_KEYS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
+_OUR_VARIABLES = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
 _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
     "--experimental-rerun",
 )  # fmt: skip
-_NO_NAME = "Config group override must be"  # Hydra's words about data=null, trainer=3 or =3
-WRONG_INPUT, INTERRUPTED = 2, 130
+WRONG_INPUT = 2
 
 Task = Callable[[dict[str, Any], Path], None]
 
@@ -51,6 +49,8 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    for variable in [name for name, value in os.environ.items() if name.startswith(_OUR_VARIABLES) and not value]:
+        del os.environ[variable]  # empty is how shells say unset; as a path it would be the folder one stands in
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
     mistakes: list[str] = []
@@ -67,30 +67,24 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
             except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
                 if wants_traceback:
                     raise
-                # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
                 is_hydras = isinstance(error, OmegaConfBaseException | HydraException)
-                message = explain_hydra_error(name, str(error), given) if is_hydras else str(error)
+                message = explain_error(name, error, given) if is_hydras else _with_its_key(error, cfg)
+                # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
                 mistakes.append(f"{_overrides(HydraConfig.get())}{message}")
 
     sys.argv = [f"pneumolit.{name}", *(quote_path_value(a) for a in flags_first(given))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand its exceptions on instead of printing them
     try:
-        with _terminated_as_interrupted():
+        _refuse_unknown_flags(sys.argv[1:])
+        _refuse_no_folder(given)
+        with raised_as_exceptions():
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
         if wants_traceback:
             raise
-        _stop(explain_hydra_error(name, str(error) or str(error.__cause__), given), WRONG_INPUT)
-    except (ValueError, YAMLError) as error:  # Hydra's, before the command runs
-        if wants_traceback:
-            raise
-        _stop(_explain_file(error) or explain_hydra_error(name, str(error), given), WRONG_INPUT)
-    except OSError as error:  # Hydra makes the output folder before the command runs
-        if wants_traceback:
-            raise
-        _stop(f"the output folder cannot be made: {error}; set output_dir=FOLDER or PNEUMOLIT_OUT", WRONG_INPUT)
+        _stop(explain_error(name, error, given), WRONG_INPUT)
     except KeyboardInterrupt as stop:
-        _stop(str(stop) or "stopped before the end", getattr(stop, "exit_code", INTERRUPTED))
+        _stop(str(stop) or STOPPED, getattr(stop, "exit_code", INTERRUPTED))
     finally:
         if not wants_traceback:
             os.environ.pop("HYDRA_FULL_ERROR", None)
@@ -114,23 +108,6 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         if argument in _FLAGS_WITH_VALUE:
             flags += [value for value in (next(rest, None),) if value is not None]
     return [*flags, *overrides]
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: with a word, and without an empty folder left behind."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise RunInterruptedError("stopped before the end", 128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def given_keys() -> list[str]:
@@ -192,130 +169,6 @@ def quote_path_value(argument: str) -> str:
     return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
 
 
-def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> str:
-    """Hydra's message in fewer words, with the nearest keys or options.
-
-    Args:
-        name: of the command.
-        message: Hydra's.
-        given: arguments of the command line.
-    """
-    if match := re.search(r"Could not find '([^'/]+)/([^']+)'\s+Config search", message):
-        inner, _, option = match[2].partition("/")
-        if option and (CONFIG_DIR / inner).is_dir():
-            return f"{match[2]} is not found; in the defaults of a file of yours write '- override /{inner}: {option}'"
-        return f"{match[1]}={match[2]} is no option; see --help for the options, and --config-dir for your own"
-    if match := re.search(
-        r"Could not find '([^']+)'\s+Available options in '[^']*':\s+(.*?)(?:\nConfig search|\Z)",
-        message,
-        re.S,
-    ):
-        group, _, option = match[1].partition("/")  # an option may lie in a folder of the group
-        if not (CONFIG_DIR / group).is_dir():
-            group, _, option = match[1].rpartition("/")
-        options = [o for o in match[2].split() if not o.startswith("_")]
-        inside = (CONFIG_DIR / group).glob("*/*.yaml")  # Hydra does not look into folders of a group
-        options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside)]
-        near = [o for o in options if o.startswith(f"{option}/")]
-        offer = f"; did you mean {' or '.join(near)}?" if near else _offer(option, options)
-        return f"{group}={option} is no option{offer}; the options are {', '.join(options)}"
-    key_match = re.search(r"Could not override '([^']+)'", message) or re.search(
-        r"Key '([^']+)' is not in struct", message
-    )
-    if key_match:
-        return _explain_key(name, key_match[1], given)
-    if (
-        "LexerNoViableAlt" in message
-        or "no viable alternative" in message
-        or "mismatched input" in message
-        or "extraneous input" in message
-        or "missing " in message
-    ):
-        if any(re.search(r"=[\[{]", argument) for argument in given):
-            return (
-                f"an argument cannot be read: {message.splitlines()[0]}. Put an argument with brackets and spaces into "
-                "single quotes as a whole, as in 'stages=[{freeze: head, epochs: 3}, {epochs: 5}]'"
-            )
-        return (
-            f"an argument cannot be read: {message.splitlines()[0]}. Arguments are key=value; quote a value with "
-            "special characters twice, as in 'key=\"a, b\"'"
-        )
-    if match := re.search(r"[Mm]issing mandatory value: (\S+)", message):
-        return f"{match[1]} is not set; give {match[1]}=VALUE (see --help)"
-    return _shortened(message, given)
-
-
-def _shortened(message: str, given: Sequence[str]) -> str:
-    """Rarer messages in one line."""
-    if _NO_NAME in message:
-        groups = ["", *_groups()]
-        odd = [
-            a for a in given if a.partition("=")[0] in groups and re.fullmatch(r"[^=]*=(null|true|false|[-+.\d]*)", a)
-        ]
-        return f"{odd[0] if odd else 'an argument'} names no option; give group=OPTION, or leave it out for the default"
-    if match := re.match(r"Ambiguous value for argument '(.*)'", message):
-        key, _, value = match[1].partition("=")
-        return (
-            f"{match[1]} gives several values; for a list write {key}=[{value}], for one text with a comma "
-            f"\"{key}='{value}'\", for several runs add --multirun"
-        )
-    if match := re.match(r"Could not append to config\. An item is already at '([^']+)'", message):
-        return f"{match[1]} is there already; set it without the plus, {match[1]}=VALUE"
-    if match := re.match(r"(.*)\n\s+full_key: (\S+)", message):  # an interpolation that leads nowhere
-        return f"{match[2]} cannot be read: {match[1]}"
-    first = re.split(r"\n\n|\n\s+full_key:", message.strip())[0]
-    return " ".join(first.split())
-
-
-def _explain_file(error: Exception) -> str:
-    """Which line of a configuration file cannot be read; empty for other errors."""
-    from yaml import MarkedYAMLError
-
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{mark.name} cannot be read as YAML: {error.problem} (line {mark.line + 1})"
-    return f"a configuration file is no UTF-8 text: {error}" if isinstance(error, UnicodeError) else ""
-
-
-def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
-    """Nearest names of a key that does not exist; in a group with options, the keys of the chosen one."""
-    keys = known_keys(name, given)
-    group, _, leaf = key.partition(".")
-    chosen = next((a for a in reversed(given) if a.startswith(f"{group}=")), "")
-    own = [k for k in keys if k.startswith(f"{group}.")]
-    if leaf and own and group in _GROUPS_OF_KEYS:
-        near = difflib.get_close_matches(key, own, n=1, cutoff=0.6)
-        further = "; further arguments of the class are written +optim.NAME=VALUE" if group == "optim" else ""
-        names, offer = ", ".join(k.partition(".")[2] for k in own), f"; did you mean {near[0]}?" if near else ""
-        return f"unknown key {key}{offer} ({chosen or f'the chosen option of {group}'} has {names}{further})"
-    same_leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = [k for k in dict.fromkeys([*same_leaf, *difflib.get_close_matches(key, keys, n=3, cutoff=0.6)]) if k != key]
-    hint = f"; did you mean {' or '.join(near[:4])}?" if near else "; see --help for the keys"
-    return f"unknown key {key}{hint}"
-
-
-def known_keys(name: str, given: Sequence[str] = ()) -> list[str]:
-    """Dotted keys and groups of a command's configuration, with the options that its arguments choose."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    groups = _groups()
-    choices = [argument for argument in given if argument.partition("=")[0] in groups]
-    for overrides in (choices, []):  # an option of the user's own folder is not found here
-        GlobalHydra.instance().clear()
-        try:
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                plain = OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=False)
-            break
-        except HydraException:
-            if not overrides:
-                raise
-    assert isinstance(plain, dict)
-    return [*flatten({str(k): v for k, v in plain.items()}), *groups]
-
-
 @contextlib.contextmanager
 def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
     """Hydra makes the output folder before anything was checked; a refused run must not leave it behind.
@@ -326,6 +179,8 @@ def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
         yield
     finally:
         for path in (folder, *(p for p in folder.parents if base in p.parents)):
+            if path == Path.cwd():  # hydra.run.dir=. was meant
+                break
             try:
                 path.rmdir()  # refuses where anything is inside
             except FileNotFoundError:
@@ -334,22 +189,56 @@ def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
                 break
 
 
+def _with_its_key(error: Exception, cfg: Any) -> str:
+    """The system's own words about a file name no key; ours do already."""
+    if isinstance(error, OSError) and error.errno is not None:
+        for key in ("cache_dir", "output_dir"):
+            if cfg.get(key) and str(error.filename).startswith(str(cfg[key])):
+                return f"{key}={cfg[key]} cannot be used: {error}; give another folder"
+    return str(error)
+
+
 def _refuse_foreign_variables(cfg: Any) -> None:
     from omegaconf import OmegaConf
 
     for name in re.findall(r"oc\.env:\s*([A-Za-z_]\w*)", OmegaConf.to_yaml(cfg)):
-        if not name.startswith(_ALLOWED_ENVIRONMENT):
+        if not name.startswith(_OUR_VARIABLES):
             raise ValueError(
                 f"the configuration reads the environment variable {name}; only variables that begin with "
-                f"{_ALLOWED_ENVIRONMENT} may be read, since a run's record shows what it was told"
+                f"{_OUR_VARIABLES} may be read, since a run's record shows what it was told"
             )
+
+
+def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
+    """Before Hydra reads them: its parser would answer with nine lines of usage."""
+    from hydra._internal.utils import get_args_parser
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            get_args_parser().parse_args(list(arguments))
+    except SystemExit as stop:
+        if not stop.code:  # --version has answered
+            raise
+        raise ValueError(
+            f"{said.getvalue().rpartition('error: ')[2].strip()}; keys and groups are written without dashes, as in "
+            "data=demo seed=1, and --help shows them"
+        ) from None
+
+
+def _refuse_no_folder(arguments: Sequence[str]) -> None:
+    """Hydra would take null for a folder named None, and an empty one for the root of the disk or where one stands."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.lstrip("+~") in _FOLDER_KEYS and value.strip("'\"") in ("", "null"):
+            raise ValueError(f"{argument} names no folder; leave it out for the default (PNEUMOLIT_OUT, else outputs)")
 
 
 def _refuse_several_options(overrides: Sequence[str]) -> None:
     """Hydra would merge optim=[adam,sgd] into an option that nobody wrote; recipes alone are made to be combined."""
     for override in overrides:
         group, _, names = override.partition("=")
-        if group in _groups() and group != "experiment" and names.startswith("["):
+        if group in config_groups() and group != "experiment" and names.startswith("["):
             raise ValueError(
                 f"{override} names several options; give one, or --multirun {group}={names.strip('[]')} for a run each"
             )
@@ -362,16 +251,6 @@ def _overrides(hydra_cfg: Any) -> str:
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return ""
     return f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname}): "
-
-
-def _groups() -> list[str]:
-    """Config groups: the folders of conf/."""
-    return [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
-
-
-def _offer(word: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _stop(message: str, code: int) -> NoReturn:

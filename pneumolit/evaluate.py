@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all else: Ctrl-C among the imports would show a traceback
+    from pneumolit.interrupts import leave_at_once
+
+    leave_at_once()
+
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumolit.allocator import restart_with_allocator
 from pneumolit.config import check_values
 from pneumolit.entry import run_command
-from pneumolit.rundir import RunDir
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pneumolit.rundir import RunDir
 
 SPLITS = ("val", "test", "block", "train")
 _TITLES = {
@@ -27,9 +34,15 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     """Score a split of the run's own data, or another labelled set."""
     from rich.console import Console
 
+    from pneumolit.rundir import RunDir
+
     console = Console(soft_wrap=False)
     check_values(cfg)
-    run = RunDir.open(cfg["run_dir"])
+    if not isinstance(cfg["rescore"], bool):
+        raise ValueError(f"rescore must be true or false, got {cfg['rescore']!r}")
+    if cfg["name"] is not None and not re.fullmatch(r"\w[\w.-]*", str(cfg["name"])):
+        raise ValueError(f"name must be the name of a folder, such as name=ward7, got {cfg['name']!r}")
+    run = RunDir.open(cfg["run_dir"] or "")
     is_other_set = "source" in cfg["data"]
     if cfg["split"] not in SPLITS:
         near = difflib.get_close_matches(str(cfg["split"]), SPLITS, n=1)

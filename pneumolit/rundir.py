@@ -21,19 +21,6 @@ LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
-class RunInterruptedError(KeyboardInterrupt):
-    """A run was stopped from outside; what it has is kept.
-
-    Args:
-        message: what is kept and how to go on.
-        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM.
-    """
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class RunDir:
     """Paths and files of one run; writing is whole or not at all.
 

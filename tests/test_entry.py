@@ -1,4 +1,4 @@
-"""The layer before Hydra: paths stand for themselves, mistakes get one message with the nearest names."""
+"""The layer before Hydra: paths stand for themselves, mistakes get one message and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumolit.entry import PATH_KEYS, explain_hydra_error, flags_first, known_keys, quote_path_value, run_command
+from pneumolit.entry import PATH_KEYS, flags_first, quote_path_value, run_command
 
 Command = Callable[..., Any]
 
@@ -76,104 +76,6 @@ def test_flag_between_overrides_is_taken(command: Command) -> None:
     assert "seed: 3" in outcome.out and "torch.optim.SGD" in outcome.out
 
 
-def test_known_keys_are_dotted_keys_and_groups() -> None:
-    keys = known_keys("train")
-    assert {"optim.lr", "data", "callbacks.ema.decay", "backbone"} <= set(keys)
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("data.val_fracton=0.2", r"unknown key data\.val_fracton; did you mean .*data\.val_fraction"),
-        ("lr=0.2", r"unknown key lr; did you mean .*optim\.lr"),
-        ("batch_size=8", r"unknown key batch_size; did you mean .*data\.batch_size"),
-        ("backbon=resnet18", r"unknown key backbon; did you mean .*backbone"),
-        ("data=chest_xry", r"data=chest_xry is no option; did you mean chest_xray.*the options are .*demo"),
-        (
-            "optim=adan",
-            r"optim=adan is no option; did you mean adam.*the options are adam, adamax, adamw, lion, rmsprop, sgd",
-        ),
-        ("experiment=best", r"experiment=best is no option"),
-        ("seed=[1,2", r"an argument cannot be read"),
-        ("seed", r"an argument cannot be read"),
-    ],
-)
-def test_mistyped_argument_gets_one_message_with_the_nearest_names(
-    command: Command, argument: str, message: str
-) -> None:
-    outcome = command("train", argument)
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert outcome.err.startswith("pneumolit: ") and "Traceback" not in outcome.err
-    assert outcome.left == []
-    assert re.search(message, outcome.err, re.S), outcome.err
-
-
-@pytest.mark.parametrize(
-    ("key", "choice", "message"),
-    [
-        ("freeze.lats", "freeze=groups", r"did you mean freeze\.last\? \(freeze=groups has policy, last\)$"),
-        ("freeze.lats", "", r"unknown key freeze\.lats.* \(the chosen option of freeze has policy\)$"),
-        ("optim.momentun", "optim=sgd", r"did you mean optim\.momentum\? \(optim=sgd has .*\+optim\.NAME=VALUE\)$"),
-        ("loss.gama", "loss=focal", r"did you mean loss\.gamma\? \(loss=focal has name, gamma"),
-        ("optim.decay", "optim=mine", r"unknown key optim\.decay.*optim=mine has _target_, lr"),
-    ],
-)
-def test_unknown_key_of_a_group_names_the_keys_of_the_chosen_option(key: str, choice: str, message: str) -> None:
-    given = [choice] if choice else []
-    assert re.search(message, explain_hydra_error("train", f"Could not override '{key}'.", [*given, f"{key}=1"]))
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("experiment=study_b", r"experiment=study_b is no option; did you mean study_b/resnet50v2_two_stage\?"),
-        ("experiment=study_e/v7", r"experiment=study_e/v7 is no option.*study_e/v6"),
-        ("experiment=study_z/v1", r"experiment=study_z/v1 is no option"),
-        ("experiment=demoo", r"did you mean demo.*the options are .*demo.*study_b/resnet50v2_two_stage"),
-    ],
-)
-def test_recipes_in_folders_are_offered(command: Command, argument: str, message: str) -> None:
-    outcome = command("train", argument)
-    assert outcome.code == 2 and outcome.left == []
-    assert re.search(message, outcome.err, re.S), outcome.err
-    assert outcome.err.count("\n") == 1
-
-
-def test_argument_with_brackets_that_a_shell_took_apart_is_told_about_single_quotes(command: Command) -> None:
-    # stages=[{freeze: head, epochs: 3}] without quotes reaches the command as three arguments.
-    apart = command("train", "stages=[{freeze:", "head,", "epochs:", "3}]")
-    assert apart.code == 2 and apart.err.count("\n") == 1
-    assert (
-        "Put an argument with brackets and spaces into single quotes as a whole, as in 'stages=[{freeze:" in apart.err
-    )
-    plain = command("train", "backbone=a}")
-    assert plain.code == 2 and "quote a value with special characters twice" in plain.err
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("data=null", "data=null names no option; give group=OPTION"),  # was a traceback
-        ("trainer=3", "trainer=3 names no option"),
-        ("=3", "=3 names no option"),
-        ("optim=[adam,sgd]", "optim=[adam,sgd] names several options; give one, or --multirun optim=adam,sgd"),
-        ("backbone=a,b", "gives several values; for a list write backbone=[a,b], for one text with a comma"),
-        ("+seed=3", "seed is there already; set it without the plus, seed=VALUE"),
-        ("seed=${optim.lrr}", "seed cannot be read: Interpolation key 'optim.lrr' not found"),
-        ("seed=${oc.env:PNEUMOLIT_X}", "seed cannot be read: .*Environment variable 'PNEUMOLIT_X' not found"),
-        ("--resolve", "The --resolve flag can only be used in conjunction with --cfg"),
-        ("--config-name=x", "Cannot find primary config 'x'"),
-    ],
-)
-def test_what_hydra_says_in_several_lines_or_a_traceback_is_one_line(
-    command: Command, argument: str, message: str
-) -> None:
-    outcome = command("train", argument)
-    assert outcome.code == 2 and outcome.left == []
-    assert re.fullmatch(f"pneumolit: .*{message.replace('[', re.escape('['))}.*\n", outcome.err), outcome.err
-
-
 def test_output_folder_of_a_refused_run_is_removed_but_nothing_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +89,7 @@ def test_output_folder_of_a_refused_run_is_removed_but_nothing_of_the_user(
         assert folder.is_dir()
         raise ValueError("no")
 
-    for arguments in (["hydra.run.dir=new"], ["hydra.run.dir=../there"], []):
+    for arguments in (["hydra.run.dir=new"], ["hydra.run.dir=../there"], ["hydra.run.dir=."], []):
         with pytest.raises(SystemExit) as stop:
             run_command("train", refuse, arguments)
         assert stop.value.code == 2
@@ -208,6 +110,34 @@ def test_interrupt_ends_with_its_own_code(
         run_command("train", interrupted, [])
     assert stop.value.code == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_interrupt_of_a_task_is_an_exception_again_after_a_start_that_it_would_have_ended_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit import interrupts
+
+    def left(*_: Any) -> None:
+        raise AssertionError("the process would have ended with its folder left behind")
+
+    monkeypatch.setattr(interrupts, "_leave", left)
+    monkeypatch.setattr("sys.argv", ["x"])
+    folders: list[Path] = []
+
+    def interrupted(cfg: dict[str, Any], folder: Path) -> None:
+        folders.append(folder)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts.leave_at_once()
+        assert signal.getsignal(signal.SIGINT) is left
+        with pytest.raises(SystemExit) as stop:
+            run_command("train", interrupted, [f"output_dir={tmp_path / 'out'}"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stop.value.code == 130
+    assert len(folders) == 1 and not folders[0].exists()
 
 
 def test_termination_before_training_ends_with_a_word_its_own_code_and_no_empty_folder(
@@ -245,30 +175,6 @@ def test_variables_that_could_be_secrets_are_not_read(
     assert "secret-value" not in outcome.err + outcome.out
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("optim: {lr: 0.5\nseed: 3", r"mine\.yaml cannot be read as YAML: expected ',' or '}'.* \(line 3\)"),
-        ("optim:\n\tlr: 0.5", r"mine\.yaml cannot be read as YAML: found character '\\t' .* \(line 3\)"),
-        ("seed: 1\nseed: 2", r"mine\.yaml cannot be read as YAML: found duplicate key seed \(line 3\)"),
-        ("seed: \udcff", "a configuration file is no UTF-8 text"),
-        ("- a\n- b", "In 'experiment/mine': .* Cannot merge DictConfig with ListConfig"),
-        ("defaults:\n  - freeze: head", r"in the defaults of a file of yours write '- override /freeze: head'"),
-        ("defaults:\n  - override /freeze: hed", r"freeze=hed is no option; did you mean head\?"),
-        ("sed: 3", "sed is no key that does anything; did you mean seed"),
-    ],
-)
-def test_mistake_in_a_file_of_the_users_own_is_one_line(
-    command: Command, tmp_path: Path, text: str, message: str
-) -> None:
-    (tmp_path / "own" / "experiment").mkdir(parents=True)
-    content = f"# @package _global_\n{text}\n".encode(errors="surrogateescape")
-    (tmp_path / "own" / "experiment" / "mine.yaml").write_bytes(content)
-    outcome = command("train", "--config-dir", str(tmp_path / "own"), "experiment=mine")
-    assert outcome.code == 2 and outcome.left == []
-    assert re.fullmatch(f"pneumolit: .*{message}.*\n", outcome.err), outcome.err
-
-
 def test_recipe_without_its_first_line_is_told_so(command: Command, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("optim: {lr: 0.5}\n")
@@ -284,3 +190,48 @@ def test_own_config_directory_adds_options(command: Command, tmp_path: Path) -> 
     outcome = command("train", "--config-dir", str(own), "optim=mine", "--cfg", "job")
     assert outcome.code == 0
     assert "lr: 0.5" in outcome.out
+
+
+@pytest.mark.parametrize("command_name", ["train", "evaluate"])
+@pytest.mark.parametrize(
+    "argument", ["output_dir=null", "output_dir=", "output_dir=''", "~output_dir", "hydra.run.dir="]
+)
+def test_output_folder_that_is_none_is_refused_before_a_folder_of_that_name_is_made(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_name: str, argument: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    outcome = command(command_name, argument)
+    assert outcome.code == 2
+    assert re.fullmatch(r"pneumolit: \S+ names no folder; leave it out for the default.*\n", outcome.err)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_empty_variable_counts_as_none(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a path it would be the folder that the user stands in, or the root of the disk for what lies below it.
+    for name in ("PNEUMOLIT_OUT", "PNEUMOLIT_CACHE", "PNEUMOLIT_DATA"):
+        monkeypatch.setenv(name, "")
+    outcome = command("train", "--cfg", "job")
+    assert outcome.code == 0, outcome.err
+    assert "output_dir: ${oc.env:PNEUMOLIT_OUT,outputs}" in outcome.out
+    assert not any(name in os.environ for name in ("PNEUMOLIT_OUT", "PNEUMOLIT_CACHE", "PNEUMOLIT_DATA"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data=demo"], "unrecognized arguments: --data=demo; keys and groups are written without dashes"),
+        (["-seed", "3"], "unrecognized arguments: -seed; keys and groups are written without dashes"),
+        (["seed=1", "--cfg", "jbo"], r"argument --cfg/-c: invalid choice: 'jbo' \(choose from"),
+        (["--config-dir"], "argument --config-dir/-cd: expected one argument"),
+    ],
+)
+def test_unknown_flag_is_one_line_and_no_page_of_usage(command: Command, arguments: list[str], message: str) -> None:
+    outcome = command("train", *arguments)
+    assert outcome.code == 2 and outcome.out == "" and outcome.left == []
+    assert re.fullmatch(f"pneumolit: {message}.*\n", outcome.err), outcome.err
+
+
+def test_version_is_answered_once(command: Command) -> None:
+    outcome = command("train", "--version")
+    assert outcome.code == 0 and outcome.err == "" and outcome.out.count("\n") == 1

@@ -121,6 +121,9 @@ def test_another_set_is_scored_under_its_own_name(
             r"on_bad_image must be one of stop, skip, got 'skipp'",
         ),
         (["rescor=true"], r"unknown key rescor; did you mean rescore"),
+        (["rescore=maybe"], r"rescore must be true or false, got 'maybe'"),
+        (["data=demo", "name=[a]"], r"name must be the name of a folder, such as name=ward7, got \['a'\]"),
+        (["data=demo", "name=../../x"], r"name must be the name of a folder.*got '\.\./\.\./x'"),
     ],
 )
 def test_wrong_argument_is_refused_and_named(
@@ -134,3 +137,4 @@ def test_folder_that_is_no_run_is_refused(command: Command, tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     refused(command("evaluate", f"run_dir={tmp_path / 'empty'}"), r"holds no run: config\.yaml .* found nothing")
     refused(command("evaluate"), r"run_dir is not set")
+    refused(command("evaluate", "run_dir=null"), r"run_dir is empty; give the folder")

@@ -132,6 +132,12 @@ def test_unreadable_images_are_left_out_and_recorded_when_that_is_asked_for(comm
     assert f"train/PNEUMONIA/{film.name},unreadable," in (run / "split.csv").read_text()
 
 
+def test_cache_folder_that_cannot_be_one_is_refused_by_its_key(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = command("train", "data=demo", f"cache_dir={tmp_path / 'file'}", *TINY)
+    refused(outcome, rf"cache_dir={tmp_path / 'file'} cannot be used: .*; give another folder$")
+
+
 # Names and values.
 
 

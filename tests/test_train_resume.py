@@ -286,7 +286,7 @@ def test_foreign_files_below_the_output_folder_are_passed_over(
 @pytest.mark.parametrize("error", [RuntimeError("DataLoader worker exited unexpectedly"), SystemExit(1)])
 def test_whatever_a_stop_leads_to_the_run_counts_as_interrupted(stopped_run: Path, error: BaseException) -> None:
     # The whole process group gets the signal, and worker processes that end raise an error of their own.
-    from pneumolit.rundir import RunInterruptedError
+    from pneumolit.interrupts import RunInterruptedError
     from pneumolit.training.fit import _status_kept
 
     run = RunDir(stopped_run)

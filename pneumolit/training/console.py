@@ -90,7 +90,7 @@ def _stage_lines(stage: Stage, plan: FreezePlan) -> list[tuple[str, str]]:
     batches = f"batches of {cfg['data']['batch_size']}" + (f" x {accumulated}" if accumulated > 1 else "")
     texts = (
         plan.describe(),
-        f"{model['image_size']} px, {model['in_chans']} channel{'s' * (model['in_chans'] > 1)}, {batches}",
+        f"{_sides(model)}, {model['in_chans']} channel{'s' * (model['in_chans'] > 1)}, {batches}",
         f"{optimizer} lr {cfg['optim']['lr']:g}, {cfg['scheduler']['name']}, "
         f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}{begin}",
     )
@@ -101,13 +101,21 @@ def _stage_lines(stage: Stage, plan: FreezePlan) -> list[tuple[str, str]]:
     return list(zip(labels, texts, strict=True))
 
 
+def _sides(model: Mapping[str, Any]) -> str:
+    shown = f"{model['image_size']} px"
+    if model["train_size"] in (None, model["image_size"]):
+        return shown
+    return f"{model['train_size']} px, scored at {shown}"
+
+
 def _feature_line(stage: Stage, plan: FreezePlan, reason: str) -> list[tuple[str, str]]:
-    """How often the frozen part is run, where that is a question: with a head that trains alone."""
+    """How often the frozen part is run."""
     views = stage.cfg["trainer"]["feature_views"]
+    what, verb = ("its features", "are") if plan.policy == "head" else ("its output", "is")
     if not reason:
         text = f"{views} fixed views of every image, in turn by epoch" if views else "every image once"
-        return [("frozen", f"its features are computed of {text}, and stored")]
-    return [("frozen", f"its features are not stored: {reason}")] if plan.policy == "head" else []
+        return [("frozen", f"{what} {verb} computed of {text}, and stored")]
+    return [("frozen", f"{what} {verb} not stored: {reason}")] if plan.frozen else []
 
 
 def _image_table(data: ChestXrayData) -> Table:
@@ -177,6 +185,16 @@ def print_resumption(
     console.print(text, highlight=False, soft_wrap=True)
 
 
+def say_duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> say_duration(0.7), say_duration(59.6), say_duration(95)
+    ('1 second', '1.0 minutes', '1.6 minutes')
+    """
+    whole = round(seconds)
+    return f"{seconds / 60:.1f} minutes" if whole >= 60 else f"{whole} second{'s' * (whole != 1)}"
+
+
 def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, seconds: float, is_tested: bool) -> None:
     """The closing table, where to look, and the next command."""
     table = Table(box=box.SIMPLE, title="result, with 95 % intervals over patients", title_justify="left")
@@ -202,7 +220,6 @@ def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, s
     steps.append(
         ("again", f"{command} split=val") if is_tested else ("next", f"{command} split=test   (once, at the end)")
     )
-    took = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
-    console.print(f"\n  done in {took}", highlight=False, soft_wrap=True)
+    console.print(f"\n  done in {say_duration(seconds)}", highlight=False, soft_wrap=True)
     for label, text in steps:
         console.print(f"  [bold]{label:<7}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
