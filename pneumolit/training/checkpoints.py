@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import math
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pneumolit.config import monitor_mode
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
+from pneumolit.training.background import BackgroundWriter
+from pneumolit.training.state_copy import StateCopies
 
 SECONDS_BETWEEN = 15.0  # between two checkpoints where epochs are short: what a kill costs at most
 
@@ -47,9 +50,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class EpochCheckpoints(Checkpoint):
     """Writes `last` after every epoch and keeps the best epoch of each monitor.
 
-    The checkpoint is written once. The copies for the monitors appear first and `last` is renamed into place at the
-    end: a run that is killed in between repeats the epoch and finds the same numbers. Lightning's own callback
-    forgets its best score when the folder has moved.
+    The state is copied, and a thread writes it while the next epoch runs; where that takes longer than an epoch, only
+    the newest `last` waits, and every `best` does. At the end of the stage and when it is stopped all is written
+    before training is left. An error of the thread ends training at the end of the epoch in which it came. It costs the
+    memory of one copy, and of one more for each that waits.
+
+    A checkpoint is written once. The copies for the monitors appear first and `last` is renamed into place at the
+    end: a run that is killed in between repeats the epochs since `last` and finds the same numbers. Lightning's own
+    callback forgets its best score when the folder has moved.
 
     With `seconds_between` epochs are held in memory (what is frozen without a copy), and written at that distance, at
     the end of the stage and when it is stopped; a killed run then repeats the epochs since.
@@ -85,45 +93,72 @@ class EpochCheckpoints(Checkpoint):
         self.best: dict[str, float] = {}
         self.progress: Mapping[str, Any] = {}
         self._pending: dict[str, dict[str, Any]] = {}  # contents by name, `last` among them
-        self._written = time.monotonic()
+        self._handed_over = time.monotonic()
+        self._writer = BackgroundWriter(self._write)
+        self._copies: StateCopies | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the seconds."""
-        self._written = time.monotonic()
+        self._handed_over, self._copies = time.monotonic(), StateCopies(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch, or hold it."""
+        """Have the epoch written, or hold it."""
+        self._writer.check()
         improved = [m for m in self.monitors if self._is_better(m, float(trainer.callback_metrics[m]))]
         self.best |= {m: float(trainer.callback_metrics[m]) for m in improved}
         taken: list[dict[str, Any]] = []
         trainer.save_checkpoint(self.run.checkpoint(self.stage.checkpoint("last")), storage_options=taken)
         if not taken:  # not the process that writes
             return
-        is_due = self.progress["is_over"] or time.monotonic() - self._written >= self.seconds_between
-        content = taken[0] if is_due else _held(taken[0], pl_module)
+        is_over = self.progress["is_over"]
+        assert self._copies is not None
+        content = taken[0] if is_over else self._copies.take(taken[0])
         self._pending |= dict.fromkeys([*(self.name_of(m) for m in improved), "last"], content)
-        if is_due:
-            self._write()
+        if is_over:
+            self._finish()  # here: what was not copied changes as soon as the average takes the weights' place
+        elif time.monotonic() - self._handed_over >= self.seconds_between:
+            self._hand_over()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave nothing unwritten behind, whatever ended the stage."""
+        self._finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the epochs that are held."""
-        self._write()
+        """Keep the epochs that are held or being written."""
+        is_finished = exception is self._writer.error
+        while not is_finished:
+            with contextlib.suppress(KeyboardInterrupt):  # a second signal must not cut off what is written now
+                self._finish()
+                is_finished = True
 
-    def _write(self) -> None:
-        """Write what is held, `last` at the end."""
-        pending, self._pending = self._pending, {}
-        last = pending.pop("last", None)
-        if last is None:
-            return
-        paths = {name: self.run.checkpoint(self.stage.checkpoint(name)) for name in [*pending, "last"]}
+    def _hand_over(self) -> None:
+        """Have what is held written while training goes on."""
+        if self._pending:
+            self._writer.put(self._pending)
+            self._pending, self._handed_over = {}, time.monotonic()
+
+    def _finish(self) -> None:
+        """Wait until all is written."""
+        self._hand_over()
+        self._writer.finish()
+
+    def _write(self, contents: dict[str, dict[str, Any]]) -> None:
+        """Write contents by name, `last` at the end."""
+        last, paths = contents["last"], {n: self.run.checkpoint(self.stage.checkpoint(n)) for n in contents}
         new = paths["last"].with_name(f".{paths['last'].name}.new")
-        for content in {id(c): c for c in [*pending.values(), last]}.values():  # that of `last` comes last
-            AtomicCheckpointIO().save_checkpoint(content, new)
-            for name in (name for name, c in pending.items() if c is content):
-                _put_copy(new, paths[name])
-        new.replace(paths["last"])
-        _sync_folder(new.parent)
-        self._written = time.monotonic()
+        older = {id(c): c for c in contents.values() if c is not last}
+        try:
+            for content in [*older.values(), last]:
+                AtomicCheckpointIO().save_checkpoint(content, new)
+                for name in (name for name, c in contents.items() if c is content and name != "last"):
+                    _put_copy(new, paths[name])
+            new.replace(paths["last"])
+            _sync_folder(new.parent)
+        except OSError as error:
+            raise OSError(
+                f"no checkpoint can be written to {new.parent}: {error.strerror or error}. What was written before is "
+                f"whole; put that right and go on with run_dir={shlex.quote(str(self.run.path))}"
+            ) from error
 
     def name_of(self, monitor: str) -> str:
         """`best`, or `best_val_loss` for a further monitor."""
@@ -186,13 +221,6 @@ def read_progress(path: Path) -> Mapping[str, Any] | None:
         return None
     progress = content.get("stage") if isinstance(content, Mapping) else None
     return progress if isinstance(progress, Mapping) else None
-
-
-def _held(checkpoint: dict[str, Any], model: LightningModule) -> dict[str, Any]:
-    """A copy that training leaves as it is; frozen weights stay as they are anyhow and are not copied."""
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    states = [checkpoint[key] for key in ("state_dict", "current_model_state") if key in checkpoint]
-    return copy.deepcopy(checkpoint, {id(v): v for state in states for name, v in state.items() if name in frozen})
 
 
 def _put_copy(source: Path, target: Path) -> None:

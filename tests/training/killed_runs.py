@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ from pneumolit.data.augment import resize_batch
 from pneumolit.model import features
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.rundir import RunDir
 from pneumolit.training import callbacks, checkpoints, stages
 from pneumolit.training.fit import fit
 
@@ -59,6 +61,30 @@ def torn_save(content: Any, handle: Any) -> None:
     die()
 
 
+def tear_checkpoint(count: int, *, is_late: bool = False) -> None:
+    """The end comes in the middle of a checkpoint; a late one waits for the row of the epoch after it."""
+    real, append, calls = torch.save, RunDir.append_metrics, 0
+    rows: SimpleQueue[float] = SimpleQueue()  # epochs in the order in which they get to metrics.csv
+
+    def appended(run: RunDir, row: Mapping[str, float]) -> None:
+        append(run, row)
+        rows.put(row["epoch"])
+
+    def save(content: Any, handle: Any) -> None:
+        nonlocal calls
+        calls += not (is_late and content["stage"]["is_over"])
+        if calls != count:
+            real(content, handle)
+            return
+        while is_late and rows.get() <= content["stage"]["epochs"]:
+            pass
+        torn_save(content, handle)
+
+    cls: Any = RunDir
+    cls.append_metrics = appended
+    vars(checkpoints)["torch"] = SimpleNamespace(save=save, load=torch.load)
+
+
 def prepare(at: str, count: float) -> None:
     """Arrange the end of this process."""
     module: Any = PneumoniaClassifier
@@ -67,14 +93,9 @@ def prepare(at: str, count: float) -> None:
     elif at == "validation":
         module.validation_step = dies_at(int(count), module.validation_step)
     elif at == "write":  # in the middle of writing checkpoint number `count`
-        real, calls = torch.save, 0
-
-        def save(content: Any, handle: Any) -> None:
-            nonlocal calls
-            calls += 1
-            (torn_save if calls == count else real)(content, handle)
-
-        vars(checkpoints)["torch"] = SimpleNamespace(save=save, load=torch.load)
+        tear_checkpoint(int(count))
+    elif at == "behind":  # the same, but of those with an epoch after them, and when that one is in metrics.csv
+        tear_checkpoint(int(count), is_late=True)
     elif at == "copied":  # best.ckpt is new, last.ckpt not yet
         vars(checkpoints)["_put_copy"] = dies_at(int(count), checkpoints._put_copy, after=True)
     elif at == "features":  # features of batch number `count` are not computed

@@ -106,7 +106,7 @@ def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
     start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
     cfg, folder = tiny_config(*RECIPE, f"data.num_workers={workers}"), tmp_path / "run"
-    kills = [("batch", 12), ("write", 1), ("stages", 1)] if workers else [("write", 2), ("stages", 1), ("batch", 12)]
+    kills = [("batch", 12), ("write", 1), ("stages", 1)] if workers else [("write", 2), ("behind", 1), ("batch", 12)]
     for at, count in kills:
         assert start(cfg, folder, at, count) == -9, at
     assert start(cfg, folder) == 0
@@ -114,8 +114,8 @@ def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
 
 
 MOMENTS = [
-    ("batch", 3), ("validation", 1), ("write", 1), ("copied", 1), ("batch", 11), ("validation", 2), ("stages", 1),
-    ("copied", 2), ("batch", 9), ("write", 1),
+    ("batch", 3), ("validation", 1), ("write", 1), ("behind", 1), ("copied", 1), ("batch", 11), ("validation", 2),
+    ("stages", 1), ("copied", 2), ("behind", 1), ("batch", 9), ("write", 1),
 ]  # fmt: skip
 
 
