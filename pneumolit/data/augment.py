@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pneumolit.data.sending import send
+
 # Every random number of an image has its own counter; append, never reorder, or old runs cannot be repeated.
 _DRAWS = (
     *("crop_area", "crop_ratio", "crop_x", "crop_y", "rotate", "translate_x", "translate_y", "zoom", "shear"),
@@ -175,7 +177,7 @@ class BatchAugment:
             out = warp_batch(images, _source_maps(config, draws, mirrored), size)
         else:  # the very filter of evaluation, so that an image without geometry is as sharp as there
             out = resize_batch(images, size)
-            rows = _rows(mirrored, out)
+            rows = send(torch.from_numpy(np.flatnonzero(mirrored)), out.device)
             out[rows] = out[rows].flip(-1)
         if config.blur_prob:
             _blur(out, draws, config)
@@ -204,15 +206,17 @@ class Draws:
         state = np.zeros(len(positions), dtype=np.uint64)
         for word in (_words([seed]), _words([epoch]), np.asarray(positions, dtype=np.int64).view(np.uint64)):
             state = _mix(state ^ word)
-        self._state = state
+        # All at once: a call for each would take longer than what it computes.
+        self._bits: np.ndarray = _mix(state + _words([counter * _GOLDEN for counter in _COUNTER.values()])[:, None])
+        self._uniform: np.ndarray = (self._bits >> np.uint64(11)) * 2.0**-53
 
     def bits(self, name: str) -> np.ndarray:
         """`(B,)` uint64, 64 random bits per image."""
-        return _mix(self._state + _words([_COUNTER[name] * _GOLDEN]))
+        return np.asarray(self._bits[_COUNTER[name]])
 
     def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """`(B,)` float64 in [low, high)."""
-        return np.asarray(low + (high - low) * ((self.bits(name) >> np.uint64(11)) * 2.0**-53))
+        return np.asarray(low + (high - low) * self._uniform[_COUNTER[name]])
 
     def log_uniform(self, name: str, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
         """`(B,)` float64 between low and high > 0, as often below as above their geometric mean."""
@@ -273,14 +277,15 @@ def _warp(images: Tensor, maps: np.ndarray, size: int) -> Tensor:
     pixels = images.to(torch.float32, copy=True)
     sides = np.array(images.shape[:-3:-1], dtype=np.float64)  # (W, H)
     footprint = ((maps[:, :, :2] * (sides / size)[:, None]) ** 2).sum(axis=2)  # (B, 2) s^2 along x, y
-    for axis in (0, 1):
-        _spread(pixels, np.maximum(footprint[:, axis] - 1, 0) / 6, dim=-1 - axis)
-    weights = torch.from_numpy(maps.astype(np.float32)).to(device)[..., None, None]  # (B, 2, 3, 1, 1)
+    passes = [(-1 - axis, taps) for axis in (0, 1) for taps in _passes(np.maximum(footprint[:, axis] - 1, 0) / 6)]
+    numbers = _per_image(pixels, *maps.reshape(-1, 6).T, *(taps for _, taps in passes))
+    for (dim, _), taps in zip(passes, numbers[6:], strict=True):
+        _spread(pixels, taps, dim)
     line = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) * (2 / size) - 1
     grid = torch.empty(len(images), size, size, 2, device=device)
     for axis in (0, 1):
-        along_x = weights[:, axis, 0] * line + weights[:, axis, 2]  # (B, 1, size)
-        torch.add(along_x, weights[:, axis, 1] * line[:, None], out=grid[..., axis])
+        by_x, by_y, shift = (n.squeeze(1) for n in numbers[3 * axis : 3 * axis + 3])  # (B, 1, 1)
+        torch.add(by_x * line + shift, by_y * line[:, None], out=grid[..., axis])
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -309,53 +314,59 @@ def _source_maps(config: AugmentConfig, draws: Draws, mirrored: np.ndarray) -> n
     return np.concatenate([half[:, :, None] * linear, offset[:, :, None]], axis=2)
 
 
-def _spread(pixels: Tensor, variance: np.ndarray, dim: int) -> None:
-    """Filter in place along one axis by `(B,)` variances in pixels squared; 0 leaves an image bit for bit."""
+def _passes(variance: np.ndarray) -> list[np.ndarray]:
+    """Taps q of the passes that filter by `(B,)` variances in pixels squared; 0 leaves an image bit for bit."""
     # A pass [q, 1 - 2q, q] adds 2q; beyond q = 1/4 its response turns negative: wide filters take several.
     passes = np.ceil(variance / 0.5 - 1e-9)
     taps = variance / (2 * np.maximum(passes, 1))
+    return [np.where(i < passes, taps, 0.0) for i in range(int(passes.max(initial=0)))]
+
+
+def _spread(pixels: Tensor, taps: Tensor, dim: int) -> None:
+    """One pass in place along one axis."""
     length = pixels.shape[dim] - 1
     left, right = pixels.narrow(dim, 0, length), pixels.narrow(dim, 1, length)
-    for i in range(int(passes.max(initial=0))):
-        step = (right - left).mul_(_per_image(np.where(i < passes, taps, 0.0), pixels))
-        left += step
-        right -= step
+    step = (right - left).mul_(taps)
+    left += step
+    right -= step
 
 
 def _blur(out: Tensor, draws: Draws, config: AugmentConfig) -> None:
-    rows = _rows(draws.happens("blur", config.blur_prob), out)
-    if not len(rows):
+    chosen, rows = _chosen(draws.happens("blur", config.blur_prob), out)
+    if not len(chosen):
         return
-    sigma = np.maximum(draws.uniform("blur_sigma", *config.blur_sigma), 1e-3)[rows.cpu().numpy()]
+    sigma = np.maximum(draws.uniform("blur_sigma", *config.blur_sigma), 1e-3)[chosen]
     radius = max(1, math.ceil(3 * config.blur_sigma[1]))  # from the config, so that no image depends on its batch
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma[:, None]) ** 2)
-    taps = torch.from_numpy((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)).to(out.device)
+    taps = _per_image(out, *(kernel / kernel.sum(axis=1, keepdims=True)).T)
     blurred = out[rows]
     for dim, pad in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
         padded = F.pad(blurred, pad, mode="replicate")
         blurred = torch.zeros_like(blurred)
-        for i in range(2 * radius + 1):
-            blurred.addcmul_(padded.narrow(dim, i, out.shape[dim]), taps[:, i].view(-1, 1, 1, 1))
+        for i, tap in enumerate(taps):
+            blurred.addcmul_(padded.narrow(dim, i, out.shape[dim]), tap)
     out[rows] = blurred
 
 
 def _change_tone(out: Tensor, draws: Draws, config: AugmentConfig) -> None:
+    gamma = draws.log_uniform("gamma", *config.gamma)
+    brightness = (1 + draws.uniform("brightness", -config.brightness, config.brightness)).astype(np.float32)
+    contrast = (1 + draws.uniform("contrast", -config.contrast, config.contrast)).astype(np.float32)
+    exponent, factor, share = _per_image(out, gamma, brightness * contrast, brightness * (1 - contrast))
     if config.gamma != (1.0, 1.0):
-        out.pow_(_per_image(draws.log_uniform("gamma", *config.gamma), out))
-    brightness = _per_image(1 + draws.uniform("brightness", -config.brightness, config.brightness), out)
-    contrast = _per_image(1 + draws.uniform("contrast", -config.contrast, config.contrast), out)
-    offset = brightness * (1 - contrast) * _means(out)
-    out.mul_(brightness * contrast).add_(offset)
+        out.pow_(exponent)
+    offset = share * _means(out)
+    out.mul_(factor).add_(offset)
 
 
 def _add_noise(out: Tensor, draws: Draws, config: AugmentConfig) -> None:
-    rows = _rows(draws.happens("noise", config.noise_prob), out)
-    if not len(rows):
+    chosen, rows = _chosen(draws.happens("noise", config.noise_prob), out)
+    if not len(chosen):
         return
-    keys = (draws.bits("noise_key") >> np.uint64(32)).astype(np.int64)
-    std = _per_image(draws.uniform("noise_std", *config.noise_std), out)
-    noise = _normals(torch.from_numpy(keys).to(out.device)[rows], out[0].numel())
-    out[rows] += noise.view(-1, *out.shape[1:]) * std[rows]
+    keys = (draws.bits("noise_key") >> np.uint64(32)).astype(np.int64)[chosen]
+    (std,) = _per_image(out, draws.uniform("noise_std", *config.noise_std)[chosen])
+    noise = _normals(send(torch.from_numpy(keys), out.device), out[0].numel())
+    out[rows] += noise.view(-1, *out.shape[1:]) * std
 
 
 def _normals(keys: Tensor, count: int) -> Tensor:
@@ -373,19 +384,20 @@ def _normals(keys: Tensor, count: int) -> Tensor:
 
 
 def _erase(out: Tensor, draws: Draws, config: AugmentConfig) -> None:
-    rows = _rows(draws.happens("erase", config.erase_prob), out)
-    if not len(rows):
+    chosen, rows = _chosen(draws.happens("erase", config.erase_prob), out)
+    if not len(chosen):
         return
-    area = draws.uniform("erase_area", *config.erase_scale)
-    ratio = draws.log_uniform("erase_ratio", *_ERASE_RATIO)
+    area = draws.uniform("erase_area", *config.erase_scale)[chosen]
+    ratio = draws.log_uniform("erase_ratio", *_ERASE_RATIO)[chosen]
+    sides = [np.minimum(np.sqrt(side), 1.0) for side in (area / ratio, area * ratio)]  # along x, y
+    starts = [draws.uniform(f"erase_{axis}")[chosen] * (1 - side) for axis, side in zip("xy", sides, strict=True)]
+    edges = _per_image(out, *starts, *(start + side for start, side in zip(starts, sides, strict=True)))
+    left, top, right, bottom = edges
     line = (torch.arange(out.shape[-1], device=out.device, dtype=torch.float32) + 0.5) / out.shape[-1]
-    inside = torch.ones_like(out[rows], dtype=torch.bool)
-    for axis, side, shape in (("x", area / ratio, (1, 1, 1, -1)), ("y", area * ratio, (1, 1, -1, 1))):
-        length = np.minimum(np.sqrt(side), 1.0)
-        start = draws.uniform(f"erase_{axis}") * (1 - length)
-        places = line.view(shape)
-        inside &= (places >= _per_image(start, out)[rows]) & (places < _per_image(start + length, out)[rows])
-    out[rows] = torch.where(inside, _means(out[rows]), out[rows])
+    column = line[:, None]
+    inside = (line >= left) & (line < right) & (column >= top) & (column < bottom)
+    erased = out[rows]
+    out[rows] = torch.where(inside, _means(erased), erased)
 
 
 def _means(images: Tensor) -> Tensor:
@@ -393,12 +405,16 @@ def _means(images: Tensor) -> Tensor:
     return F.avg_pool2d(F.adaptive_avg_pool2d(images, 8), 8)
 
 
-def _per_image(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(like.device).view(-1, 1, 1, 1)
+def _per_image(like: Tensor, *values: np.ndarray) -> Sequence[Tensor]:
+    """Each of some `(B,)` as `(B, 1, 1, 1)` float32 beside the images, all in one copy."""
+    numbers = send(torch.from_numpy(np.array(values, dtype=np.float32)), like.device)
+    return numbers[..., None, None, None].unbind()
 
 
-def _rows(chosen: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.flatnonzero(chosen)).to(like.device)
+def _chosen(happens: np.ndarray, like: Tensor) -> tuple[np.ndarray, Tensor]:
+    """Places of the images that something happens to, here and beside the images."""
+    places = np.flatnonzero(happens)
+    return places, send(torch.from_numpy(places), like.device)
 
 
 def _to_unit(out: Tensor, stored: torch.dtype) -> Tensor:

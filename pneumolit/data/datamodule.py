@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pneumolit.data import stress
 from pneumolit.data.dataset import BLOCK, UNREADABLE, ChestXrayData
 from pneumolit.data.resident import ResidentImages, fits_device
+from pneumolit.data.sending import send
 from pneumolit.data.stress import STRESS_FAMILIES, distort
 
 STRESS_IMAGES = 512  # per family; more would only cost memory and time, the five families share the images
 EVAL_BATCH = 64
+_ON_HOST = frozenset(("index", "family", "position"))  # of a batch: only the host reads them, and a GPU would wait
 
 
 class Rows(Dataset[dict[str, Any]]):
@@ -275,10 +277,8 @@ class ChestXrayDataModule(LightningDataModule):
         return rows_of(self.data, split)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch, but not the positions: parameters are drawn from them on the CPU, and a GPU would wait."""
-        moved = {k: v for k, v in batch.items() if k != "position"}
-        moved = super().transfer_batch_to_device(moved, device, dataloader_idx)
-        return moved | {"position": batch["position"]}
+        """Move what the model reads of a batch."""
+        return {k: send(v, device) if isinstance(v, Tensor) and k not in _ON_HOST else v for k, v in batch.items()}
 
     def train_sampler(self, epoch: int = 0) -> TrainSampler:
         """The order of training images, at an epoch."""

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pneumolit.data.sending import send
+
 _STREAM = 0x6D69  # keeps these draws apart from others of the same seed, epoch and batch
 
 
@@ -66,13 +68,13 @@ def apply_mix(images: Tensor, mix: Mix) -> Tensor:
     A box ends anywhere within a pixel, and a pixel that it covers in part is mixed in part: so the share is exact
     at every image size.
     """
-    partners = images[mix.order.to(images.device)]
+    partners = images[send(mix.order, images.device)]
     if mix.box is None:
         return images.mul(mix.share).add_(partners, alpha=1 - mix.share)
     top, left, height, width = mix.box
-    rows = _coverage(top, height, images.shape[-2]).to(images)
-    columns = _coverage(left, width, images.shape[-1]).to(images)
-    return images.lerp(partners, rows[:, None] * columns)
+    rows = _coverage(top, height, images.shape[-2]).to(images.dtype)
+    columns = _coverage(left, width, images.shape[-1]).to(images.dtype)
+    return images.lerp(partners, send(rows[:, None] * columns, images.device))
 
 
 def _clipped_box(side: float, y: float, x: float) -> tuple[float, float, float, float]:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pneumolit.data.sending import send
+
 _SHARE = 0.25  # of the device's free memory that images may take; the rest is for training
 _CHUNK = 1024  # images copied at a time, so that the host never holds all of them
 
@@ -39,10 +41,7 @@ class ResidentImages:
     def __getitem__(self, positions: np.ndarray) -> Tensor:
         """`(B, S, S)` uint8 on the device; a GPU does not wait for the row numbers."""
         assert self.images is not None
-        rows = torch.from_numpy(positions)
-        if self.images.device.type == "cuda":
-            rows = rows.pin_memory().to(self.images.device, non_blocking=True)
-        return self.images.index_select(0, rows.to(self.images.device))
+        return self.images.index_select(0, send(torch.from_numpy(positions), self.images.device))
 
 
 def fits_device(size: int, device: torch.device) -> bool:

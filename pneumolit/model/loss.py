@@ -112,6 +112,8 @@ class BinaryCrossEntropy(Loss):
 
     is_two_class = True
     positive_mask: Tensor
+    positive: Tensor
+    negative: Tensor
 
     def __init__(
         self,
@@ -127,13 +129,17 @@ class BinaryCrossEntropy(Loss):
                 f"loss.name=binary_cross_entropy needs classes that mean pneumonia, but of {list(labels.classes)} none "
                 "does; name them in data.positive, or use loss=cross_entropy"
             )
-        self.register_buffer("positive_mask", torch.from_numpy(labels.positive_mask), persistent=False)
+        mask = torch.from_numpy(labels.positive_mask)
+        self.register_buffer("positive_mask", mask, persistent=False)
+        # By number: how many columns a mask leaves is known to the device alone, and the host would wait for it.
+        self.register_buffer("positive", mask.nonzero()[:, 0], persistent=False)
+        self.register_buffer("negative", (~mask).nonzero()[:, 0], persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`(B, K)` logits and `(B,)` class indices -> scalar, computed in float32."""
-        logits, mask = logits.float(), self.positive_mask
-        scores = logits[:, mask].logsumexp(1) - logits[:, ~mask].logsumexp(1)  # (B,)
-        truths = mask[targets].float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+        logits = logits.float()
+        scores = logits[:, self.positive].logsumexp(1) - logits[:, self.negative].logsumexp(1)  # (B,)
+        truths = self.positive_mask[targets].float() * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(scores, truths, reduction="none")
         if self.weight is None:
             return losses.mean()

@@ -190,9 +190,12 @@ def test_distorted_copies_are_not_made_before_they_are_read(
     data: ChestXrayData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    monkeypatch.setattr(
-        "pneumolit.data.datamodule.distort", lambda images, family, indices: made.append(family) or images
-    )
+
+    def watched(images: np.ndarray, family: str, indices: np.ndarray) -> np.ndarray:
+        made.append(family)
+        return images
+
+    monkeypatch.setattr("pneumolit.data.datamodule.distort", watched)
     rows = module(data).images_of("stress")
     assert len(rows) == len(rows.targets) > 0 and made == []
     for _ in range(2):
