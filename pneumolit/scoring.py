@@ -12,10 +12,12 @@ from torch import Tensor
 
 from pneumolit.data.datamodule import Rows, padded_batches
 from pneumolit.data.dataset import ChestXrayData, repeats
+from pneumolit.data.sending import send
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
 from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
 from pneumolit.evaluation.summary import summarise
 from pneumolit.model.features import inference
+from pneumolit.model.gathered import Gathered
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import draw_evaluation
@@ -41,12 +43,14 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     """
     device = model.device
     model.eval()
-    parts: list[np.ndarray] = []
+    logits = Gathered()
     with inference(device, precision):
         for padded, count in padded_batches(rows):
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in padded.items()}
-            parts.append(model.logits_of(batch)[:count].cpu().double().numpy())
-    return np.concatenate(parts)
+            batch = {k: send(v, device) if isinstance(v, Tensor) else v for k, v in padded.items()}
+            logits.add(model.logits_of(batch)[:count])
+        # At the end: a GPU works on while the next batches are read.
+        found: np.ndarray = logits.rows().cpu().double().numpy()
+    return found
 
 
 def predict_split(

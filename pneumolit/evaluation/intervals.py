@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK = 250  # resamples at a time: 250 x 624 float64 stay within a second-level cache
+_CHUNK = 250  # resamples drawn at a time
+_CELLS = 250 * 624  # resamples x images that are ranked at a time: so many float64 stay within a second-level cache
 Interval = list[float]
 
 
@@ -56,12 +57,17 @@ def bootstrap_intervals(
     _check(len(positives), num_resamples, level, scores=scores, patient_ids=patient_ids, **preds_by_rule)
     patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
     has_both = 0 < positives.sum() < len(positives)
+    # Once for all: to sort what is sorted again, piece by piece, costs little.
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    ranked = (positives[order], np.asarray(scores)[order])
+    piece = max(1, _CELLS // len(positives))
     tallies = _tallies_by_patient(positives, list(preds_by_rule.values()), rows, len(patients))
     ranking, counts = [], []
     for weights in patient_weights(positives, rows, num_resamples, seed):
         counts.append(weights @ tallies)
         if has_both:
-            ranking.append(ranking_of_resamples(positives, scores, weights[:, rows]))
+            pieces = (weights[i : i + piece] for i in range(0, len(weights), piece))
+            ranking += [ranking_of_resamples(*ranked, part[:, rows[order]]) for part in pieces]
     rates = _rates(np.concatenate(counts), list(preds_by_rule))
     auroc, average_precision = np.concatenate(ranking, axis=1) if has_both else (None, None)
     return {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pneumolit.evaluation import intervals
 from pneumolit.evaluation.intervals import (
     bootstrap_accuracy,
     bootstrap_intervals,
@@ -121,6 +123,26 @@ def test_two_thousand_resamples_of_the_test_split_take_under_a_second_and_a_half
     start = time.process_time()
     bootstrap_intervals(targets, scores, rules, patients)
     assert time.process_time() - start < 1.5
+
+
+def test_many_images_are_ranked_in_pieces_that_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, scores, patients = simulated(np.random.default_rng(4))
+    scores = scores.round(1)  # ties
+    preds = {"half": (scores > 0.9).astype(int)}
+    whole = bootstrap_intervals(targets, scores, preds, patients, num_resamples=300)
+    for cells in (1, 7 * len(targets)):
+        monkeypatch.setattr(intervals, "_CELLS", cells)
+        assert bootstrap_intervals(targets, scores, preds, patients, num_resamples=300) == whole
+
+
+def test_intervals_of_many_images_take_little_memory() -> None:
+    targets = np.repeat([0, 1], 15_000)
+    scores = np.random.default_rng(0).normal(size=len(targets)) + targets
+    tracemalloc.start()
+    bootstrap_intervals(targets, scores, {}, np.arange(len(targets)) // 100, num_resamples=250)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6  # ranked all at once, the resamples would take 60 MB for every step of the computation
 
 
 def test_wrong_input_is_refused_and_named() -> None:
