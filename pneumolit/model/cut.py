@@ -31,6 +31,11 @@ class Cut:
     shape: tuple[int, ...]
     drop_rate: float
 
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Paths of the modules behind it."""
+        return (self.classifier,)
+
 
 def find_cut(
     backbone: nn.Module, image_shape: tuple[int, int, int], *, drop_rate: float, plan: FreezePlan | None = None
@@ -57,7 +62,7 @@ def find_cut(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         logits, features = _look(probe.eval(), path, images)
         cut = Cut(path, tuple(features.shape[1:]), drop_rate)
-        if not _agree(head_logits(probe, cut, features), logits):
+        if not is_close(head_logits(probe, cut, features), logits):
             raise NoCutError("its logits are not those of its classifier alone")
         if plan is None:
             return cut
@@ -67,7 +72,7 @@ def find_cut(
         _, seen = _look(probe, path, images)
         for rate in dict.fromkeys((drop_rate, 0.0)):  # a head of ours has its dropout inside
             torch.manual_seed(0)
-            if _agree(nn.functional.dropout(features, rate), seen):
+            if is_close(nn.functional.dropout(features, rate), seen):
                 return Cut(path, cut.shape, rate)
     raise NoCutError("what its head sees of an image is random in training")
 
@@ -97,6 +102,7 @@ def _look(model: nn.Module, path: str, images: Tensor) -> tuple[Tensor, Tensor]:
     return logits, seen[0]
 
 
-def _agree(found: Tensor, expected: Tensor) -> bool:
-    scale = float(expected.abs().max())
+def is_close(found: Tensor, expected: Tensor) -> bool:
+    """Whether two ways through a model come to the same, up to the order of memory."""
+    scale = float(expected.detach().abs().max())
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=0, atol=_TOLERANCE * scale)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -26,14 +27,17 @@ from torch import Tensor
 from pneumolit.data.augment import resize_batch
 from pneumolit.data.datamodule import ImageRows, IndexBatch, Rows, padded_batches
 from pneumolit.data.dataset import ChestXrayData
+from pneumolit.data.sending import send
 from pneumolit.data.store import Progress
+from pneumolit.model.cut import Cut
+from pneumolit.model.front import FrontCut
 from pneumolit.rundir import write_text
 
 if TYPE_CHECKING:
     from pneumolit.model.classifier import PneumoniaClassifier
 
 FEATURES_VERSION = 1  # a new one whenever the same images and weights give other features than before
-_ARRAY, _INDEX = "features.npy", "index.json"
+_ARRAY, _INDEX, _CHANNELS_LAST = "features.npy", "index.json", "channels_last"
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,15 +63,18 @@ class Features:
         array: `(N, ...)`, memory-mapped and read-only.
         dtype: of the numbers; bfloat16 is stored as its bits.
         key: what the folder is named by.
+        is_channels_last: whether maps lie in the file as (H, W, C).
     """
 
     array: np.ndarray
     dtype: torch.dtype
     key: str
+    is_channels_last: bool = False
 
     def take(self, rows: np.ndarray) -> Tensor:
-        """Features of some rows, `(B, ...)`."""
-        return torch.from_numpy(self.array[rows]).view(self.dtype)  # NumPy has no bfloat16: the file holds its bits
+        """Features of some rows, `(B, ...)`, maps in the order of memory that they were computed in."""
+        taken = torch.from_numpy(self.array[rows]).view(self.dtype)  # NumPy has no bfloat16: the file holds its bits
+        return taken.permute(0, 3, 1, 2) if self.is_channels_last else taken
 
 
 class FeatureRows(Rows):
@@ -111,7 +118,8 @@ class FeatureCache:
     ) -> None:
         self.model, self.folder, self.precision = model, folder, precision
         self.progress, self.tell = progress, tell
-        self._shape = model.take_apart().shape
+        self._cut = model.take_apart()
+        self._found: dict[str, Features] = {}  # hashing gigabytes takes seconds
         self._made_by = {
             "version": FEATURES_VERSION,
             "torch": torch.__version__,
@@ -119,9 +127,11 @@ class FeatureCache:
             "precision": precision,
             "architecture": str(model.settings["backbone"]).partition(".")[0],
             "weights": _weights_before_the_cut(model),
-            "shape": list(self._shape),
+            "shape": list(self._cut.shape),
             **{key: model.settings.get(key) for key in ("pool", "image_size", "in_chans", "mean", "std")},
         }
+        if isinstance(self._cut, FrontCut):
+            self._made_by["before"] = self._cut.entrance.removeprefix("body.")
 
     def find(self, origin: Mapping[str, Any], count: int, view: int | None = None) -> Features | None:
         """Features that are there and whole; None where they are not.
@@ -131,7 +141,11 @@ class FeatureCache:
             count: number of images.
             view: of the model's augmentation; None for the images as they are.
         """
-        return _load(self.folder, self._key(origin, view), (count, *self._shape))
+        key = self._key(origin, view)
+        found = self._found.get(key) or _load(self.folder, key, (count, *self._cut.shape))
+        if found is not None:
+            self._found[key] = found
+        return found
 
     def open(
         self, images: ImageRows, origin: Mapping[str, Any], *, what: str, rows: np.ndarray, view: int | None = None
@@ -151,6 +165,7 @@ class FeatureCache:
         found = self.find(origin, len(images), view)
         if found is not None:
             return found
+        self.refuse_full_disk(len(images))
         key = self._key(origin, view)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +180,20 @@ class FeatureCache:
         found = self.find(origin, len(images), view)
         assert found is not None
         return found
+
+    def refuse_full_disk(self, count: int) -> None:
+        """Refuse to compute features of so many images where they would not fit, before the first is computed.
+
+        Raises:
+            ValueError: the disk has less room than they take.
+        """
+        size = count * bytes_per_image(self._cut, self.precision)
+        free = free_bytes(self.folder)
+        if size > free:
+            raise ValueError(
+                f"stored features would take {size / 1e9:.1f} GB, and {self.folder} has room for {free / 1e9:.1f} GB; "
+                "set cache_dir=FOLDER or PNEUMOLIT_CACHE to a folder with more, or trainer.cache_features=false"
+            )
 
     def _key(self, origin: Mapping[str, Any], view: int | None) -> str:
         text = json.dumps({**self._made_by, "images": origin, "view": self._view(view)}, sort_keys=True)
@@ -182,11 +211,10 @@ class FeatureCache:
         temporary.mkdir()
         try:
             with (temporary / _ARRAY).open("wb") as handle:
-                digest, dtype = self._write(handle, images, what=what, rows=rows, view=view)
+                written = self._write(handle, images, what=what, rows=rows, view=view)
                 handle.flush()
                 os.fsync(handle.fileno())
-            index = {"sha256": digest, "dtype": str(dtype).removeprefix("torch."), **self._made_by}
-            index |= {"images": dict(origin), "view": self._view(view)}
+            index = {**written, **self._made_by, "images": dict(origin), "view": self._view(view)}
             write_text(temporary / _INDEX, json.dumps(index, indent=2))
             shutil.rmtree(self.folder / key, ignore_errors=True)  # there, but damaged
             temporary.rename(self.folder / key)
@@ -196,26 +224,28 @@ class FeatureCache:
 
     def _write(
         self, handle: BinaryIO, images: ImageRows, *, what: str, rows: np.ndarray, view: int | None
-    ) -> tuple[str, torch.dtype]:
-        """Compute features into a file, batch by batch; the hash of the numbers, and their kind."""
+    ) -> dict[str, Any]:
+        """Compute features into a file, batch by batch; the hash of the numbers, and their kind and order."""
         model, size = self.model, int(self.model.settings["image_size"])
         was_training, done, digest = model.training, 0, hashlib.sha256()
-        dtype = torch.float32
+        written: dict[str, Any] = {}
         model.eval()
         try:
             with inference(model.device, self.precision):
                 for batch, count in padded_batches(images):
-                    stored = batch["image"].to(model.device)
+                    stored = send(batch["image"], model.device)
                     if view is None:
                         pixels = resize_batch(stored, size)
                     else:
                         places = torch.from_numpy(rows[batch["index"].numpy()])
                         pixels = model.augment(stored, places, epoch=view, size=size)
-                    part = model.features(pixels)[:count].cpu().contiguous()
-                    dtype = part.dtype
-                    numbers = part.view(torch.uint16).numpy() if dtype == torch.bfloat16 else part.numpy()
+                    part = model.features(pixels)[:count].cpu()
                     if not done:
-                        _write_header(handle, numbers.dtype, (len(images), *self._shape))
+                        written = {"dtype": str(part.dtype).removeprefix("torch."), **self._order_of(part)}
+                    part = (part.permute(0, 2, 3, 1) if "order" in written else part).contiguous()
+                    numbers = part.view(torch.uint16).numpy() if part.dtype == torch.bfloat16 else part.numpy()
+                    if not done:
+                        _write_header(handle, numbers.dtype, (len(images), *part.shape[1:]))
                     # Not through a mapped file: on a full disk that ends in a signal instead of an error.
                     handle.write(numbers.data)
                     digest.update(numbers.data)
@@ -223,7 +253,25 @@ class FeatureCache:
                     self.progress(f"encoding {what}", done, len(images))
         finally:
             model.train(was_training)
-        return digest.hexdigest(), dtype
+        return {"sha256": digest.hexdigest(), **written}
+
+    def _order_of(self, part: Tensor) -> dict[str, str]:
+        # The rear would copy every batch of maps that come in another order than its weights.
+        is_plain = isinstance(self._cut, Cut) or part.ndim != 4 or part.is_contiguous()
+        is_other = not is_plain and part.is_contiguous(memory_format=torch.channels_last)
+        return {"order": _CHANNELS_LAST} if is_other else {}
+
+
+def bytes_per_image(cut: Cut | FrontCut, precision: str) -> int:
+    """What the features of one image take at that cut, computed in "float32", "bf16" or "fp16"."""
+    is_wide = precision == "float32" or (isinstance(cut, FrontCut) and cut.keeps_float32)
+    return math.prod(cut.shape) * (4 if is_wide else 2)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where a folder is or would be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def rows_origin(data: ChestXrayData, rows: np.ndarray) -> dict[str, Any]:
@@ -233,9 +281,9 @@ def rows_origin(data: ChestXrayData, rows: np.ndarray) -> dict[str, Any]:
 
 def _weights_before_the_cut(model: PneumoniaClassifier) -> str:
     """Hash of all that makes features of images; the same whatever head stands behind the same body."""
-    digest, head = hashlib.sha256(), f"{model.take_apart().classifier}."
+    digest, behind = hashlib.sha256(), tuple(f"{path}." for path in model.take_apart().behind)
     for name, value in sorted(
-        (n.removeprefix("body."), v) for n, v in model.backbone.state_dict().items() if not n.startswith(head)
+        (n.removeprefix("body."), v) for n, v in model.backbone.state_dict().items() if not n.startswith(behind)
     ):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -246,9 +294,12 @@ def _load(folder: Path, key: str, shape: tuple[int, ...]) -> Features | None:
     try:
         index = json.loads((folder / key / _INDEX).read_text())
         array = np.load(folder / key / _ARRAY, mmap_mode="r")
-        if array.shape != shape or hashlib.sha256(array.data).hexdigest() != index["sha256"]:
+        is_other = index.get("order") == _CHANNELS_LAST
+        count, *inner = shape
+        expected = (count, *inner[1:], inner[0]) if is_other else shape
+        if array.shape != expected or hashlib.sha256(array.data).hexdigest() != index["sha256"]:
             return None
-        return Features(array, getattr(torch, index["dtype"]), key)
+        return Features(array, getattr(torch, index["dtype"]), key, is_other)
     except (OSError, ValueError, EOFError, KeyError, TypeError):  # absent, cut off, or somebody else's
         return None
 

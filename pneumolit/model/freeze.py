@@ -111,6 +111,11 @@ def head_parameter_names(model: nn.Module) -> set[str]:
     return {name for name, p in model.named_parameters() if id(p) in ids}
 
 
+def trains_head_alone(model: nn.Module, plan: FreezePlan) -> bool:
+    """Whether something is frozen and nothing but the head trains."""
+    return bool(plan.frozen) and set(plan.trainable) <= head_parameter_names(model)
+
+
 def _train_all(model: nn.Module, image_shape: ImageShape) -> set[str]:
     return {name for name, _ in model.named_parameters()}
 

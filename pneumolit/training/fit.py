@@ -17,9 +17,10 @@ from rich.console import Console
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
+from pneumolit.interrupts import RunInterruptedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RunDir, RunInterruptedError, read_json, record_look
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RunDir, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
 from pneumolit.stage_plan import Stage, check_run, plan_stages
 from pneumolit.training.build import (
@@ -111,7 +112,16 @@ def _set_up(
     reasons = []
     for stage, plan in zip(stages, plans, strict=True):
         try:
-            reasons.append(why_images(stage.cfg, plan, model, datamodule.data, precision=precision.training))
+            reason = why_images(
+                stage.cfg,
+                plan,
+                model,
+                datamodule.data,
+                precision=precision.training,
+                accelerator=place.accelerator,
+                cache_dir=place.cache_dir,
+            )
+            reasons.append(reason)
         except ValueError as error:
             raise ValueError(f"stage {stage.name}: {error}" if stage.count > 1 else str(error)) from None
     write_record(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,30 @@ from pneumolit.data.augment import AugmentConfig
 from pneumolit.data.datamodule import Rows, image_rows, pool_of, stress_origin
 from pneumolit.data.dataset import ChestXrayData
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.model.cut import NoCutError, find_cut
-from pneumolit.model.features import FeatureCache, FeatureRows, Features, rows_origin
-from pneumolit.model.freeze import FreezePlan, head_parameter_names
+from pneumolit.model.cut import Cut, NoCutError
+from pneumolit.model.features import FeatureCache, FeatureRows, Features, bytes_per_image, rows_origin
+from pneumolit.model.freeze import FreezePlan, trains_head_alone
+from pneumolit.model.front import FrontCut, cut_for
 from pneumolit.rundir import RunDir, read_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import model_device
 from pneumolit.training.console import data_progress
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.place import Workplace
+from pneumolit.training.worth import LARGEST, why_few, why_large
 
-LARGEST = 4e9  # bytes of one set of features that `auto` stores; pooled ones of 120,000 images stay below 0.5 GB
 _WORDS = {"val": "validation", "block": "block", "test": "test", "stress": "stressed validation"}
 
 
 def why_images(
-    cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifier, data: ChestXrayData, *, precision: str
+    cfg: Mapping[str, Any],
+    plan: FreezePlan,
+    model: PneumoniaClassifier,
+    data: ChestXrayData,
+    *,
+    precision: str,
+    accelerator: str,
+    cache_dir: Path,
 ) -> str:
     """Why a stage trains on images; empty where it trains on stored features.
 
@@ -39,6 +47,8 @@ def why_images(
         model: its classifier, or that of another stage of the run.
         data: its images.
         precision: number format of training.
+        accelerator: Lightning's name of its device.
+        cache_dir: folder of stored features.
 
     Raises:
         ValueError: stored features are asked for and cannot be.
@@ -46,21 +56,35 @@ def why_images(
     asked, views = cfg["trainer"]["cache_features"], int(cfg["trainer"]["feature_views"])
     if asked is False:
         return "trainer.cache_features=false"
+    is_wished, is_head = bool(views) or asked is True, trains_head_alone(model.backbone, plan)
     reason = _obstacle(cfg, plan, model)
-    wish = f"trainer.feature_views={views}" if views else "trainer.cache_features=true"
-    if reason and (views or asked is True):
+    if not reason and not is_wished:  # what can be said before the model is taken apart, which takes seconds
+        if cfg["trainer"]["limit_train_batches"] is not None:
+            return "a run of a few batches would not pay for them"
+        reason = "" if is_head else why_few(cfg, data, accelerator)
+    cut: Cut | FrontCut | None = None
+    if not reason:
+        try:
+            cut = _cut(plan, model)
+        except NoCutError as error:
+            where = "before its head" if is_head else "behind its frozen part"
+            reason = f"{model.settings['backbone']} cannot be taken apart {where}: {error}"
+    if reason and is_wished:
+        wish = f"trainer.feature_views={views}" if views else "trainer.cache_features=true"
         raise ValueError(f"{wish}, but {reason}")
-    if reason or views or asked is True:
+    if is_wished or cut is None:
         return reason
-    if cfg["trainer"]["limit_train_batches"] is not None:
-        return "a run of a few batches would not pay for them"
-    size = len(pool_of(data)) * math.prod(_shape(plan, model)) * (4 if precision == "float32" else 2)
+    if isinstance(cut, FrontCut):
+        return why_few(cfg, data, accelerator, cut.share) or why_large(cfg, data, cut, precision, cache_dir)
+    size = len(pool_of(data)) * bytes_per_image(cut, precision)
     return f"they would take {size / 1e9:.0f} GB; trainer.cache_features=true stores them" if size > LARGEST else ""
 
 
 def _obstacle(cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifier) -> str:
-    if not plan.frozen or not set(plan.trainable) <= head_parameter_names(model.backbone):
-        return f"freeze={plan.policy} trains more than the head; set freeze=head"
+    if not plan.frozen:
+        return f"freeze={plan.policy} leaves nothing frozen here; set freeze=head, or fewer groups or layers"
+    if model.train_size != model.settings["image_size"]:
+        return f"model.train_size={model.train_size} gives training images another size; leave it out"
     single = {k: v for k, v in cfg["augment"].items() if k in AugmentConfig.__dataclass_fields__}
     mixed = [key for key, value in cfg["augment"].items() if key not in single and value]
     if mixed:
@@ -73,19 +97,15 @@ def _obstacle(cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifi
         )
     if is_identity and views:
         return "without augmentation all views are the same; leave it out, or choose one (augment=light)"
-    try:
-        _shape(plan, model)
-    except NoCutError as error:
-        return f"{model.settings['backbone']} cannot be taken apart before its head: {error}"
     return ""
 
 
-def _shape(plan: FreezePlan, model: PneumoniaClassifier) -> tuple[int, ...]:
+def _cut(plan: FreezePlan, model: PneumoniaClassifier) -> Cut | FrontCut:
     if model.plan == plan:
-        return model.take_apart().shape
+        return model.take_apart()
     size = int(model.settings["image_size"])
     shape = (int(model.settings["in_chans"]), size, size)
-    return find_cut(model.backbone, shape, drop_rate=float(model.settings["drop_rate"]), plan=plan).shape
+    return cut_for(model.backbone, shape, drop_rate=float(model.settings["drop_rate"]), plan=plan)
 
 
 class RunFeatures:
@@ -113,6 +133,10 @@ class RunFeatures:
     def training(self, views: Sequence[int] = (), count: int = 0) -> FeatureRows:
         """The training rows: as they are, or in fixed views of which `count` take turns."""
         numbers: list[int | None] = [*views] or [None]
+        origin = rows_origin(self.data, self.pool)
+        missing = [n for n in numbers if self.cache.find(origin, len(self.pool), n) is None]
+        if missing:
+            self.cache.refuse_full_disk(len(missing) * len(self.pool))
         found = {number or 0: self._of_pool(number) for number in numbers}
         return self._rows(found, "train", max(count, 1))
 
@@ -159,7 +183,7 @@ def store_features(stage: Stage, model: PneumoniaClassifier, place: Workplace, *
 
     Args:
         stage: one that trains on features.
-        model: its classifier; what lies before the head has its final weights.
+        model: its classifier; what is frozen has its final weights.
         place: of the run.
         epochs_before: finished epochs of the earlier stages.
     """
@@ -174,6 +198,9 @@ def store_features(stage: Stage, model: PneumoniaClassifier, place: Workplace, *
     environment = read_json(place.run.environment_file)
     known = environment.setdefault("features", {}).setdefault(str(stage.index + 1), {"seconds": 0.0})
     known |= {"views": views, "keys": features.used}
+    cut = model.take_apart()
+    if isinstance(cut, FrontCut):
+        known["before"] = cut.entrance
     known["seconds"] = round(known["seconds"] + time.monotonic() - start, 1)
     place.run.write_json(place.run.environment_file, environment)
 
@@ -192,7 +219,9 @@ def feature_seconds(run: RunDir) -> float:
 def scored_rows(
     stage: Stage, model: PneumoniaClassifier, place: Workplace, precision: str
 ) -> Iterator[Callable[[str], Rows]]:
-    """What the splits are scored from: stored features where the last stage had them, else images.
+    """What the splits are scored from: stored features where the last stage trained a head on them, else images.
+
+    One pass over the images gains nothing from the output of a frozen front, whose number format is that of training.
 
     Args:
         stage: the last one.
@@ -200,7 +229,8 @@ def scored_rows(
         place: of the run.
         precision: number format of scoring.
     """
-    if not has_features(stage, place.run):
+    known = read_json(place.run.environment_file).get("features", {}).get(str(stage.index + 1))
+    if known is None or "before" in known:
         yield place.datamodule.rows_of
         return
     with _computed(place) as progress:

@@ -15,7 +15,8 @@ from pneumolit.data.augment import resize_batch
 from pneumolit.data.datamodule import ImageRows, IndexBatch
 from pneumolit.model import features as features_module
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.model.features import FeatureCache, FeatureRows, Features, inference
+from pneumolit.model.features import FeatureCache, FeatureRows, Features, bytes_per_image, inference
+from pneumolit.model.freeze import plan_freeze
 
 SETTINGS: dict[str, Any] = {
     "backbone": "test_resnet", "classes": ["A", "B"], "positive": [], "image_size": 32, "in_chans": 1,
@@ -64,6 +65,55 @@ def test_stored_features_are_what_the_head_sees_to_the_bit(tmp_path: Path, preci
     assert isinstance(found.array, np.memmap) and not found.array.flags.writeable
 
 
+def behind_front(**freeze: Any) -> PneumoniaClassifier:
+    """A classifier whose frozen front ends before its last group, or where `freeze` says."""
+    built = classifier().backbone
+    plan = plan_freeze(built, {"policy": "groups", "last": 1, **freeze}, image_shape=(1, 32, 32))
+    return PneumoniaClassifier(SETTINGS, built, plan).use_channels_last()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
+def test_stored_maps_are_what_the_rear_sees_to_the_bit_and_in_its_order_of_memory(
+    tmp_path: Path, precision: str, dtype: torch.dtype
+) -> None:
+    model = behind_front()
+    found = Desk(tmp_path, model, precision).open()
+    pixels = torch.from_numpy(np.concatenate([PIXELS[64:], np.repeat(PIXELS[-1:], 58, axis=0)])).unsqueeze(1)
+    with inference(torch.device("cpu"), precision):
+        expected = model.eval().features(resize_batch(pixels, 32))[:6]
+    taken = found.take(np.array([69, 64]))
+    assert taken.dtype == expected.dtype == dtype and taken.shape == (2, 192, 2, 2)
+    assert torch.equal(taken, expected[[5, 0]])
+    assert taken.is_contiguous(memory_format=torch.channels_last) and found.array.shape == (70, 2, 2, 192)
+    assert bytes_per_image(model.take_apart(), precision) == expected[0].nbytes == found.array[0].nbytes
+
+
+def test_output_of_a_front_is_named_by_what_lies_before_it_alone(tmp_path: Path) -> None:
+    plain = Desk(tmp_path, behind_front()).open().key
+    for name in ("backbone.layer4.0.conv1.weight", "backbone.fc.weight"):
+        assert Desk(tmp_path, moved(behind_front(), name)).open().key == plain
+    others = [
+        Desk(tmp_path).open(),
+        Desk(tmp_path, behind_front(last=2)).open(),
+        Desk(tmp_path, moved(behind_front(), "backbone.layer3.0.conv1.weight")).open(),
+    ]
+    assert len({plain, *(o.key for o in others)}) == 4
+
+
+def test_features_that_the_disk_has_no_room_for_are_refused_before_the_first_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, behind_front())
+    monkeypatch.setattr(features_module, "free_bytes", lambda folder: 70 * 192 * 4 * 4 - 1)
+    with pytest.raises(ValueError, match=r"would take 0\.0 GB, and .* has room for .*trainer\.cache_features=false"):
+        desk.open()
+    assert desk.computed == [] and list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(features_module, "free_bytes", lambda folder: 70 * 192 * 4 * 4)
+    key = desk.open().key
+    monkeypatch.setattr(features_module, "free_bytes", lambda folder: 0)
+    assert Desk(tmp_path, behind_front()).open().key == key  # what is there takes no more room
+
+
 def test_features_are_computed_once_and_the_model_keeps_its_mode(tmp_path: Path) -> None:
     model = classifier()
     modes = [m.training for m in model.modules()]
@@ -76,7 +126,8 @@ def test_features_are_computed_once_and_the_model_keeps_its_mode(tmp_path: Path)
 
 def moved(model: PneumoniaClassifier, name: str) -> PneumoniaClassifier:
     with torch.no_grad():
-        model.get_parameter(name).view(-1)[0] += 1e-3
+        parameter = model.get_parameter(name)
+        parameter[(0,) * parameter.ndim] += 1e-3
     return model
 
 

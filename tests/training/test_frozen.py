@@ -19,7 +19,8 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.features import FeatureCache
 from pneumolit.rundir import RunDir, read_json
 from pneumolit.scoring import predict_logits
-from pneumolit.training import callbacks, frozen
+from pneumolit.training import callbacks, frozen, worth
+from pneumolit.training.background import BackgroundWriter
 from pneumolit.training.build import build_datamodule, build_model, check_names
 from pneumolit.training.checkpoints import AtomicCheckpointIO, EpochCheckpoints
 from pneumolit.training.fit import fit
@@ -27,6 +28,7 @@ from pneumolit.training.fit import fit
 Configure = Callable[..., dict[str, Any]]
 Train = Callable[..., RunDir]
 HEAD = ("freeze=head", "augment=none", "model.drop_rate=0.3", "logger=none")
+GROUP = (*HEAD, "freeze=groups", "freeze.last=1")
 
 
 @pytest.fixture
@@ -60,7 +62,8 @@ def asked_of() -> Callable[[dict[str, Any]], str]:
     def asked(cfg: dict[str, Any]) -> str:
         data = load_data(cfg["data"], Path(cfg["cache_dir"]))
         model, _, plan = build_model(cfg, check_names(cfg), build_datamodule(cfg, data))
-        return frozen.why_images(cfg, plan, model, data, precision="float32")
+        folder = Path(cfg["cache_dir"])
+        return frozen.why_images(cfg, plan, model, data, precision="float32", accelerator="cpu", cache_dir=folder)
 
     return asked
 
@@ -112,6 +115,91 @@ def test_run_on_stored_features_ends_as_one_on_images_dropout_and_average_includ
         np.testing.assert_allclose(
             stored.read_predictions(name).logits, live.read_predictions(name).logits, rtol=1e-3, atol=1e-4
         )
+
+
+def test_run_on_the_stored_output_of_a_frozen_front_ends_as_one_on_images(own_cache: Configure, tmp_path: Path) -> None:
+    choices = (*GROUP, "trainer.max_epochs=3", "optim.lr=0.01", "data.holdout_fraction=0.2")
+    told = io.StringIO()
+    stored = run(own_cache(*choices, "trainer.cache_features=true"), tmp_path / "stored", told)
+    live = run(own_cache(*choices, "trainer.cache_features=false"), tmp_path / "live")
+    assert "frozen   its output is computed of every image once, and stored" in told.getvalue()
+    assert read_json(stored.environment_file)["features"]["1"]["before"] == "layer4.0"
+    for which in ("best", "last"):
+        found, expected = weights(stored, which), weights(live, which)
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
+    for found_row, row in zip(stored.read_metrics(), live.read_metrics(), strict=True):
+        assert {k: v for k, v in found_row.items() if k != "seconds"} == pytest.approx(
+            {k: v for k, v in row.items() if k != "seconds"}, abs=2e-4
+        )
+    for name in ("val", "block"):
+        np.testing.assert_allclose(
+            stored.read_predictions(name).logits, live.read_predictions(name).logits, rtol=1e-3, atol=1e-4
+        )
+
+
+def test_front_sees_every_image_once_and_the_run_is_scored_on_images_in_full_precision(
+    own_cache: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(monkeypatch)
+    cfg = own_cache(*GROUP, "precision=bf16", "data.stress=false", "trainer.cache_features=true")
+    run(cfg, tmp_path / "run")
+    data = load_data(cfg["data"], Path(cfg["cache_dir"]))
+    pool = pool_of(data).tolist()
+    assert seen.written == [("training", pool)]
+    assert seen.features == 64 * -(-len(pool) // 64) and seen.images == 64 * -(-len(data.rows("val")) // 64)
+    index = next((Path(cfg["cache_dir"]) / "features").glob("*/index.json"))
+    assert {"dtype": "bfloat16", "order": "channels_last", "before": "layer4.0"}.items() <= read_json(index).items()
+
+
+def test_stage_goes_on_with_its_stored_front_to_the_same_bits_though_it_would_not_be_stored_any_more(
+    own_cache: Configure,
+    train_run: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut_off_in: Callable[..., None],
+) -> None:
+    cfg = own_cache(*GROUP, "trainer.max_epochs=3", "optim.lr=0.01")
+    monkeypatch.setattr(worth, "LEAST_GAIN", 0.0)
+    straight = train_run(cfg, tmp_path / "straight")
+    assert "features" in read_json(straight.environment_file)
+    cut_off_in(1, batch=1)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train_run(cfg, tmp_path / "cut")
+    monkeypatch.setattr(worth, "LEAST_GAIN", 99.0)
+    seen = Seen(monkeypatch)
+    cut = train_run(cfg, tmp_path / "cut")
+    assert seen.images == 0
+    found, expected = weights(cut), weights(straight)
+    assert [k for k, v in expected.items() if not torch.equal(found[k], v)] == []
+
+
+def test_stage_that_began_on_images_goes_on_with_them_though_its_front_would_be_stored_now(
+    own_cache: Configure,
+    train_run: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut_off_in: Callable[..., None],
+) -> None:
+    cfg = own_cache(*GROUP, "trainer.max_epochs=3", "optim.lr=0.01")
+    cut_off_in(1, batch=1)
+    monkeypatch.setattr(worth, "LEAST_GAIN", 99.0)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train_run(cfg, tmp_path / "cut")
+    monkeypatch.setattr(worth, "LEAST_GAIN", 0.0)
+    assert "features" not in read_json(train_run(cfg, tmp_path / "cut").environment_file)
+
+
+def test_auto_stores_a_front_for_many_epochs_and_not_for_few(
+    tiny_config: Configure, asked_of: Callable[[dict[str, Any]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked_of(tiny_config(*GROUP, "trainer.max_epochs=40")) == ""
+    assert "too little for its size" in asked_of(tiny_config(*GROUP, "trainer.max_epochs=1"))
+    assert "a few batches" in asked_of(tiny_config(*GROUP, "trainer.limit_train_batches=1", "trainer.max_epochs=40"))
+    # Between what the whole forward pass would win in so many epochs and what this front wins.
+    monkeypatch.setattr(worth, "LEAST_GAIN", 20.0)
+    assert "too little for its size" in asked_of(tiny_config(*GROUP, "trainer.max_epochs=40"))
 
 
 @pytest.mark.parametrize("precision", ["auto", *(pytest.param(p, marks=pytest.mark.slow) for p in ("float32", "bf16"))])
@@ -171,10 +259,11 @@ def test_only_a_scored_test_split_is_computed_and_record_and_console_name_what_i
 
 REASONS = [
     ("", "", ""),
-    ("freeze=groups freeze.last=1", "freeze=groups trains more than the head; set freeze=head", "cache_features=true"),
+    ("freeze=groups freeze.last=5", "freeze=groups leaves nothing frozen here; set freeze=head", "cache_features=true"),
     ("augment=light", "augmentation gives new images in every epoch; .*feature_views=4", "cache_features=true"),
     ("augment.mixup_alpha=0.2", r"augment\.mixup_alpha=0\.2 mixes images, not features", "cache_features=true"),
     ("augment=light augment.cutmix_alpha=1", r"augment\.cutmix_alpha=1 mixes images", "feature_views=2"),
+    ("model.train_size=24", r"model\.train_size=24 gives training images another size", "cache_features=true"),
     ("augment.hflip=0", "without augmentation all views are the same", "feature_views=2"),
 ]
 
@@ -311,6 +400,8 @@ def test_quick_epochs_are_written_at_the_end_of_the_stage_alone(
     found = train_run(cfg, tmp_path / "run")
     assert len(sizes) == 3
     monkeypatch.setattr(callbacks, "SECONDS_BETWEEN", 0.0)
+    # At once, or one that waits would be replaced.
+    monkeypatch.setattr(BackgroundWriter, "put", lambda self, contents: self._write(contents))
     written = train_run(cfg, tmp_path / "written")
     assert len(sizes) == 3 + 6
     for name, epoch in {"best": 2, "best_val_loss": 4, "last": 6}.items():
