@@ -25,7 +25,7 @@ def _number(low: float, high: float = float("inf"), *, is_open: bool = False, is
     def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if is_whole else (int, float)):
             return False
-        return low < value < high if is_open else low <= value <= high
+        return low < value < high if is_open else low <= value <= high and value != float("inf")
 
     kind = "a whole number" if is_whole else "a number"
     if is_open:
@@ -53,10 +53,12 @@ def _pair(low: float, high: float = float("inf")) -> Rule:
 
 _FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
 _TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "a text")
-_PATH = Rule(lambda value: value is None or isinstance(value, str | int | float), "a path or null")
+_PATH = Rule(lambda value: value is None or (isinstance(value, str | int | float) and value != ""), "a path or null")
 _SHARE = _number(0, 1, is_open=True)
 _CHANCE = _number(0, 1)
-_POSITIVE = _number(0, float("inf"), is_open=True)
+_SIDE = _number(16, 2048, is_whole=True)
+_BELOW_1 = Rule(lambda value: _CHANCE.holds(value) and value < 1, "a number from 0 to below 1")
+_POSITIVE = Rule(_number(0, float("inf"), is_open=True).holds, "a number above 0")
 
 SCHEMA: dict[str, Rule] = {
     "backbone": _TEXT,
@@ -69,9 +71,10 @@ SCHEMA: dict[str, Rule] = {
     "model.pretrained": _FLAG,
     "model.weights": _PATH,
     "model.allow_download": _FLAG,
-    "model.image_size": _number(16, 2048, is_whole=True),
+    "model.image_size": _SIDE,
+    "model.train_size": Rule(lambda v: v is None or _SIDE.holds(v), f"null or {_SIDE.words}"),
     "model.in_chans": Rule(lambda value: value in (1, 3), "1 or 3"),
-    "model.drop_rate": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "model.drop_rate": _BELOW_1,
     "model.head": _one_of("linear", "mlp"),
     "model.hidden": _number(1, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
@@ -102,7 +105,7 @@ SCHEMA: dict[str, Rule] = {
     "data.normalize": _one_of("weights", "unit", "imagenet"),
     "data.stress": _FLAG,
     "data.batch_size": _number(1, is_whole=True),
-    "data.num_workers": _number(0, is_whole=True),
+    "data.num_workers": _number(0, 64, is_whole=True),  # thousands would take all memory of the machine
     "data.on_device": _one_of("auto", "never"),
     "data.store_size": _number(16, 4096, is_whole=True),
     "augment.crop_scale": _pair(1e-3, 1),
@@ -111,18 +114,30 @@ SCHEMA: dict[str, Rule] = {
     "augment.cutmix_alpha": _number(0),
     "freeze.policy": _TEXT,
     "loss.name": _TEXT,
-    "loss.label_smoothing": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "loss.label_smoothing": _BELOW_1,
     "loss.class_weight": Rule(
         lambda v: v in (None, "none", "balanced") or (isinstance(v, list) and all(map(_POSITIVE.holds, v))),
         "none, balanced or one positive number per class",
     ),
     "optim._target_": _TEXT,
-    "optim.lr": Rule(_POSITIVE.holds, "a number above 0"),
+    "optim.lr": _POSITIVE,
     "optim.weight_decay": _number(0),
-    "optim.backbone_lr_scale": Rule(_POSITIVE.holds, "a number above 0"),
+    "optim.momentum": _BELOW_1,
+    "optim.dampening": _CHANCE,
+    "optim.alpha": _BELOW_1,
+    "optim.betas": Rule(
+        lambda v: isinstance(v, list) and all(map(_BELOW_1.holds, v)), "a list of numbers, each from 0 to below 1"
+    ),
+    "optim.eps": Rule(  # Adafactor has two, of which the first may be null
+        lambda v: all(e is None or _POSITIVE.holds(e) for e in (v if isinstance(v, list) else [v])), "a number above 0"
+    ),
+    "optim.nesterov": _FLAG,
+    "optim.centered": _FLAG,
+    "optim.amsgrad": _FLAG,
+    "optim.backbone_lr_scale": _POSITIVE,
     "optim.layer_decay": _or_null(Rule(lambda v: _CHANCE.holds(v) and v > 0, "a number above 0, at most 1")),
     "scheduler.name": _TEXT,
-    "scheduler.warmup_fraction": Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1"),
+    "scheduler.warmup_fraction": _BELOW_1,
     "scheduler.final_fraction": _CHANCE,
     "callbacks.checkpoint.monitor": _TEXT,
     "callbacks.checkpoint.also": Rule(
@@ -133,7 +148,7 @@ SCHEMA: dict[str, Rule] = {
     "callbacks.early_stopping.patience": _or_null(_number(1, is_whole=True)),
     "callbacks.early_stopping.min_delta": _number(0),
     "callbacks.ema.decay": _or_null(Rule(_SHARE.holds, "a number strictly between 0 and 1")),
-    "callbacks.swa.start_fraction": _or_null(Rule(lambda v: _CHANCE.holds(v) and v < 1, "a number from 0 to below 1")),
+    "callbacks.swa.start_fraction": _or_null(_BELOW_1),
     "trainer.max_epochs": _number(1, is_whole=True),
     "trainer.accelerator": _TEXT,
     "trainer.devices": Rule(lambda v: v == 1, "1 (one process trains one model)"),
@@ -197,8 +212,10 @@ def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None)
     flat = flatten(cfg)
     problems = []
     for key, value in flat.items():
-        rule = SCHEMA.get(key)
-        if rule is None:
+        rule, owner = SCHEMA.get(key), key.rpartition(".")[0]
+        if owner in SCHEMA:
+            problems.append(f"{owner} must be {SCHEMA[owner].words}, got a mapping with the key {key}")
+        elif rule is None:
             if not key.startswith(_OPEN_GROUPS):
                 near = difflib.get_close_matches(key, [*SCHEMA, *(known or {})], n=2, cutoff=0.6)
                 offer = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -207,7 +224,9 @@ def check_config(cfg: Mapping[str, Any], known: Mapping[str, Any] | None = None)
                 problems.append(f"{key} is no key that does anything{offer}")
         elif not rule.holds(value):
             problems.append(f"{key} must be {rule.words}, got {value!r}")
-    missing = [key for key in SCHEMA if key not in flat and (key in _ALWAYS_THERE or not key.startswith(_OPEN_GROUPS))]
+    owners = {key.rpartition(".")[0] for key in flat}
+    needed = [key for key in SCHEMA if key in _ALWAYS_THERE or not key.startswith(_OPEN_GROUPS)]
+    missing = [key for key in needed if key not in flat and key not in owners]
     problems += [f"{key} is missing" for key in missing]
     if not problems:
         problems = _combinations(flat)
@@ -266,11 +285,12 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             f"callbacks.ema.decay={flat['callbacks.ema.decay']} and callbacks.swa.start_fraction="
             f"{flat['callbacks.swa.start_fraction']} both average the weights; set one of them to null"
         )
-    if flat["model.image_size"] > flat["data.store_size"]:
-        problems.append(
-            f"model.image_size={flat['model.image_size']} is larger than data.store_size={flat['data.store_size']}, "
-            f"so images would be shrunk and enlarged again; set data.store_size={flat['model.image_size']} too"
-        )
+    for key in ("model.image_size", "model.train_size"):
+        if (flat[key] or 0) > flat["data.store_size"]:
+            problems.append(
+                f"{key}={flat[key]} is larger than data.store_size={flat['data.store_size']}, "
+                f"so images would be shrunk and enlarged again; set data.store_size={flat[key]} too"
+            )
     wish = "trainer.feature_views" if flat["trainer.feature_views"] else "trainer.cache_features"
     if flat["freeze.policy"] == "none" and (flat["trainer.feature_views"] or flat["trainer.cache_features"] is True):
         problems.append(

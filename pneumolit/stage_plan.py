@@ -25,7 +25,7 @@ _ALIASES = {
 _CHANGEABLE = (
     *(f"{group}." for group in _GROUPS),
     "callbacks.ema.", "callbacks.swa.", "callbacks.early_stopping.", "callbacks.checkpoint.monitor",
-    "model.image_size", "model.drop_rate", "data.batch_size",
+    "model.image_size", "model.train_size", "model.drop_rate", "data.batch_size",
     "trainer.max_epochs", "trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.limit_train_batches",
     "trainer.cache_features", "trainer.feature_views",
 )  # fmt: skip

@@ -46,12 +46,16 @@ BAD = [
     ("model.in_chans", 2), ("model.image_size", 4), ("model.drop_rate", 1), ("model.drop_rate", -0.1),
     ("model.pretrained", "yes"), ("loss.label_smoothing", 1.0), ("loss.class_weight", "balancd"),
     ("optim.lr", 0), ("optim.lr", -1e-3), ("optim.lr", "fast"), ("optim.weight_decay", -1),
+    ("optim.weight_decay", float("inf")), ("optim.momentum", 2), ("optim.momentum", 1), ("optim.momentum", -0.1),
+    ("optim.alpha", 1), ("optim.dampening", 1.5), ("optim.betas", [0.9, 1.0]), ("optim.betas", 0.9), ("optim.eps", 0),
+    ("optim.eps", [None, -1]), ("optim.nesterov", 7), ("optim.amsgrad", "yes"), ("data.root", ""), ("cache_dir", ""),
     ("scheduler.warmup_fraction", 1), ("scheduler.final_fraction", 1.1), ("callbacks.ema.decay", 1),
     ("callbacks.ema.decay", 0), ("callbacks.early_stopping.patience", 0),
     ("callbacks.checkpoint.use", "first"), ("callbacks.checkpoint.also", "val/loss"),
     ("callbacks.swa.start_fraction", 1),
     ("model.head", "deep"), ("model.hidden", 0), ("model.pool", "mean"), ("model.bn_inference", "eval"),
-    ("data.num_workers", -1), ("optim.layer_decay", 0), ("optim.layer_decay", 1.5), ("optim.backbone_lr_scale", -1),
+    ("data.num_workers", -1), ("data.num_workers", 65), ("optim.layer_decay", 0), ("optim.layer_decay", 1.5),
+    ("optim.backbone_lr_scale", -1),
     ("trainer.accumulate_grad_batches", 0), ("trainer.auto_batch_size", 1), ("augment.cutmix_alpha", -1), ("stages", 3),
     ("trainer.max_epochs", 0), ("trainer.devices", 2),
     ("trainer.gradient_clip_val", -1), ("trainer.limit_train_batches", 0), ("augment.crop_scale", [1.0, 0.5]),
@@ -71,13 +75,21 @@ def test_value_outside_its_range_is_refused_with_key_and_value(default: dict[str
 GOOD = [
     ("seed", 0), ("data.resplit", [0.64, 0.16, 0.2]), ("loss.class_weight", None), ("model.weights", "w.pth"),
     ("callbacks.ema.decay", None), ("data.root", "/a=b,c"), ("data.holdout_fraction", 0), ("data.folds", 2),
-    ("augment.crop_scale", [1, 1]), ("optim.lr", 1), ("trainer.gradient_clip_val", 0.5),
+    ("augment.crop_scale", [1, 1]), ("optim.lr", 1), ("trainer.gradient_clip_val", 0.5), ("optim.momentum", 0),
+    ("optim.betas", [0.9, 0.99, 0]), ("optim.eps", [None, 1e-3]), ("optim.dampening", 1),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), GOOD, ids=[f"{k}={v}" for k, v in GOOD])
 def test_value_inside_its_range_is_taken(default: dict[str, Any], key: str, value: Any) -> None:
     check_config(changed(default, **{key.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize("key", ["optim.weight_decay", "loss.class_weight", "optim.lr", "seed"])
+def test_mapping_where_a_value_belongs_is_refused(default: dict[str, Any], key: str) -> None:
+    # Its inner keys were once taken for further arguments, and the value for one that is not there.
+    with pytest.raises(ValueError, match=rf"^{key} must be .*, got a mapping with the key {key}\.a$"):
+        check_config(changed(default, **{key.replace(".", "__"): {"a": 1}}))
 
 
 def test_all_problems_stand_in_one_message(default: dict[str, Any]) -> None:
@@ -202,6 +214,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         r"ema\.decay=0\.998 and callbacks\.swa\.start_fraction=0\.5 both average",
     ),
     ({"data__folds": 5, "data__fold": 5}, r"data\.fold must be below data\.folds=5, got 5"),
+    (
+        {"model__image_size": 224, "model__train_size": 300},
+        r"model\.train_size=300 is larger than data\.store_size=256",
+    ),
     ({"trainer__cache_features": True}, r"trainer\.cache_features=True, but freeze=none trains the backbone"),
     ({"trainer__feature_views": 4}, r"trainer\.feature_views=4, but freeze=none trains the backbone"),
 ]

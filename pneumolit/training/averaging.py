@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -16,8 +17,35 @@ from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import FreezePlan
 
-Pairs = list[tuple[Tensor, Tensor]]  # (averaged, moving)
 NORM_BATCHES = 50  # of a new estimate: 1600 images at 32 per batch, forward only
+
+
+class Pairs:
+    """Averaged tensors and the moving ones beside them, sorted once: there can be thousands, and steps can be short.
+
+    Args:
+        pairs: (averaged, moving).
+    """
+
+    def __init__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self._fractions: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._counters: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for averaged, current in pairs:
+            kind = self._fractions if averaged.is_floating_point() else self._counters
+            kind[0].append(averaged)
+            kind[1].append(current)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from chain(*(zip(*kind, strict=True) for kind in (self._fractions, self._counters)))
+
+    @torch.no_grad()
+    def approach(self, weight: float) -> None:
+        """averaged += weight * (current - averaged); equal values stay bit for bit, whole numbers are copied."""
+        if self._fractions[0] and weight < 1:
+            torch._foreach_lerp_(*self._fractions, weight)
+        for kind in (self._counters,) if weight < 1 else (self._fractions, self._counters):
+            if kind[0]:
+                torch._foreach_copy_(*kind)
 
 
 class AveragedWeights(WeightAveraging):
@@ -93,12 +121,11 @@ class AveragedWeights(WeightAveraging):
         self._average_model.n_averaged += 1
         self._num_averaged += 1
 
-    @torch.no_grad()
     def _approach(self, pl_module: LightningModule, weight: float, *, buffer_weight: float) -> None:
         """Move the average towards the moving weights by a share of the distance; 1 copies them."""
         parameters, buffers = self._moving(pl_module)
-        _move(parameters, weight)
-        _move(buffers, buffer_weight)
+        parameters.approach(weight)
+        buffers.approach(buffer_weight)
 
     @torch.no_grad()
     def _swap_models(self, pl_module: LightningModule) -> None:
@@ -117,8 +144,8 @@ class AveragedWeights(WeightAveraging):
             parameters = zip(averaged.parameters(), pl_module.parameters(), strict=True)
             buffers = zip(averaged.buffers(), pl_module.named_buffers(), strict=True)
             self._pairs = (
-                [(a, p) for a, p in parameters if p.requires_grad],
-                [(a, b) for a, (name, b) in buffers if not name.startswith(still)],
+                Pairs((a, p) for a, p in parameters if p.requires_grad),
+                Pairs((a, b) for a, (name, b) in buffers if not name.startswith(still)),
             )
         return self._pairs
 
@@ -197,7 +224,7 @@ class SwaWeights(AveragedWeights):
         for norm in norms:
             norm.train()
         datamodule: ChestXrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        rows, size = datamodule.rows_of("train"), model.settings["image_size"]
+        rows, size = datamodule.rows_of("train"), model.train_size
         # No loader: it would start its own workers and draw from torch's generator.
         indices = islice(datamodule.train_sampler(epoch), int(min(NORM_BATCHES, trainer.num_training_batches)))
         with trainer.precision_plugin.train_step_context():
@@ -221,13 +248,3 @@ def _moving_norms(model: PneumoniaClassifier) -> list[_BatchNorm]:
         for name, module in model.backbone.named_modules()
         if isinstance(module, _BatchNorm) and module.running_mean is not None and name not in left_out
     ]
-
-
-def _move(pairs: Pairs, weight: float) -> None:
-    """averaged += weight * (current - averaged) in place; equal values stay bit for bit, whole numbers are copied."""
-    blended = [(a, c) for a, c in pairs if a.is_floating_point() and weight < 1]
-    copied = [(a, c) for a, c in pairs if not a.is_floating_point() or weight >= 1]
-    if blended:
-        torch._foreach_lerp_([a for a, _ in blended], [c for _, c in blended], weight)
-    if copied:
-        torch._foreach_copy_([a for a, _ in copied], [c for _, c in copied])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from pneumolit.labels import prior_log_odds
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics, transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze
+from pneumolit.model.heads import BUILD_ERRORS, in_eval_mode
 from pneumolit.model.loss import check_loss, class_weights, effective_prior
 from pneumolit.model.optim import build_optimizer
 from pneumolit.model.schedule import check_scheduler
@@ -35,6 +37,7 @@ _OWN_KEYS = frozenset(
     ("progress_bar", "auto_batch_size", "accelerator", "max_epochs", "cache_features", "feature_views",
      "conv_gradients", "compile")
 )  # fmt: skip  # of the group `trainer` that are not Lightning's, or not as they stand
+_NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 _MIXING = ("mixup_alpha", "cutmix_alpha")  # of the group `augment`, but about whole batches
 
 
@@ -73,15 +76,33 @@ def check_backbones(stages: Sequence[Stage], spec: BackboneSpec, *, needs_weight
     if needs_weights and first["weights"] is not None and not Path(first["weights"]).expanduser().is_file():
         raise FileNotFoundError(f"model.weights={first['weights']} is not a file; give a .safetensors or .pth file")
     sizes = [stage.cfg["model"]["image_size"] for stage in stages]
+    has_own_sizes = any(stage.cfg["model"]["train_size"] not in (None, sizes[stage.index]) for stage in stages)
     is_pretrained = needs_weights and (first["weights"] is not None or spec.has_weights) and first["pretrained"]
-    if not is_pretrained and len(set(sizes)) == 1 and first["head"] == "linear" and first["pool"] == "default":
+    is_plain = len(set(sizes)) == 1 and not has_own_sizes and first["head"] == "linear" and first["pool"] == "default"
+    if not is_pretrained and is_plain:
         return  # what can go wrong will go wrong soon, and cheaply
     before, _ = make_backbone(first, spec, num_classes=2, is_pretrained=is_pretrained)
-    for stage in stages[1:]:
-        if stage.cfg["model"]["image_size"] != sizes[stage.index - 1]:
+    for stage in stages:
+        if stage.index and stage.cfg["model"]["image_size"] != sizes[stage.index - 1]:
             after, _ = make_backbone(stage.cfg["model"], spec, num_classes=2, is_pretrained=False)
             transfer_weights(before, after)
             before = after
+        _check_train_size(before, stage.cfg["model"], spec)
+
+
+def _check_train_size(backbone: nn.Module, settings: Mapping[str, Any], spec: BackboneSpec) -> None:
+    """One image of the size that training has, where it is another than that of scoring."""
+    side = settings["train_size"]
+    if side in (None, settings["image_size"]):
+        return
+    try:
+        with in_eval_mode(backbone), torch.no_grad():
+            backbone(torch.zeros(1, settings["in_chans"], side, side))
+    except BUILD_ERRORS as error:
+        raise ValueError(
+            f"model.train_size={side}: backbone={spec.name}, built for model.image_size={settings['image_size']}, does "
+            f"not take images of that size ({str(error) or type(error).__name__}); leave model.train_size out"
+        ) from error
 
 
 def make_backbone(
@@ -140,7 +161,7 @@ def build_model(
     hparams = {
         "backbone": spec.name,
         **labels.to_dict(),
-        **{key: settings[key] for key in ("image_size", "in_chans", "head", "hidden", "pool")},
+        **{key: settings[key] for key in ("image_size", "train_size", "in_chans", "head", "hidden", "pool")},
         "drop_rate": float(settings["drop_rate"]),
         "batch_statistics": list(plan.moving_norms) if settings["bn_inference"] == "batch" else [],
         "mean": mean,
@@ -279,6 +300,22 @@ def quiet_lightning() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def quick_device_checks() -> Iterator[None]:
+    """Let torch ask the CUDA runtime whether there is a GPU, as it does of itself.
+
+    Adam asks before every step, and Lightning makes it ask NVIDIA's management library, which is opened anew each time
+    (0.4 to 1 ms where there is none: half a step of a head).
+    """
+    before = os.environ.get(_NVML_CHECK)
+    os.environ[_NVML_CHECK] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(_NVML_CHECK)
+        os.environ.update({} if before is None else {_NVML_CHECK: before})
 
 
 def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

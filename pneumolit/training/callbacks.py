@@ -165,7 +165,7 @@ class AugmentedBatch(Callback):
             batch["image"][:16],
             batch["position"][:16],
             epoch=int(batch["epoch"]),
-            size=pl_module.settings["image_size"],  # type: ignore[index]
+            size=pl_module.train_size,
         )
         for logger in trainer.loggers:
             writer = getattr(logger, "experiment", None)

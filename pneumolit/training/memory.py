@@ -69,7 +69,7 @@ def find_batch_size(
             if _fits(model, size, device, precision, image_side):
                 return size
             size //= 2
-    raise ValueError(out_of_memory_message(1, model.settings["image_size"], device))
+    raise ValueError(out_of_memory_message(1, model.train_size, device))
 
 
 def _fits(model: PneumoniaClassifier, size: int, device: torch.device, precision: str, image_side: int) -> bool:
@@ -96,7 +96,7 @@ def _take_step(model: PneumoniaClassifier, size: int, device: torch.device, prec
     stored = torch.randint(0, 256, (size, 1, image_side, image_side), dtype=torch.uint8, generator=generator)
     targets = torch.arange(size, device=device) % len(probe.labels.classes)
     with torch.autocast(device.type, dtype=_DTYPES.get(precision), enabled=precision in _DTYPES):
-        images = probe.augment(stored.to(device), torch.arange(size), epoch=0, size=probe.settings["image_size"])
+        images = probe.augment(stored.to(device), torch.arange(size), epoch=0, size=probe.train_size)
         loss = probe.loss(probe(images), targets)
     loss.backward()
     del beside

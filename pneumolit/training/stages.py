@@ -10,14 +10,22 @@ import torch
 
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.cut import Cut
 from pneumolit.model.depthwise import use_fast_gradients
 from pneumolit.rundir import read_json
 from pneumolit.stage_plan import Stage
-from pneumolit.training.build import build_logger, build_model, build_trainer, model_device, quiet_lightning
+from pneumolit.training.build import (
+    build_logger,
+    build_model,
+    build_trainer,
+    model_device,
+    quick_device_checks,
+    quiet_lightning,
+)
 from pneumolit.training.callbacks import build_callbacks
 from pneumolit.training.checkpoints import EpochCheckpoints
 from pneumolit.training.compiling import compile_backbone, compiler_errors_explained
-from pneumolit.training.frozen import store_features, why_images
+from pneumolit.training.frozen import has_features, store_features, why_images
 from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
 from pneumolit.training.place import Workplace
 
@@ -89,16 +97,29 @@ def _train_stage(
     ckpt_path = run.checkpoint(stage.checkpoint("last")) if begin.goes_on else None
     datamodule.stored, datamodule.views = {}, 0
     assert model.plan is not None
-    is_stored = not why_images(stage.cfg, model.plan, model, datamodule.data, precision=place.precision)
+    # A stage goes on with what it began with: room on the disk decides too, and comes and goes.
+    is_stored = has_features(stage, run) or not (
+        begin.goes_on
+        or why_images(
+            stage.cfg,
+            model.plan,
+            model,
+            datamodule.data,
+            precision=place.precision,
+            accelerator=place.accelerator,
+            cache_dir=place.cache_dir,
+        )
+    )
     if is_stored:
         if ckpt_path is not None:  # features are of its weights, and Lightning reads them too late
             model.load_state_dict(torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"])
         store_features(stage, model, place, epochs_before=begin.epochs)
-    elif stage.cfg["trainer"]["compile"]:
-        compile_backbone(model.backbone)
-    elif place.has_fast_gradients:
+    trains_head = is_stored and isinstance(model.take_apart(), Cut)
+    if not trains_head and stage.cfg["trainer"]["compile"]:
+        compile_backbone(model.rear.module if is_stored else model.backbone)
+    elif not trains_head and place.has_fast_gradients:
         use_fast_gradients(model.backbone)
-    cfg = stage.cfg if is_stored else _with_fitting_batches(stage, model, place)
+    cfg = stage.cfg if trains_head else _with_fitting_batches(stage, model, place)
     datamodule.batch_size = cfg["data"]["batch_size"]
     if not is_stored and cfg["data"]["on_device"] == "auto":
         datamodule.hold_images_on(model_device(place.accelerator))
@@ -111,9 +132,9 @@ def _train_stage(
         steps_before=begin.steps,
         epochs=begin.epochs + planned,
         is_live=cfg["trainer"]["progress_bar"],
-        is_quick=is_stored,
+        is_quick=trains_head,
     )
-    with quiet_lightning():
+    with quiet_lightning(), quick_device_checks():
         trainer = build_trainer(
             cfg,
             run,
@@ -128,7 +149,7 @@ def _train_stage(
                 trainer.fit(model.use_channels_last(), datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         except Exception as error:
             if is_out_of_memory(error):
-                size, side = cfg["data"]["batch_size"], cfg["model"]["image_size"]
+                size, side = cfg["data"]["batch_size"], model.train_size
                 raise ValueError(out_of_memory_message(size, side, place.accelerator)) from error
             raise
     if trainer.interrupted:

@@ -107,6 +107,31 @@ def test_frozen_batch_norms_stand_still_from_the_start_and_after_every_train_cal
     assert not any(norm.training for norm in norms)
 
 
+@pytest.mark.parametrize("average", ["", "callbacks.swa.start_fraction=0.5"])
+def test_training_images_have_the_size_of_training_and_scored_ones_that_of_scoring(
+    tiny_config: Configure, train_only: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: str
+) -> None:
+    seen: dict[bool, set[int]] = {True: set(), False: set()}
+    forward = PneumoniaClassifier.forward
+
+    def watched(model: PneumoniaClassifier, images: torch.Tensor) -> torch.Tensor:
+        seen[model.training].add(images.shape[-1])
+        return forward(model, images)
+
+    monkeypatch.setattr(PneumoniaClassifier, "forward", watched)
+    run = train_only(
+        tiny_config("trainer.max_epochs=1", "model.train_size=24", "callbacks.ema.decay=null", *average.split()),
+        tmp_path / "run",
+    ).run
+    assert seen[True] == {24}
+    # The batch norms of averaged weights are estimated from training images.
+    assert seen[False] == ({24, 32} if average else {32})
+    rebuilt = PneumoniaClassifier.from_checkpoint(run.checkpoint("last"))
+    assert rebuilt.train_size == 24
+    assert rebuilt.logits_of({"image": torch.zeros(1, 1, 64, 64, dtype=torch.uint8)}).shape == (1, 3)
+    assert rebuilt.settings["image_size"] == 32
+
+
 def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, Any]) -> None:
     settings = {
         "backbone": "logistic", "classes": ["A", "B"], "positive": [], "image_size": 16, "in_chans": 1,

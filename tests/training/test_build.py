@@ -11,8 +11,10 @@ import pytest
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Trainer
 
+from pneumolit.model.backbone import find_backbone
 from pneumolit.rundir import RunDir
-from pneumolit.training.build import build_trainer
+from pneumolit.stage_plan import plan_stages
+from pneumolit.training.build import build_trainer, check_backbones
 from pneumolit.training.checkpoints import AtomicCheckpointIO
 
 Configure = Callable[..., dict[str, Any]]
@@ -56,3 +58,17 @@ def test_checkpoints_are_written_whole_inside_of_slurm_too(
     slurm_job: None, tiny_config: Configure, tmp_path: Path
 ) -> None:
     assert isinstance(trainer_of(tiny_config(), tmp_path).strategy.checkpoint_io, AtomicCheckpointIO)
+
+
+@pytest.mark.parametrize(
+    "choices", [("backbone=vit_tiny_patch16_224",), ("model.pool=flatten",)], ids=["vit", "flatten"]
+)
+def test_net_that_belongs_to_one_size_is_refused_another_one_in_training(
+    tiny_config: Configure, choices: tuple[str, ...]
+) -> None:
+    for size in ("null", "32"):
+        same = tiny_config(*choices, f"model.train_size={size}")
+        check_backbones(plan_stages(same), find_backbone(same["backbone"]), needs_weights=False)
+    other = tiny_config(*choices, "model.train_size=64")
+    with pytest.raises(ValueError, match=r"model\.train_size=64: backbone=\w+\S*, built for model\.image_size=32"):
+        check_backbones(plan_stages(other), find_backbone(other["backbone"]), needs_weights=False)

@@ -39,6 +39,8 @@ CHOICES = [
     "trainer.accumulate_grad_batches=2", "backbone=test_vit freeze=layers", "optim._target_=timm.optim.AdamP",
     "callbacks=swa callbacks.swa.start_fraction=0.5", "freeze=head augment=light trainer.feature_views=2",
     "freeze=head augment=none trainer.cache_features=true model.drop_rate=0.5 callbacks=swa",
+    "freeze=groups augment=none trainer.cache_features=true model.drop_rate=0.5 callbacks=swa",
+    "freeze=groups augment=light trainer.feature_views=2 model.bn_inference=batch",
 ]  # fmt: skip
 
 
