@@ -83,8 +83,9 @@ def why_images(
 def _obstacle(cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifier) -> str:
     if not plan.frozen:
         return f"freeze={plan.policy} leaves nothing frozen here; set freeze=head, or fewer groups or layers"
-    if model.train_size != model.settings["image_size"]:
-        return f"model.train_size={model.train_size} gives training images another size; leave it out"
+    size, scored = cfg["model"]["train_size"], cfg["model"]["image_size"]  # the model may be another stage's
+    if size not in (None, scored):
+        return f"model.train_size={size} gives training images another size; leave it out"
     single = {k: v for k, v in cfg["augment"].items() if k in AugmentConfig.__dataclass_fields__}
     mixed = [key for key, value in cfg["augment"].items() if key not in single and value]
     if mixed:

@@ -10,9 +10,8 @@ from pneumolit.stage_plan import plan_stages
 
 _COLUMNS = (
     "backbone", "seed", "model.image_size", "model.train_size", "model.drop_rate", "model.pretrained", "model.head",
-    "data.batch_size",
-    "data.balance", "data.target", "data.fold", "freeze.policy", "loss.name", "loss.label_smoothing", "optim._target_",
-    "optim.lr", "optim.weight_decay", "optim.layer_decay", "scheduler.name", "trainer.max_epochs",
+    "data.batch_size", "data.balance", "data.target", "data.fold", "freeze.policy", "loss.name", "loss.label_smoothing",
+    "optim._target_", "optim.lr", "optim.weight_decay", "optim.layer_decay", "scheduler.name", "trainer.max_epochs",
     "trainer.accumulate_grad_batches", "augment.mixup_alpha", "augment.cutmix_alpha", "callbacks.ema.decay",
     "callbacks.swa.start_fraction",
 )  # fmt: skip

@@ -364,6 +364,17 @@ def test_only_the_stage_that_trains_its_head_alone_runs_on_features_and_the_next
     assert set(keys) == {"1", "4"} and keys["1"]["keys"]["train"] != keys["4"]["keys"]["train"]
 
 
+def test_size_of_training_images_is_asked_of_the_stage_itself(own_cache: Configure, tmp_path: Path) -> None:
+    small, plain = "{freeze: none, epochs: 1, augment: light, model.train_size: 24}", "{freeze: head, epochs: 1"
+    wish = "trainer.cache_features: true"
+    found = run(own_cache(f"stages=[{small}, {plain}, {wish}}}]"), tmp_path / "run")
+    assert set(read_json(found.environment_file)["features"]) == {"2"}
+    refused = own_cache(f"stages=[{plain}}}, {plain}, {wish}, model.train_size: 24}}]")
+    with pytest.raises(ValueError, match=r"^stage 2: .*model\.train_size=24 gives training images another size"):
+        run(refused, tmp_path / "refused")
+    assert not (tmp_path / "refused" / "checkpoints").exists()
+
+
 def test_batches_are_not_searched_for_where_only_a_head_is_trained(
     own_cache: Configure, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
