@@ -126,20 +126,33 @@ class Predictions:
         Raises:
             ValueError: a column is missing or a class is unknown.
         """
-        rows = list(csv.DictReader(io.StringIO(text)))
-        header = next(csv.reader(io.StringIO(text)), [])
+        rows = csv.DictReader(io.StringIO(text))
+        header = list(rows.fieldnames or [])
         missing = [name for name in _FIXED_COLUMNS if name not in header]
         if missing:
             raise ValueError(f"predictions lack the columns {missing}; found {header}")
         names = tuple(c.removeprefix(_LOGIT) for c in header if c.startswith(_LOGIT))
         labels = LabelSet(names, positive)
+        # Row by row into tuples: all rows as they come from the file would take five times the memory.
+        kept = [
+            (
+                row["path"],
+                row["patient_id"],
+                labels.index(row["target"]),
+                tuple(float(row[_LOGIT + name]) for name in names),
+                row.get("cause", ""),
+                row.get("is_copy", "0") == "1",
+            )
+            for row in rows
+        ]
+        paths, patient_ids, targets, logits, causes, is_copy = zip(*kept, strict=True) if kept else ((),) * 6
         return cls(
             labels=labels,
-            paths=np.array([r["path"] for r in rows], dtype=object),
-            patient_ids=np.array([r["patient_id"] for r in rows], dtype=object),
-            targets=np.array([labels.index(r["target"]) for r in rows], dtype=np.int64),
-            logits=np.array([[float(r[_LOGIT + n]) for n in names] for r in rows]).reshape(len(rows), len(names)),
+            paths=np.array(paths, dtype=object),
+            patient_ids=np.array(patient_ids, dtype=object),
+            targets=np.array(targets, dtype=np.int64),
+            logits=np.array(logits).reshape(-1, len(names)),
             prior_log_odds=prior_log_odds,
-            causes=np.array([r.get("cause", "") for r in rows], dtype=object),
-            is_copy=np.array([r.get("is_copy", "0") == "1" for r in rows], dtype=bool),
+            causes=np.array(causes, dtype=object),
+            is_copy=np.array(is_copy, dtype=bool),
         )

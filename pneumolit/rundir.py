@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -9,9 +10,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from filelock import FileLock
 
@@ -191,15 +192,17 @@ class RunDir:
         self.calibration_file.unlink(missing_ok=True)
         shutil.rmtree(self.path / "evaluation", ignore_errors=True)
 
-    def write_split(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write_split(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write split.csv: path, split, label, patient_id, cause, series, is_copy."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.split_file, out.getvalue())
+        rows = iter(rows)
+        first = next(rows)
+        with _written_whole(self.split_file) as handle:
+            writer = csv.DictWriter(handle, list(first), lineterminator="\n")
+            writer.writeheader()
+            writer.writerow(first)
+            writer.writerows(rows)
 
-    def read_split(self) -> list[dict[str, str]]:
+    def read_split(self) -> Iterator[dict[str, str]]:
         """Rows of split.csv, in the order of the image store."""
         return read_split_csv(self.split_file)
 
@@ -216,8 +219,8 @@ class RunDir:
         return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
 
 
-def read_split_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a split file.
+def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a split file, one by one: of a large set they would take much memory together.
 
     Raises:
         FileNotFoundError: there is none.
@@ -226,10 +229,12 @@ def read_split_csv(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        rows = list(csv.DictReader(handle))
-    if not rows or not {"path", "split"} <= set(rows[0]):
-        raise ValueError(f"{path} must have the columns path and split and at least one row")
-    return rows
+        rows = csv.DictReader(handle)
+        first = next(rows, None)
+        if first is None or not {"path", "split"} <= set(first):
+            raise ValueError(f"{path} must have the columns path and split and at least one row")
+        yield first
+        yield from rows
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -240,11 +245,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: readers see the old or the new one, also after a power cut."""
+    with _written_whole(path) as handle:
+        handle.write(text)
+
+
+@contextlib.contextmanager
+def _written_whole(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
-            handle.write(text)
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -306,6 +317,10 @@ def read_looks(output_folder: Path) -> list[dict[str, str]]:
     return looks
 
 
-def fingerprint(*parts: str) -> str:
+def fingerprint(parts: Iterable[str]) -> str:
     """Short hash of some strings."""
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest, between = hashlib.sha256(), b""
+    for part in parts:
+        digest.update(between + part.encode("utf-8", "surrogateescape"))
+        between = b"\0"
+    return digest.hexdigest()[:16]

@@ -65,16 +65,16 @@ def predict_split(
     if not np.isfinite(logits).all():
         raise ValueError(f"the model gives logits that are no numbers for {split}; it cannot be scored")
     chosen = data.rows(split)
-    records = [data.records[i] for i in chosen]
+    records = data.records.select(chosen)
     return Predictions(
         labels=data.labels,
-        paths=np.array([r.path.as_posix() for r in records], dtype=object),
-        patient_ids=np.array([r.patient_id for r in records], dtype=object),
+        paths=np.array(list(records.texts("path")), dtype=object),
+        patient_ids=np.array(list(records.texts("patient_id")), dtype=object),
         targets=rows.targets,
         logits=logits,
         prior_log_odds=float(model.settings["prior_log_odds"]),
         causes=np.array([r.cause for r in records], dtype=object),
-        is_copy=repeats(data.store.hashes[i] for i in chosen),
+        is_copy=repeats(data.store.hashes.numbers()[chosen]),
     )
 
 

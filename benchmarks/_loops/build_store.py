@@ -25,7 +25,7 @@ class Building:
 
 def main() -> None:
     asked = read_arguments(Building, sys.argv[1:])
-    paths = sorted(p.relative_to(asked.data_root) for p in asked.data_root.rglob("*.jpeg"))
+    paths = sorted(p.relative_to(asked.data_root).as_posix() for p in asked.data_root.rglob("*.jpeg"))
     pace = Pace.from_environment()
     pace.tell(images=len(paths))
     while pace.next_round() is not None:

@@ -39,7 +39,7 @@ def main() -> None:
         data = load_data(cfg, asked.cache_dir)
         seconds = time.perf_counter() - start
         root, records = read_records(cfg, asked.cache_dir)
-        paths = [r.path for r in records]
+        paths = records.texts("path")
         start = time.perf_counter()
         open_store(root, paths, cache_dir=asked.cache_dir, store_size=cfg["store_size"])
         pace.tell(seconds=seconds, store_seconds=time.perf_counter() - start, images=len(data.records))

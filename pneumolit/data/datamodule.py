@@ -197,7 +197,7 @@ def image_rows(data: ChestXrayData, rows: np.ndarray) -> ImageRows:
 
 def pool_of(data: ChestXrayData) -> np.ndarray:
     """Rows of the store that a run may train or validate on: all that can be read but test, however they are carved."""
-    return np.array([i for i, r in enumerate(data.records) if r.split not in {"test", UNREADABLE}], dtype=np.int64)
+    return np.flatnonzero(~data.records.is_in("split", "test", UNREADABLE))
 
 
 def stress_origin(data: ChestXrayData) -> dict[str, Any]:

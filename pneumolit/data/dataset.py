@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from pneumolit.data.demo import DEMO_VERSION, make_demo
 from pneumolit.data.records import (
     SPLITS,
-    ImageRecord,
     choose_labels,
     read_image_folder,
     read_kaggle_folder,
@@ -28,8 +26,9 @@ from pneumolit.data.split import (
     undersample,
 )
 from pneumolit.data.store import ImageStore, Progress, open_store
+from pneumolit.data.table import Coded, ImageRecord, RecordTable
 from pneumolit.labels import LabelSet
-from pneumolit.rundir import fingerprint, read_split_csv
+from pneumolit.rundir import read_split_csv
 
 DROPPED, UNREADABLE, BLOCK = "dropped", "unreadable", "block"
 _CARVING = {"val_fraction": 0.1, "folds": None, "carve": "random", "holdout_fraction": 0}  # keys with their defaults
@@ -48,27 +47,30 @@ class ChestXrayData:
         is_copy: `(N,)` bool, from `find_copies`.
     """
 
-    records: tuple[ImageRecord, ...]
+    records: RecordTable
     store: ImageStore
     labels: LabelSet
     is_copy: np.ndarray
 
     def rows(self, split: str) -> np.ndarray:
         """Rows of a split, in the order of the store."""
-        return np.array([i for i, r in enumerate(self.records) if r.split == split], dtype=np.int64)
+        return np.flatnonzero(self.records.is_in("split", split))
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
         """Class index of some rows."""
-        return np.array([self.labels.index(str(self.records[i].label)) for i in rows], dtype=np.int64)
+        kinds = self.records.kinds("label")
+        index = np.array([self.labels.index(label) for (label,) in kinds.values], dtype=np.int64)
+        found: np.ndarray = index[kinds.codes[rows]]
+        return found
 
     def set_fingerprint(self, split: str) -> str:
         """Hash of the files in a split, whatever their names and folder."""
-        return fingerprint(*sorted(self.store.hashes[i] for i in self.rows(split)))
+        return self.store.hashes.fingerprint(self.rows(split))
 
-    def split_rows(self) -> list[dict[str, Any]]:
+    def split_rows(self) -> Iterator[dict[str, Any]]:
         """Content of split.csv."""
-        return [
-            {
+        for i, r in enumerate(self.records):
+            yield {
                 "path": r.path.as_posix(),
                 "split": r.split,
                 "label": r.label,
@@ -78,8 +80,6 @@ class ChestXrayData:
                 "is_copy": int(self.is_copy[i]),
                 "sha256": self.store.hashes[i][:16],
             }
-            for i, r in enumerate(self.records)
-        ]
 
 
 def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None = None) -> ChestXrayData:
@@ -92,25 +92,24 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     labels, records = choose_labels(records, cfg["target"], cfg["positive"])
     records = _divide_given(records, cfg)
     store = open_store(
-        root, [r.path for r in records], cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
+        root, records.texts("path"), cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
     )
     records = handle_unreadable(records, store, root, cfg["on_bad_image"])
     if cfg["split_file"] is not None:
         records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
-    is_copy = find_copies(records, store.hashes)
+    is_copy = find_copies(records, store.hashes.numbers())
     if cfg["duplicates"] == "drop":
-        records = [
-            replace(r, split=DROPPED) if is_copy[i] and r.split not in {"test", UNREADABLE} else r
-            for i, r in enumerate(records)
-        ]
+        records = records.with_split(DROPPED, is_copy & ~records.is_in("split", "test", UNREADABLE))
     if cfg["split_file"] is None and cfg["resplit"] is None:
         records = _carve(records, cfg)
     if cfg["balance"] == "undersample":
-        kept = {r.path for r in undersample([r for r in records if r.split == "train"], seed=cfg["seed"])}
-        records = [replace(r, split=DROPPED) if r.split == "train" and r.path not in kept else r for r in records]
-    for name in ("train", "val", *((BLOCK,) if any(r.split == BLOCK for r in records) else ())):
-        check_classes([r for r in records if r.split == name], labels.classes, name)
-    return ChestXrayData(tuple(records), store, labels, is_copy)
+        rows = np.flatnonzero(records.is_in("split", "train"))
+        records = records.with_split(DROPPED, rows[~undersample(records.select(rows), seed=cfg["seed"])])
+    for name in ("train", "val", BLOCK):
+        side = records.select(records.is_in("split", name))
+        if name != BLOCK or side:
+            check_classes(side, labels.classes, name)
+    return ChestXrayData(records, store, labels, is_copy)
 
 
 def find_root(cfg: Mapping[str, Any], cache_dir: Path) -> Path:
@@ -137,7 +136,7 @@ def find_root(cfg: Mapping[str, Any], cache_dir: Path) -> Path:
     return root
 
 
-def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, list[ImageRecord]]:
+def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, RecordTable]:
     """Root and records of the source that `data.source` names."""
     root = find_root(cfg, cache_dir)
     if cfg["source"] == "manifest":
@@ -147,45 +146,43 @@ def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, list[Im
     return root, read_kaggle_folder(root, patient_key=cfg["patient_key"])
 
 
-def repeats(hashes: Iterable[str]) -> np.ndarray:
-    """`(N,)` bool: which files repeat an earlier one of the same list, byte for byte."""
-    seen: set[str] = set()
-    found = []
-    for value in hashes:
-        found.append(value in seen)
-        seen.add(value)
-    return np.array(found, dtype=bool)
+def repeats(numbers: np.ndarray) -> np.ndarray:
+    """`(N,)` bool: which of some numbers occur earlier in the list."""
+    _, first = np.unique(numbers, return_index=True)
+    found = np.ones(len(numbers), dtype=bool)
+    found[first] = False
+    return found
 
 
-def find_copies(records: Sequence[ImageRecord], hashes: Sequence[str]) -> np.ndarray:
+def find_copies(records: RecordTable, files: np.ndarray) -> np.ndarray:
     """`(N,)` bool: which images are exact copies that training and validation must not hold.
 
     Within test, every image that repeats an earlier one of test; elsewhere, every image that repeats one of test
     or an earlier one of the rest.
+
+    Args:
+        records: with their sides.
+        files: `(N,)` numbers, the same for equal files.
     """
-    in_test = {value for r, value in zip(records, hashes, strict=True) if r.split == "test"}
-    seen: set[tuple[bool, str]] = set()
+    is_test, is_read = records.is_in("split", "test"), ~records.is_in("split", UNREADABLE)
     copies = np.zeros(len(records), dtype=bool)
-    for i, (record, value) in enumerate(zip(records, hashes, strict=True)):
-        if record.split == UNREADABLE:
-            continue
-        is_test = record.split == "test"
-        copies[i] = (is_test, value) in seen or (not is_test and value in in_test)
-        seen.add((is_test, value))
+    for side in (is_test, ~is_test & is_read):
+        copies[side] = repeats(files[side])
+    copies |= ~is_test & is_read & np.isin(files, files[is_test])
     return copies
 
 
-def _divide_given(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageRecord]:
+def _divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     """Give every record a side; the official 16 validation images join train, from which more are carved."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])
-    if cfg["source"] in {"manifest", "folder"} and any(r.split == "val" for r in records):
-        return [replace(r, split=r.split or "train") for r in records]  # who names a validation set means it
-    return [r if r.split in {"train", "test"} else replace(r, split="train") for r in records]
+    if cfg["source"] in {"manifest", "folder"} and records.is_in("split", "val").any():
+        return records.with_split("train", records.is_in("split", ""))  # who names a validation set means it
+    return records.with_split("train", ~records.is_in("split", "train", "test"))
 
 
-def _carve(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageRecord]:
-    if any(r.split == "val" for r in records):
+def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
+    if records.is_in("split", "val").any():
         set_in_vain = [k for k, usual in _CARVING.items() if cfg[k] != usual]
         if set_in_vain:
             raise ValueError(
@@ -193,38 +190,40 @@ def _carve(records: list[ImageRecord], cfg: Mapping[str, Any]) -> list[ImageReco
                 "validation images; leave it out, or give the images without val"
             )
         return records
-    pool = [r for r in records if r.split == "train"]
-    side: dict[Path, str] = {}
+    rows = np.flatnonzero(records.is_in("split", "train"))
     if cfg["holdout_fraction"]:
-        pool, block = carve_block(pool, fraction=cfg["holdout_fraction"])
-        side.update({r.path: BLOCK for r in block})
+        is_block = carve_block(records.select(rows), fraction=cfg["holdout_fraction"])
+        records = records.with_split(BLOCK, rows[is_block])
+        rows = rows[~is_block]
+    pool = records.select(rows)
     if cfg["folds"] is not None:
-        _, val = carve_fold(pool, folds=cfg["folds"], fold=cfg["fold"], seed=cfg["seed"], carve=cfg["carve"])
+        is_val = carve_fold(pool, folds=cfg["folds"], fold=cfg["fold"], seed=cfg["seed"], carve=cfg["carve"])
     elif cfg["carve"] == "blocks":
-        _, val = carve_block(pool, fraction=cfg["val_fraction"])
+        is_val = carve_block(pool, fraction=cfg["val_fraction"])
     else:
-        _, val = carve_validation(pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"])
-    side.update({r.path: "val" for r in val})
-    return [replace(r, split=side[r.path]) if r.path in side else r for r in records]
+        is_val = carve_validation(pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"])
+    return records.with_split("val", rows[is_val])
 
 
-def _divide_by_file(records: list[ImageRecord], path: Path) -> list[ImageRecord]:
-    side = {row["path"]: row["split"] for row in read_split_csv(path)}
-    unknown = sorted(set(side.values()) - _SIDES)
+def _divide_by_file(records: RecordTable, path: Path) -> RecordTable:
+    listed = RecordTable.of(ImageRecord(Path(row["path"]), "", "", split=row["split"]) for row in read_split_csv(path))
+    sides = listed.kinds("split")
+    unknown = sorted({side for (side,) in sides.values} - _SIDES)
     if unknown:
         raise ValueError(f"data.split_file={path} has the splits {unknown}; allowed are {', '.join(sorted(_SIDES))}")
-    unnamed = [r.path.as_posix() for r in records if r.path.as_posix() not in side]
+    place = records.rows_in(listed)
+    unnamed = records.select(place < 0).texts("path")
     if unnamed:
         raise ValueError(
-            f"data.split_file={path} does not name {len(unnamed)} images of the data set, the first {unnamed[:3]}; "
-            "give the split.csv of a run on the same data"
+            f"data.split_file={path} does not name {len(unnamed)} images of the data set, the first "
+            f"{list(unnamed[:3])}; give the split.csv of a run on the same data"
         )
-    return [r if r.split == UNREADABLE else replace(r, split=side[r.path.as_posix()]) for r in records]
+    is_unreadable = records.is_in("split", UNREADABLE)
+    divided = records.changed(split=Coded([side for (side,) in sides.values], sides.codes[place]))
+    return divided.with_split(UNREADABLE, is_unreadable)
 
 
-def handle_unreadable(
-    records: list[ImageRecord], store: ImageStore, root: Path, on_bad_image: str
-) -> list[ImageRecord]:
+def handle_unreadable(records: RecordTable, store: ImageStore, root: Path, on_bad_image: str) -> RecordTable:
     """Stop with a list of all unreadable files, or mark them so that no split holds them."""
     if not store.errors:
         return records
@@ -235,13 +234,13 @@ def handle_unreadable(
             f"{len(listed)} of {len(records)} image files cannot be read:\n{shown}\n"
             "Mend or remove them, or set data.on_bad_image=skip to train without them"
         )
-    return [replace(r, split=UNREADABLE) if i in store.errors else r for i, r in enumerate(records)]
+    return records.with_split(UNREADABLE, np.array(sorted(store.errors)))
 
 
 def count_classes(data: ChestXrayData) -> dict[str, dict[str, int]]:
-    """Images per split and class."""
-    counts = Counter((r.split, str(r.label)) for r in data.records)
-    return {
-        split: {name: counts[split, name] for name in data.labels.classes}
-        for split in dict.fromkeys(r.split for r in data.records)
-    }
+    """Images per split and class; splits in the order in which they first occur."""
+    kinds = data.records.kinds("split", "label")
+    found, first, counts = np.unique(kinds.codes, return_index=True, return_counts=True)
+    counted = {kinds.values[code]: int(count) for code, count in zip(found, counts, strict=True)}
+    splits = dict.fromkeys(kinds.values[found[i]][0] for i in np.argsort(first))
+    return {split: {name: counted.get((split, name), 0) for name in data.labels.classes} for split in splits}

@@ -22,7 +22,7 @@ class _LargerFilmError(Exception):
     """A film is larger than the side that was guessed from a sample."""
 
 
-def hash_files(root: Path, paths: Sequence[Path], progress: Progress | None = None) -> np.ndarray:
+def hash_files(root: Path, paths: Sequence[str], progress: Progress | None = None) -> np.ndarray:
     """SHA-256 of every file, `(N, 32)` uint8; zeros where a file cannot be read."""
     digests = np.zeros((len(paths), 32), dtype=np.uint8)
 
@@ -37,7 +37,7 @@ def hash_files(root: Path, paths: Sequence[Path], progress: Progress | None = No
 
 
 def decode_files(
-    root: Path, paths: Sequence[Path], file: Path, *, store_size: int, progress: Progress | None = None
+    root: Path, paths: Sequence[str], file: Path, *, store_size: int, progress: Progress | None = None
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decode every file into a row of a new .npy file, and hash it on the way.
 
@@ -63,7 +63,7 @@ def decode_files(
 
 
 def _decode(
-    root: Path, paths: Sequence[Path], file: Path, side: int, store_size: int, progress: Progress | None
+    root: Path, paths: Sequence[str], file: Path, side: int, store_size: int, progress: Progress | None
 ) -> tuple[np.ndarray, dict[int, str]]:
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(paths), side, side))
     begin = images.offset
@@ -93,7 +93,7 @@ def _decode(
     return digests, dict(sorted(errors.items()))
 
 
-def _measure(root: Path, paths: Sequence[Path], store_size: int) -> int:
+def _measure(root: Path, paths: Sequence[str], store_size: int) -> int:
     """The largest short side of some files, at most `store_size`; nothing is read after a film of that size."""
     sides = [1]
 

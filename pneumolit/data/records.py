@@ -1,16 +1,18 @@
-"""A folder or a CSV manifest becomes ImageRecords: what each image is, of whom, and on which side it lies."""
+"""A folder or a CSV manifest becomes a table of records: what each image is, of whom, and on which side it lies."""
 
 from __future__ import annotations
 
 import csv
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from pneumolit.data.reader import SUFFIXES
+from pneumolit.data.table import Coded, ImageRecord, RecordTable
 from pneumolit.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS, LabelSet
 
 SPLITS = ("train", "val", "test")
@@ -19,39 +21,9 @@ _CAUSES = {BACTERIA: "bacteria", VIRUS: "virus"}
 TARGETS = ("auto", "binary", "cause", "classes")
 
 # person1000_bacteria_2931; person447_virus_921_1 is the one name in the set with a trailing count.
-_PNEUMONIA_NAME = re.compile(r"person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+(?:_\d+)?")
+_PNEUMONIA_NAME = re.compile(r"person(?P<number>\d{1,18})_(?P<series>bacteria|virus)_\d+(?:_\d+)?")
 # IM-0115-0001, IM-0517-0001-0002, NORMAL2-IM-1427-0001
-_NORMAL_NAME = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(?:-\d+)?")
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image and what is known of it before it is opened.
-
-    Attributes:
-        path: relative to the data root.
-        label: class name; the folder or the manifest's label until `assign_targets` sets the task's class.
-        patient_id: who was imaged, under the chosen reading of the names.
-        cause: "bacteria", "virus" or "" where unknown.
-        split: train, val or test; "" where the source does not say.
-        series: numbering that the name belongs to ("IM", "NORMAL2-IM", "bacteria", "virus"), "" where unknown.
-        number: patient number within the series, None where unknown.
-        group: what carving keeps together, as coarse as the patient or coarser; "" means the patient.
-    """
-
-    path: Path
-    label: str | int
-    patient_id: str
-    cause: str = ""
-    split: str = ""
-    series: str = ""
-    number: int | None = None
-    group: str = ""
-
-    @property
-    def carve_group(self) -> str:
-        """What must not be cut apart by a split."""
-        return self.group or self.patient_id
+_NORMAL_NAME = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d{1,18})-\d+(?:-\d+)?")
 
 
 def parse_name(name: str) -> tuple[str, int, str] | None:
@@ -92,7 +64,7 @@ def identify_patient(record: ImageRecord, patient_key: str) -> ImageRecord:
     return replace(record, patient_id=ids[patient_key], group=ids[patient_key])
 
 
-def read_kaggle_folder(root: Path, *, patient_key: str = "full") -> list[ImageRecord]:
+def read_kaggle_folder(root: Path, *, patient_key: str = "full") -> RecordTable:
     """Records of the "Chest X-Ray Images (Pneumonia)" layout: root/{train,val,test}/{NORMAL,PNEUMONIA}.
 
     Raises:
@@ -107,18 +79,19 @@ def read_kaggle_folder(root: Path, *, patient_key: str = "full") -> list[ImageRe
             "Point data.root at the folder that holds train, val and test, or use data=image_folder for another "
             "layout"
         )
-    records = [r for split in splits for r in _read_class_folders(root, root / split, split, (NORMAL, PNEUMONIA))]
-    unparsed = [r.path.as_posix() for r in records if r.number is None]
+    found = (r for split in splits for r in _read_class_folders(root, root / split, split, (NORMAL, PNEUMONIA)))
+    records = RecordTable.of(identify_patient(r, patient_key) for r in found)
+    unparsed = records.select(records.numbers < 0).texts("path")
     if unparsed and patient_key != "image":
         raise ValueError(
-            f"{len(unparsed)} file names do not tell the patient, the first {unparsed[:3]}; names such as "
+            f"{len(unparsed)} file names do not tell the patient, the first {list(unparsed[:3])}; names such as "
             "person1000_bacteria_2931.jpeg or IM-0115-0001.jpeg are expected. Use data=image_folder or a manifest, "
             "or set data.patient_key=image (then images of one patient may lie on both sides of a split)"
         )
-    return [identify_patient(r, patient_key) for r in records]
+    return records
 
 
-def read_image_folder(root: Path, *, patient_key: str = "full") -> list[ImageRecord]:
+def read_image_folder(root: Path, *, patient_key: str = "full") -> RecordTable:
     """Records of any class folders: root/<class>/*, or root/{train,val,test}/<class>/*.
 
     Names of the Kaggle form give patient and cause; any other image counts as its own patient.
@@ -128,14 +101,12 @@ def read_image_folder(root: Path, *, patient_key: str = "full") -> list[ImageRec
     """
     root = _existing_root(root)
     splits = [name for name in SPLITS if (root / name).is_dir()]
-    if "train" in splits:
-        records = [r for split in splits for r in _read_class_folders(root, root / split, split, None)]
-    else:
-        records = _read_class_folders(root, root, "", None)
-    return [identify_patient(r, patient_key) for r in records]
+    sides = [(root / split, split) for split in splits] if "train" in splits else [(root, "")]
+    found = (r for folder, split in sides for r in _read_class_folders(root, folder, split, None))
+    return RecordTable.of(identify_patient(r, patient_key) for r in found)
 
 
-def read_manifest(manifest: Path, root: Path | None) -> list[ImageRecord]:
+def read_manifest(manifest: Path, root: Path | None) -> RecordTable:
     """Records of a CSV file with the columns path, label and, if wanted, patient_id, split, cause.
 
     Args:
@@ -148,23 +119,26 @@ def read_manifest(manifest: Path, root: Path | None) -> list[ImageRecord]:
     """
     if not manifest.is_file():
         raise FileNotFoundError(f"data.manifest={manifest} is not a file; give the path of a CSV file")
+    base = _existing_root(root if root is not None else manifest.parent)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
+            reader = csv.DictReader(handle)
+            columns = list(reader.fieldnames or [])
+            is_manifest = {"path", "label"} <= set(columns)
+            rows = (_manifest_record(row, line, manifest) for line, row in enumerate(reader, start=2))
+            records = RecordTable.of(rows if is_manifest else ())
+            count = len(records) if is_manifest else sum(1 for _ in reader)
     except UnicodeDecodeError as error:
         raise ValueError(f"{manifest} is not UTF-8 ({error}); save it as CSV UTF-8") from error
-    base = _existing_root(root if root is not None else manifest.parent)
-    columns = list(rows[0]) if rows else []
-    if not rows or not {"path", "label"} <= set(columns):
+    if not records:
         raise ValueError(
             f"{manifest} must be a CSV file with the columns path and label (and, if known, patient_id, split, "
-            f"cause) and at least one row; found the columns {columns} and {len(rows)} rows"
+            f"cause) and at least one row; found the columns {columns} and {count} rows"
         )
-    records = [_manifest_record(row, line, manifest) for line, row in enumerate(rows, start=2)]
-    twice = [str(path) for path, count in Counter(r.path for r in records).items() if count > 1]
+    twice = records.repeated_paths()
     if twice:
         raise ValueError(f"{manifest} names {len(twice)} files more than once, the first {twice[:3]}")
-    missing = [str(r.path) for r in records if not (base / r.path).is_file()]
+    missing = [path for path in records.texts("path") if not (base / path).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(records)} files named in {manifest} do not exist below {base}, "
@@ -173,9 +147,7 @@ def read_manifest(manifest: Path, root: Path | None) -> list[ImageRecord]:
     return records
 
 
-def choose_labels(
-    records: Sequence[ImageRecord], target: str, positive: Sequence[str] | None
-) -> tuple[LabelSet, list[ImageRecord]]:
+def choose_labels(records: RecordTable, target: str, positive: Sequence[str] | None) -> tuple[LabelSet, RecordTable]:
     """Decide the classes of the task and label every record with one of them.
 
     Args:
@@ -189,35 +161,36 @@ def choose_labels(
     """
     if target not in TARGETS:
         raise ValueError(f"data.target must be one of {', '.join(TARGETS)}, got {target!r}")
-    is_chest = {str(r.label).upper() for r in records} <= {NORMAL, PNEUMONIA, BACTERIA, VIRUS}
-    without_cause = [r.path.as_posix() for r in records if _is_pneumonia(r) and not _cause_label(r)]
+    kinds = records.kinds("label", "cause")
+    given = sorted({label for label, _ in kinds.values})
+    is_chest = {label.upper() for label in given} <= {NORMAL, PNEUMONIA, BACTERIA, VIRUS}
+    is_unknown = [_is_pneumonia(label) and not _cause_label(label, cause) for label, cause in kinds.values]
+    without_cause = records.select(np.array(is_unknown, dtype=bool)[kinds.codes]).texts("path")
     if target == "auto":
         target = "cause" if is_chest and not without_cause else "classes"
     if target in {"cause", "binary"} and not is_chest:
         raise ValueError(
             f"data.target={target} needs the classes NORMAL and PNEUMONIA (or BACTERIA, VIRUS), found "
-            f"{sorted({str(r.label) for r in records})}; use data.target=classes"
+            f"{given}; use data.target=classes"
         )
     if target == "cause" and without_cause:
         raise ValueError(
             f"data.target=cause, but {len(without_cause)} pneumonia images do not tell bacteria from virus, the "
-            f"first {without_cause[:3]}; use data.target=binary, or name the cause in the file name or the manifest"
+            f"first {list(without_cause[:3])}; use data.target=binary, or name the cause in the file name or the "
+            "manifest"
         )
     if target == "cause":
-        labels = [_cause_label(r) if _is_pneumonia(r) else NORMAL for r in records]
+        labels = [_cause_label(label, cause) if _is_pneumonia(label) else NORMAL for label, cause in kinds.values]
         order: Iterable[str] = (NORMAL, BACTERIA, VIRUS)
     elif target == "binary":
-        labels = [PNEUMONIA if _is_pneumonia(r) else NORMAL for r in records]
+        labels = [PNEUMONIA if _is_pneumonia(label) else NORMAL for label, _ in kinds.values]
         order = (NORMAL, PNEUMONIA)
     else:
-        labels = [str(r.label) for r in records]
-        order = sorted(set(labels))
-    labelled = [
-        replace(r, label=label, cause=r.cause or _CAUSES.get(label.upper(), ""))
-        for r, label in zip(records, labels, strict=True)
-    ]
-    present = {r.label for r in labelled}
-    classes = tuple(name for name in order if name in present)
+        labels = [label for label, _ in kinds.values]
+        order = given
+    causes = [cause or _CAUSES.get(label.upper(), "") for label, (_, cause) in zip(labels, kinds.values, strict=True)]
+    labelled = records.changed(label=Coded(labels, kinds.codes), cause=Coded(causes, kinds.codes))
+    classes = tuple(name for name in order if name in labels)
     if len(classes) < 2:
         raise ValueError(
             f"only one class was found: {list(classes)} in {len(records)} images; a classifier needs at least two. "
@@ -231,14 +204,14 @@ def choose_labels(
     return LabelSet(classes, chosen), labelled
 
 
-def _is_pneumonia(record: ImageRecord) -> bool:
-    return str(record.label).upper() in {PNEUMONIA, BACTERIA, VIRUS}
+def _is_pneumonia(label: str) -> bool:
+    return label.upper() in {PNEUMONIA, BACTERIA, VIRUS}
 
 
-def _cause_label(record: ImageRecord) -> str:
-    if str(record.label).upper() in {BACTERIA, VIRUS}:
-        return str(record.label).upper()
-    return {"bacteria": BACTERIA, "virus": VIRUS}.get(record.cause, "")
+def _cause_label(label: str, cause: str) -> str:
+    if label.upper() in {BACTERIA, VIRUS}:
+        return label.upper()
+    return {"bacteria": BACTERIA, "virus": VIRUS}.get(cause, "")
 
 
 def _existing_root(root: Path) -> Path:
@@ -251,7 +224,9 @@ def _existing_root(root: Path) -> Path:
     return root
 
 
-def _read_class_folders(root: Path, folder: Path, split: str, expected: tuple[str, ...] | None) -> list[ImageRecord]:
+def _read_class_folders(
+    root: Path, folder: Path, split: str, expected: tuple[str, ...] | None
+) -> Iterator[ImageRecord]:
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if expected is not None:
         absent = [name for name in expected if name not in names]
@@ -266,7 +241,6 @@ def _read_class_folders(root: Path, folder: Path, split: str, expected: tuple[st
             f"no class folder with images in {folder}; found {_listing(folder)}. "
             "Expected one folder per class, each with JPEG or PNG files"
         )
-    records = []
     for name in names:
         with os.scandir(folder / name) as entries:  # tells files from folders without asking for each
             files = sorted(entry.name for entry in entries if _is_image(entry))
@@ -278,18 +252,15 @@ def _read_class_folders(root: Path, folder: Path, split: str, expected: tuple[st
         for file in files:
             series, number, cause = parse_name(file) or ("", None, "")
             path = relative / file
-            records.append(
-                ImageRecord(
-                    path=path,
-                    label=name,
-                    patient_id=path.as_posix(),
-                    cause=cause if name.upper() != NORMAL else "",
-                    split=split,
-                    series=series,
-                    number=number,
-                )
+            yield ImageRecord(
+                path=path,
+                label=name,
+                patient_id=path.as_posix(),
+                cause=cause if name.upper() != NORMAL else "",
+                split=split,
+                series=series,
+                number=number,
             )
-    return records
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

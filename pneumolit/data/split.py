@@ -1,14 +1,14 @@
-"""Who is on which side: validation carved from train, folds, blocks, re-splits. Records in, records out."""
+"""Who is on which side: validation carved from train, folds, blocks, re-splits. A table in, a choice of rows out."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from pneumolit.data.records import ImageRecord
+from pneumolit.data.table import RecordTable
 
 CARVES = ("random", "blocks")
 
@@ -19,9 +19,7 @@ def check_fraction(key: str, value: float) -> None:
         raise ValueError(f"{key} must lie strictly between 0 and 1, got {value}; 0.1 to 0.2 is usual for this set")
 
 
-def carve_validation(
-    records: Sequence[ImageRecord], *, val_fraction: float, seed: int
-) -> tuple[list[ImageRecord], list[ImageRecord]]:
+def carve_validation(records: RecordTable, *, val_fraction: float, seed: int) -> np.ndarray:
     """Draw whole patients for validation, stratified by class and cause.
 
     Args:
@@ -30,21 +28,20 @@ def carve_validation(
         seed: the same seed and records give the same split.
 
     Returns:
-        (train, val), a partition of the records in their given order.
+        `(N,)` bool, True for validation.
     """
     check_fraction("data.val_fraction", val_fraction)
     rng = np.random.default_rng(seed)
-    chosen: set[str] = set()
-    for groups in _strata(records).values():
-        order = sorted(groups)
+    codes = records.carve_groups()
+    sizes = np.bincount(codes)
+    is_chosen = np.zeros(len(sizes), dtype=bool)
+    for order in _groups_by_stratum(records, codes):
         rng.shuffle(order)
-        chosen.update(_take(order, {g: len(groups[g]) for g in order}, val_fraction))
-    return _partition(records, lambda r: r.carve_group in chosen)
+        is_chosen[_take(order, sizes, val_fraction)] = True
+    return np.take(is_chosen, codes)
 
 
-def carve_block(
-    records: Sequence[ImageRecord], *, fraction: float, fold: int = 0
-) -> tuple[list[ImageRecord], list[ImageRecord]]:
+def carve_block(records: RecordTable, *, fraction: float, fold: int = 0) -> np.ndarray:
     """Set aside a contiguous range of patient numbers in every series.
 
     The official test split consists of such blocks, which a random draw cannot imitate.
@@ -55,20 +52,20 @@ def carve_block(
         fold: which range, counted from the lowest numbers.
 
     Returns:
-        (rest, block)
+        `(N,)` bool, True for the block.
     """
     check_fraction("data.val_fraction", fraction)
     bounds = (fold * fraction, (fold + 1) * fraction)
     if bounds[1] > 1 + 1e-9:
         raise ValueError(f"data.fold={fold} with blocks of {fraction:g} lies beyond the last patient; use a lower one")
-    chosen = _groups_in_range(records, *bounds)
-    return _partition(records, lambda r: r.carve_group in chosen)
+    return _is_in_range(records, *bounds)
 
 
-def carve_fold(
-    records: Sequence[ImageRecord], *, folds: int, fold: int, seed: int, carve: str = "random"
-) -> tuple[list[ImageRecord], list[ImageRecord]]:
+def carve_fold(records: RecordTable, *, folds: int, fold: int, seed: int, carve: str = "random") -> np.ndarray:
     """Fold number `fold` of `folds` as validation; the folds of one seed are a partition by patient.
+
+    Returns:
+        `(N,)` bool, True for the fold.
 
     Raises:
         ValueError: fewer than two folds, a fold that does not exist, or fewer patients than folds.
@@ -78,22 +75,21 @@ def carve_fold(
     if not 0 <= fold < folds:
         raise ValueError(f"data.fold must lie between 0 and data.folds - 1 = {folds - 1}, got {fold}")
     if carve == "blocks":
-        chosen = _groups_in_range(records, fold / folds, (fold + 1) / folds)
-        return _partition(records, lambda r: r.carve_group in chosen)
+        return _is_in_range(records, fold / folds, (fold + 1) / folds)
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata = [_stratum([r]) for r in records]
-    groups = [r.carve_group for r in records]
-    if len(set(groups)) < folds:
-        raise ValueError(f"data.folds={folds}, but there are only {len(set(groups))} patients")
+    groups = records.carve_groups()
+    patients = int(groups.max(initial=-1)) + 1
+    if patients < folds:
+        raise ValueError(f"data.folds={folds}, but there are only {patients} patients")
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    parts = list(splitter.split(np.zeros(len(records)), strata, groups))
-    inside = set(parts[fold][1].tolist())
-    train = [r for i, r in enumerate(records) if i not in inside]
-    return train, [r for i, r in enumerate(records) if i in inside]
+    parts = splitter.split(np.zeros(len(records)), records.kinds("label", "cause").codes, groups)
+    is_chosen = np.zeros(len(records), dtype=bool)
+    is_chosen[list(parts)[fold][1]] = True
+    return is_chosen
 
 
-def resplit(records: Sequence[ImageRecord], *, fractions: Sequence[float], seed: int) -> list[ImageRecord]:
+def resplit(records: RecordTable, *, fractions: Sequence[float], seed: int) -> RecordTable:
     """Forget the given split and draw train, val and test anew, stratified, by whole patients.
 
     Args:
@@ -105,108 +101,99 @@ def resplit(records: Sequence[ImageRecord], *, fractions: Sequence[float], seed:
         raise ValueError(
             f"data.resplit must be three positive fractions [train, val, test] that sum to 1, got {list(fractions)}"
         )
-    rest, test = carve_validation(records, val_fraction=fractions[2], seed=seed)
-    train, val = carve_validation(rest, val_fraction=fractions[1] / (fractions[0] + fractions[1]), seed=seed + 1)
-    side = {r.path: name for name, part in (("train", train), ("val", val), ("test", test)) for r in part}
-    return [replace(r, split=side[r.path]) for r in records]
+    is_test = carve_validation(records, val_fraction=fractions[2], seed=seed)
+    rest = np.flatnonzero(~is_test)
+    val_fraction = fractions[1] / (fractions[0] + fractions[1])
+    val = rest[carve_validation(records.select(rest), val_fraction=val_fraction, seed=seed + 1)]
+    return records.with_split("train", rest).with_split("val", val).with_split("test", is_test)
 
 
-def undersample(records: Sequence[ImageRecord], *, seed: int) -> list[ImageRecord]:
-    """Leave out images at random until every class has as many as the smallest."""
+def undersample(records: RecordTable, *, seed: int) -> np.ndarray:
+    """Leave out images at random until every class has as many as the smallest.
+
+    Returns:
+        `(N,)` bool, True for what stays.
+    """
     rng = np.random.default_rng(seed)
-    counts = Counter(r.label for r in records)
-    smallest = min(counts.values(), default=0)
-    keep: set[int] = set()
-    for label in sorted(counts, key=str):
-        rows = [i for i, r in enumerate(records) if r.label == label]
-        keep.update(rng.permutation(rows)[:smallest].tolist())
-    return [r for i, r in enumerate(records) if i in keep]
+    kinds = records.kinds("label")
+    smallest = np.bincount(kinds.codes).min(initial=len(records))
+    stays = np.zeros(len(records), dtype=bool)
+    for code in range(len(kinds.values)):
+        stays[rng.permutation(np.flatnonzero(kinds.codes == code))[:smallest]] = True
+    return stays
 
 
-def check_classes(records: Sequence[ImageRecord], classes: Sequence[str], name: str) -> None:
+def check_classes(records: RecordTable, classes: Sequence[str], name: str) -> None:
     """Refuse a split that does not hold every class."""
-    counts = Counter(r.label for r in records)
+    counts = {c: int(records.is_in("label", c).sum()) for c in classes}
     absent = [c for c in classes if not counts[c]]
     if absent:
         raise ValueError(
             f"the {name} split holds no image of {', '.join(absent)} (it has "
-            f"{', '.join(f'{c}: {counts[c]}' for c in classes)}); use a larger data.val_fraction, fewer data.folds, "
-            "another data.seed, or a data set with more patients"
+            f"{', '.join(f'{c}: {count}' for c, count in counts.items())}); use a larger data.val_fraction, fewer "
+            "data.folds, another data.seed, or a data set with more patients"
         )
 
 
-def _stratum(records: Sequence[ImageRecord]) -> str:
-    return "+".join(sorted({f"{r.label}/{r.cause}" for r in records}))
+def _groups_by_stratum(records: RecordTable, codes: np.ndarray) -> list[list[int]]:
+    """Groups that hold the same kinds of film together, in the order of their names."""
+    kinds = records.kinds("label", "cause")
+    groups, found = np.divmod(np.unique(codes * len(kinds.values) + kinds.codes), max(1, len(kinds.values)))
+    strata: dict[str, list[int]] = defaultdict(list)
+    names = ["/".join(kind) for kind in kinds.values]
+    for start, end in pairwise([*np.flatnonzero(np.diff(groups, prepend=-1)).tolist(), len(groups)]):
+        strata["+".join(sorted(names[kind] for kind in found[start:end]))].append(int(groups[start]))
+    return [strata[name] for name in sorted(strata)]
 
 
-def _strata(records: Sequence[ImageRecord]) -> dict[str, dict[str, list[ImageRecord]]]:
-    by_group: dict[str, list[ImageRecord]] = defaultdict(list)
-    for record in records:
-        by_group[record.carve_group].append(record)
-    strata: dict[str, dict[str, list[ImageRecord]]] = defaultdict(dict)
-    for group in sorted(by_group):
-        strata[_stratum(by_group[group])][group] = by_group[group]
-    return dict(sorted(strata.items()))
-
-
-def _take(order: list[str], sizes: dict[str, int], fraction: float) -> list[str]:
+def _take(order: list[int], sizes: np.ndarray, fraction: float) -> list[int]:
     """The first groups of `order` whose images come nearest to the wanted share, never all of them."""
-    wanted = fraction * sum(sizes.values())
-    taken: list[str] = []
+    wanted = fraction * int(sizes[order].sum())
+    taken: list[int] = []
     count = 0
     for group in order[: len(order) - 1]:
         if abs(count + sizes[group] - wanted) >= abs(count - wanted):
             break
         taken.append(group)
-        count += sizes[group]
+        count += int(sizes[group])
     return taken
 
 
-def _groups_in_range(records: Sequence[ImageRecord], low: float, high: float) -> set[str]:
-    unnumbered = [r.path.as_posix() for r in records if r.number is None]
+def _is_in_range(records: RecordTable, low: float, high: float) -> np.ndarray:
+    """`(N,)` bool: groups whose middle lies in this share of their numbering, counted in images."""
+    unnumbered = records.select(records.numbers < 0).texts("path")
     if unnumbered:
         raise ValueError(
             f"blocks of patient numbers need numbers in the file names, but {len(unnumbered)} names have none, the "
-            f"first {unnumbered[:3]}; use data.carve=random"
+            f"first {list(unnumbered[:3])}; use data.carve=random"
         )
-    numbering = _numberings(records)
-    by_series: dict[str, dict[str, list[ImageRecord]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        by_series[numbering[_coarse_series(record)]][record.carve_group].append(record)
-    chosen: set[str] = set()
-    for groups in by_series.values():
-        total = sum(len(rows) for rows in groups.values())
-        before = 0
-        for group in sorted(groups, key=lambda g: (min(r.number or 0 for r in groups[g]), g)):
-            middle = (before + len(groups[group]) / 2) / total
-            before += len(groups[group])
-            if low <= middle < high:
-                chosen.add(group)
-    return chosen
+    groups = records.carve_groups()
+    lowest = np.full(groups.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, groups, records.numbers)
+    is_chosen = np.zeros(len(lowest), dtype=bool)
+    numbering = _numberings(records, groups)
+    for one in np.unique(numbering):
+        sizes = np.bincount(groups[numbering == one], minlength=len(lowest))
+        inside = np.flatnonzero(sizes)
+        inside = inside[np.argsort(lowest[inside], kind="stable")]  # of one number, in the order of their names
+        middle = (np.cumsum(sizes[inside]) - sizes[inside] / 2) / sizes.sum()
+        is_chosen[inside] = (low <= middle) & (middle < high)
+    return np.take(is_chosen, groups)
 
 
-def _coarse_series(record: ImageRecord) -> str:
+def _numberings(records: RecordTable, groups: np.ndarray) -> np.ndarray:
+    """`(N,)` which numbering a film belongs to; series that share a group are one, else it lay in two ranges."""
+    kinds = records.kinds("cause", "series")
     # Bacteria and virus share one range: cut apart, person 80 could lie on both sides with the cause dropped.
-    return "person" if record.cause else record.series
-
-
-def _numberings(records: Sequence[ImageRecord]) -> dict[str, str]:
-    """Series -> the numbering it belongs to; series that share a group are one, else the group lay in two ranges."""
-    numbering = {_coarse_series(r): _coarse_series(r) for r in records}
-    first: dict[str, str] = {}
-    for record in records:
-        series = _coarse_series(record)
-        one, other = numbering[series], numbering[first.setdefault(record.carve_group, series)]
-        if one != other:
-            numbering = {series: one if name == other else name for series, name in numbering.items()}
-    return numbering
-
-
-def _partition(
-    records: Sequence[ImageRecord], is_chosen: Callable[[ImageRecord], bool]
-) -> tuple[list[ImageRecord], list[ImageRecord]]:
-    rest: list[ImageRecord] = []
-    chosen: list[ImageRecord] = []
-    for record in records:
-        (chosen if is_chosen(record) else rest).append(record)
-    return rest, chosen
+    coarse = ["person" if cause else series for cause, series in kinds.values]
+    one_of = {name: place for place, name in enumerate(dict.fromkeys(coarse))}
+    series = np.array([one_of[name] for name in coarse], dtype=np.int64)[kinds.codes]
+    numbering = np.arange(len(one_of))
+    first = np.full(groups.max(initial=-1) + 1, -1)
+    for pair in np.unique(groups * len(one_of) + series):
+        group, place = divmod(int(pair), len(one_of))
+        if first[group] < 0:
+            first[group] = place
+        numbering[numbering == numbering[place]] = numbering[first[group]]
+    found: np.ndarray = numbering[series]
+    return found

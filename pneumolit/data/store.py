@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from pneumolit.data.decoding import Progress as Progress  # who opens a store may watch it
 from pneumolit.data.decoding import decode_files, hash_files
 from pneumolit.data.reader import READER_VERSION
+from pneumolit.rundir import fingerprint
 
 _IMAGES, _HASHES, _INDEX = "images.npy", "hashes.npy", "index.json"
 _BUILDING, _NOT_HASHED, _NO_DIGEST = ".building", "unreadable", bytes(32)
@@ -48,6 +49,18 @@ class FileHashes(Sequence[str]):
         digest = self._digests[place].tobytes()
         return digest.hex() if digest != _NO_DIGEST else _NOT_HASHED
 
+    def numbers(self) -> np.ndarray:
+        """`(N,)` integers, the same for equal files."""
+        return np.unique(self._as_bytes(), return_inverse=True)[1]
+
+    def fingerprint(self, rows: np.ndarray) -> str:
+        """Short hash of some files, in whatever order they are named."""
+        return fingerprint(FileHashes(self._digests[rows[np.argsort(self._as_bytes()[rows])]]))
+
+    def _as_bytes(self) -> np.ndarray:
+        # NumPy takes zeros at the end off, which makes no two of these equal: all have one length.
+        return np.ascontiguousarray(self._digests).view("S32").reshape(-1)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileHashes) and np.array_equal(self._digests, other._digests)
 
@@ -67,7 +80,7 @@ class ImageStore:
     """
 
     images: np.ndarray
-    hashes: Sequence[str]
+    hashes: FileHashes
     errors: dict[int, str]
     key: str
     folder: Path
@@ -75,7 +88,7 @@ class ImageStore:
 
 def open_store(
     root: Path,
-    paths: Sequence[Path],
+    paths: Sequence[str],
     *,
     cache_dir: Path,
     store_size: int = 256,
@@ -90,7 +103,7 @@ def open_store(
 
     Args:
         root: the data root.
-        paths: files relative to root; their order is the order of the rows.
+        paths: files relative to root, with "/" between folders; their order is the order of the rows.
         cache_dir: the store lives in cache_dir/store/<key>.
         store_size: largest side in pixels. Images are squashed to a square and never enlarged: a set whose
             images are all smaller is stored at the largest short side that occurs in it.
@@ -123,7 +136,7 @@ def open_store(
         ) from error
 
 
-def _stat_keys(root: Path, paths: Sequence[Path], store_size: int) -> tuple[str, str]:
+def _stat_keys(root: Path, paths: Sequence[str], store_size: int) -> tuple[str, str]:
     """Hashes of names, sizes and times, and of sizes alone, which equal files have wherever they lie."""
     given = f"{READER_VERSION} {store_size}"
     named = hashlib.sha256(f"{given} {root.resolve()}".encode("utf-8", "surrogateescape"))
@@ -135,7 +148,7 @@ def _stat_keys(root: Path, paths: Sequence[Path], store_size: int) -> tuple[str,
             told, size = f"{stat.st_size}\0{stat.st_mtime_ns}", stat.st_size
         except OSError:
             told, size = "gone", -1
-        named.update(f"{path.as_posix()}\0{told}\n".encode("utf-8", "surrogateescape"))
+        named.update(f"{path}\0{told}\n".encode("utf-8", "surrogateescape"))
         sized.update(b"%d\n" % size)
     return named.hexdigest()[:32], sized.hexdigest()[:32]
 
@@ -148,7 +161,7 @@ def _content_key(digests: np.ndarray, store_size: int) -> str:
 
 
 def _build(
-    base: Path, stat_key: str, root: Path, paths: Sequence[Path], store_size: int, progress: Progress | None
+    base: Path, stat_key: str, root: Path, paths: Sequence[str], store_size: int, progress: Progress | None
 ) -> ImageStore:
     """Decode into a folder of a temporary name, which gets its own name when the content is known."""
     _remove_leftovers(base)

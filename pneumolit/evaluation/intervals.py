@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK = 250  # resamples drawn at a time
+_CHUNK = 250  # resamples drawn at a time, where there are not too many patients
+_DRAWS = 250 * 1024  # resamples x patients drawn at a time; another number would give other draws of the same seed
 _CELLS = 250 * 624  # resamples x images that are ranked at a time: so many float64 stay within a second-level cache
 Interval = list[float]
 
@@ -127,8 +128,9 @@ def patient_weights(targets: np.ndarray, rows: np.ndarray, num_resamples: int, s
     _, stratum = np.unique(shown, axis=0, return_inverse=True)
     strata = [np.flatnonzero(stratum.ravel() == s) for s in range(int(stratum.max()) + 1)]
     rng = np.random.default_rng(seed)
-    for start in range(0, num_resamples, _CHUNK):
-        size = min(_CHUNK, num_resamples - start)
+    chunk = max(1, min(_CHUNK, _DRAWS // num_patients))
+    for start in range(0, num_resamples, chunk):
+        size = min(chunk, num_resamples - start)
         weights = np.empty((size, num_patients))
         for members in strata:
             count = len(members)

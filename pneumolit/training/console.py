@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -132,7 +133,7 @@ def _image_table(data: ChestXrayData) -> Table:
     }
     for split in ("train", "val", "block", "test", "dropped", "unreadable"):
         if split in counts:
-            patients = len({r.patient_id for r in data.records if r.split == split})
+            patients = len(np.unique(data.records.patients()[data.rows(split)]))
             cells = [str(counts[split][name]) for name in data.labels.classes]
             table.add_row(notes.get(split, split), *cells, str(patients))
     return table

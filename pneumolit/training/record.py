@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 import yaml
@@ -96,9 +98,12 @@ def refuse_other_images(run: RunDir, data: ChestXrayData) -> None:
     """
     described = read_json(run.data_file)
     now = {name: data.set_fingerprint(name) for name in count_classes(data)}
-    sides = [(row["path"], row["split"], row["label"]) for row in run.read_split()]
-    asked = [(str(row["path"]), str(row["split"]), str(row["label"])) for row in data.split_rows()]
-    if described["store"] != data.store.key or described["fingerprints"] != now or sides != asked:
+    shown = itemgetter("path", "split", "label")
+    is_same = all(
+        began is not None and asked is not None and shown(began) == shown(asked)
+        for began, asked in zip_longest(run.read_split(), data.split_rows())
+    )
+    if described["store"] != data.store.key or described["fingerprints"] != now or not is_same:
         raise ValueError(
             f"the images are not those that the run in {run.path} began with: contents or split differ. Set "
             "data.root=FOLDER to where they lie now, or start a new run"

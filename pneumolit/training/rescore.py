@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from pneumolit.data.dataset import (
     read_records,
     repeats,
 )
-from pneumolit.data.records import ImageRecord, choose_labels
+from pneumolit.data.records import choose_labels
 from pneumolit.data.store import open_store
+from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet, logsumexp
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
@@ -46,7 +46,7 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
     model = load_model(run, run_cfg)
     data = reopen_data(run, run_cfg, cfg["data"]["root"], cache_folder(cfg["cache_dir"]), console)
     if not len(data.rows(split)):
-        known = ", ".join(sorted({r.split for r in data.records}))
+        known = ", ".join(side for (side,) in data.records.kinds("split").values)
         raise ValueError(f"split={split}: this run's data have no such images (they have {known})")
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     if not run.calibration_file.is_file():  # the run was cut off after its last epoch
@@ -83,17 +83,17 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     root, records = read_records(settings, cache)
     labels, records = choose_labels(records, settings["target"], settings["positive"])
     _refuse_foreign_classes(labels, model.labels)
-    if any(r.split for r in records):
-        records = [r for r in records if r.split == cfg["split"]]
+    if not records.is_in("split", "").all():
+        records = records.select(records.is_in("split", cfg["split"]))
         if not records:
             raise ValueError(f"split={cfg['split']}: the set names splits, but has no such images")
-    records = [replace(r, split="test") for r in records]
+    records = records.with_split("test", np.arange(len(records)))
     with data_progress(console) as progress:
         store = open_store(
-            root, [r.path for r in records], cache_dir=cache, store_size=settings["store_size"], progress=progress
+            root, records.texts("path"), cache_dir=cache, store_size=settings["store_size"], progress=progress
         )
     records = handle_unreadable(records, store, root, settings["on_bad_image"])
-    data = ChestXrayData(tuple(records), store, labels, find_copies(records, store.hashes))
+    data = ChestXrayData(records, store, labels, find_copies(records, store.hashes.numbers()))
     context = {
         "run": run.path.name,
         "data": f"{settings['source']} {root.name}",
@@ -112,8 +112,8 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     logits = predict_logits(model, rows, precision=precision)
     chosen = data.rows("test")
-    is_copy = repeats(store.hashes[i] for i in chosen)
-    predictions = _match_classes(logits, rows.targets, model, labels, [data.records[i] for i in chosen], is_copy)
+    is_copy = repeats(store.hashes.numbers()[chosen])
+    predictions = _match_classes(logits, rows.targets, model, labels, data.records.select(chosen), is_copy)
     return write_evaluation(run, name, predictions, title=name, context={**context, "scored in": precision})
 
 
@@ -167,19 +167,17 @@ def reopen_data(
     """
     described = read_json(run.data_file)
     root = find_root({**run_cfg["data"], "root": root_now or run_cfg["data"]["root"]}, cache)
-    rows = run.read_split()
-    records = [
-        ImageRecord(Path(row["path"]), row["label"], row["patient_id"], row["cause"], row["split"], row["series"])
-        for row in rows
-    ]
+    copies: list[bool] = []
+    records = RecordTable.of(_listed_records(run, copies))
     hint = "Set data.root=FOLDER to where they lie now"
-    gone = [r.path.as_posix() for r in records if r.split != UNREADABLE and not (root / r.path).is_file()]
+    readable = records.select(~records.is_in("split", UNREADABLE)).texts("path")
+    gone = [path for path in readable if not (root / path).is_file()]
     if gone:
         raise FileNotFoundError(f"{len(gone)} of the run's images are not below {root}, the first {gone[:2]}. {hint}")
     with data_progress(console) as progress:
         store = open_store(
             root,
-            [r.path for r in records],
+            records.texts("path"),
             cache_dir=cache,
             store_size=run_cfg["data"]["store_size"],
             progress=progress,
@@ -187,7 +185,14 @@ def reopen_data(
     if store.key != described["store"]:
         raise ValueError(f"the images below {root} are not those that the run was trained on: contents differ. {hint}")
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
-    return ChestXrayData(tuple(records), store, labels, np.array([row["is_copy"] == "1" for row in rows], dtype=bool))
+    return ChestXrayData(records, store, labels, np.array(copies, dtype=bool))
+
+
+def _listed_records(run: RunDir, copies: list[bool]) -> Iterator[ImageRecord]:
+    """Records of split.csv; which of them are copies is added to a list on the way."""
+    for row in run.read_split():
+        copies.append(row["is_copy"] == "1")
+        yield ImageRecord(Path(row["path"]), row["label"], row["patient_id"], row["cause"], row["split"], row["series"])
 
 
 def _match_classes(
@@ -195,7 +200,7 @@ def _match_classes(
     targets: np.ndarray,
     model: PneumoniaClassifier,
     labels: LabelSet,
-    records: list[ImageRecord],
+    records: RecordTable,
     is_copy: np.ndarray,
 ) -> Predictions:
     if labels.classes != model.labels.classes:
@@ -205,8 +210,8 @@ def _match_classes(
         labels = LabelSet((NORMAL, PNEUMONIA), (PNEUMONIA,))
     return Predictions(
         labels=labels,
-        paths=np.array([r.path.as_posix() for r in records], dtype=object),
-        patient_ids=np.array([r.patient_id for r in records], dtype=object),
+        paths=np.array(list(records.texts("path")), dtype=object),
+        patient_ids=np.array(list(records.texts("patient_id")), dtype=object),
         targets=targets,
         logits=logits,
         prior_log_odds=float(model.settings["prior_log_odds"]),

@@ -23,7 +23,8 @@ from pneumolit.data.dataset import (
     load_data,
 )
 from pneumolit.data.reader import read_gray
-from pneumolit.data.records import ImageRecord, identify_patient
+from pneumolit.data.records import identify_patient
+from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.rundir import RunDir
 
 Load = Callable[..., ChestXrayData]
@@ -181,8 +182,8 @@ def test_after_a_new_split_no_film_of_test_has_a_copy_in_train_or_validation(
 
 
 def test_of_three_equal_files_two_are_copies() -> None:
-    records = [ImageRecord(Path(f"{i}.png"), "a", str(i), split="train") for i in range(4)]
-    assert find_copies(records, ["x", "y", "x", "x"]).tolist() == [False, False, True, True]
+    records = RecordTable.of(ImageRecord(Path(f"{i}.png"), "a", str(i), split="train") for i in range(4))
+    assert find_copies(records, np.array([7, 3, 7, 7])).tolist() == [False, False, True, True]
 
 
 # Blocks, folds, new splits
@@ -281,7 +282,7 @@ def test_the_split_of_an_earlier_run_is_drawn_again_whatever_the_seed(
 
 def test_a_split_file_that_does_not_name_every_image_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    run.write_split(load(films).split_rows()[2:])
+    run.write_split(list(load(films).split_rows())[2:])
     with pytest.raises(ValueError, match=r"data\.split_file=.* does not name 2 images.*IM-0115-0001"):
         load(films, split_file=str(run.split_file))
 
@@ -289,7 +290,7 @@ def test_a_split_file_that_does_not_name_every_image_is_refused(films: Path, loa
 def test_a_split_file_with_an_unknown_side_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
     # Else all images of "valid" would silently be in no split.
     run = RunDir(tmp_path / "run")
-    rows = load(films).split_rows()
+    rows = list(load(films).split_rows())
     run.write_split([{**rows[0], "split": "valid"}, *rows[1:]])
     with pytest.raises(ValueError, match=r"has the splits \['valid'\]; allowed are block, dropped, test"):
         load(films, split_file=str(run.split_file))

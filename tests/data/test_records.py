@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from PIL import Image
 from pneumolit.data.dataset import find_root
 from pneumolit.data.records import (
     PATIENT_KEYS,
-    ImageRecord,
     choose_labels,
     identify_patient,
     parse_name,
@@ -23,6 +22,7 @@ from pneumolit.data.records import (
     read_kaggle_folder,
     read_manifest,
 )
+from pneumolit.data.table import ImageRecord, RecordTable
 
 Write = Callable[..., Path]
 
@@ -46,7 +46,7 @@ UNPARSABLE = [
 ]
 
 
-def paths(records: list[ImageRecord]) -> list[str]:
+def paths(records: Iterable[ImageRecord]) -> list[str]:
     return [r.path.as_posix() for r in records]
 
 
@@ -326,7 +326,7 @@ UNKNOWN_CAUSE = [*KNOWN, record("PNEUMONIA", name="mystery.png")]
 def test_a_target_gives_the_classes_and_every_record_its_own(
     records: list[ImageRecord], target: str, classes: tuple[str, ...], labels: list[str]
 ) -> None:
-    label_set, labelled = choose_labels(records, target, None)
+    label_set, labelled = choose_labels(RecordTable.of(records), target, None)
     assert label_set.classes == classes
     assert [r.label for r in labelled] == labels
     assert paths(labelled) == paths(records)
@@ -352,7 +352,7 @@ def test_a_target_that_does_not_fit_the_data_is_refused(
     records: list[ImageRecord], target: str, positive: list[str] | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        choose_labels(records, target, positive)
+        choose_labels(RecordTable.of(records), target, positive)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_target_that_does_not_fit_the_data_is_refused(
 def test_the_positive_classes_are_those_named_or_those_of_pneumonia(
     labels: list[str], positive: list[str] | None, expected: tuple[str, ...]
 ) -> None:
-    assert choose_labels([record(name) for name in labels], "auto", positive)[0].positive == expected
+    assert choose_labels(RecordTable.of(record(name) for name in labels), "auto", positive)[0].positive == expected
 
 
 # The real set

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumolit.data.records import PATIENT_KEYS, ImageRecord, identify_patient, read_kaggle_folder
+from pneumolit.data.records import PATIENT_KEYS, identify_patient, read_kaggle_folder
 from pneumolit.data.split import (
     carve_block,
     carve_fold,
@@ -18,6 +20,7 @@ from pneumolit.data.split import (
     resplit,
     undersample,
 )
+from pneumolit.data.table import ImageRecord, RecordTable
 
 SERIES = {"IM": "NORMAL", "NORMAL2-IM": "NORMAL", "bacteria": "PNEUMONIA", "virus": "PNEUMONIA"}
 Pair = tuple[str, int]
@@ -28,25 +31,34 @@ fractions = st.floats(0.05, 0.6)
 few = settings(max_examples=50, deadline=None)
 
 
-def films(names: list[Pair], patient_key: str = "full") -> list[ImageRecord]:
+def films(names: list[Pair], patient_key: str = "full") -> RecordTable:
     """One record per (series, patient number)."""
     out = []
     for i, (series, number) in enumerate(names):
         cause = series if series in {"bacteria", "virus"} else ""
         one = ImageRecord(Path(f"{i}.jpeg"), SERIES[series], f"{i}", cause, "train", series, number)
         out.append(identify_patient(one, patient_key))
-    return out
+    return RecordTable.of(out)
 
 
 # 120 patients, every number twice in its series, so that every class is in every fold
 EVEN = films([(series, n) for series in SERIES for n in range(1, 31) for _ in range(2)])
 
 
-def paths(records: list[ImageRecord]) -> list[str]:
+def parts_of(records: RecordTable, is_chosen: np.ndarray) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """The rest, and what was chosen."""
+    return list(records.select(~is_chosen)), list(records.select(is_chosen))
+
+
+def chosen(records: RecordTable, is_chosen: np.ndarray) -> list[ImageRecord]:
+    return parts_of(records, is_chosen)[1]
+
+
+def paths(records: Iterable[ImageRecord]) -> list[str]:
     return sorted(r.path.as_posix() for r in records)
 
 
-def assert_partition(records: list[ImageRecord], *parts: list[ImageRecord]) -> None:
+def assert_partition(records: Iterable[ImageRecord], *parts: list[ImageRecord]) -> None:
     """Every image once, and no patient in two parts, with the cause kept and with it dropped."""
     assert paths([r for part in parts for r in part]) == paths(records)
     for key in ("full", "prefix"):
@@ -65,8 +77,8 @@ def assert_contiguous(rest: list[ImageRecord], block: list[ImageRecord]) -> None
     for part, numbers in ((block, inside), (rest, outside)):
         for r in part:
             numbers[coarse_series(r)].add(r.number or 0)
-    for series, chosen in inside.items():
-        assert not any(min(chosen) <= n <= max(chosen) for n in outside[series]), series
+    for series, found in inside.items():
+        assert not any(min(found) <= n <= max(found) for n in outside[series]), series
 
 
 # Random validation
@@ -76,7 +88,7 @@ def assert_contiguous(rest: list[ImageRecord], block: list[ImageRecord]) -> None
 @few
 def test_no_patient_is_on_both_sides_of_the_split(names: list[Pair], fraction: float, seed: int) -> None:
     records = films(names)
-    train, val = carve_validation(records, val_fraction=fraction, seed=seed)
+    train, val = parts_of(records, carve_validation(records, val_fraction=fraction, seed=seed))
     assert_partition(records, train, val)
     assert [r for r in records if r in train] == train and [r for r in records if r in val] == val
 
@@ -87,14 +99,15 @@ def test_the_same_seed_gives_the_same_split_in_whatever_order_the_files_come(
     names: list[Pair], random: object, seed: int
 ) -> None:
     records = films(names)
-    shuffled = list(records)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    one, other = (carve_validation(r, val_fraction=0.3, seed=seed)[1] for r in (records, shuffled))
+    order = list(range(len(records)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = records.select(np.array(order))
+    one, other = (chosen(r, carve_validation(r, val_fraction=0.3, seed=seed)) for r in (records, shuffled))
     assert paths(one) == paths(other)
 
 
 def test_another_seed_gives_another_split() -> None:
-    drawn = {tuple(paths(carve_validation(EVEN, val_fraction=0.2, seed=seed)[1])) for seed in range(5)}
+    drawn = {tuple(carve_validation(EVEN, val_fraction=0.2, seed=seed)) for seed in range(5)}
     assert len(drawn) == 5
 
 
@@ -102,7 +115,7 @@ def test_another_seed_gives_another_split() -> None:
 @few
 def test_validation_is_as_large_as_whole_patients_allow(names: list[Pair], fraction: float, seed: int) -> None:
     records = films(names)
-    _, val = carve_validation(records, val_fraction=fraction, seed=seed)
+    val = chosen(records, carve_validation(records, val_fraction=fraction, seed=seed))
     sizes = Counter(r.carve_group for r in records)
     strata: dict[str, set[str]] = defaultdict(set)  # group -> what kinds of film it has
     for r in records:
@@ -114,7 +127,7 @@ def test_validation_is_as_large_as_whole_patients_allow(names: list[Pair], fract
 
 
 def test_every_class_and_cause_has_its_share_in_validation() -> None:
-    _, val = carve_validation(EVEN, val_fraction=0.2, seed=0)
+    val = chosen(EVEN, carve_validation(EVEN, val_fraction=0.2, seed=0))
     counts = Counter((r.label, r.cause) for r in val)
     assert counts[("NORMAL", "")] == 24  # a fifth of 120
     assert counts[("PNEUMONIA", "bacteria")] == counts[("PNEUMONIA", "virus")] == 12
@@ -124,7 +137,7 @@ def test_every_class_and_cause_has_its_share_in_validation() -> None:
 @few
 def test_validation_never_takes_all_patients_of_a_kind(names: list[Pair], seed: int) -> None:
     records = films(names)
-    train, _ = carve_validation(records, val_fraction=0.99, seed=seed)
+    train, _ = parts_of(records, carve_validation(records, val_fraction=0.99, seed=seed))
     assert {r.label for r in train} == {r.label for r in records}
 
 
@@ -144,7 +157,7 @@ def test_a_fraction_outside_0_1_is_refused_and_named(fraction: float) -> None:
 def test_the_folds_of_a_seed_are_a_partition_by_patient(folds: int, seed: int, carve: str) -> None:
     parts = []
     for fold in range(folds):
-        train, val = carve_fold(EVEN, folds=folds, fold=fold, seed=seed, carve=carve)
+        train, val = parts_of(EVEN, carve_fold(EVEN, folds=folds, fold=fold, seed=seed, carve=carve))
         assert_partition(EVEN, train, val)
         parts.append(val)
     assert_partition(EVEN, *parts)
@@ -159,7 +172,7 @@ def test_block_folds_hold_every_image_once_under_every_reading_of_the_patient(
 ) -> None:
     # A number that two series share (IM-0005 and person5 under `number`) once lay in two folds.
     records = films(names, patient_key)
-    parts = [carve_fold(records, folds=folds, fold=i, seed=0, carve="blocks")[1] for i in range(folds)]
+    parts = [chosen(records, carve_fold(records, folds=folds, fold=i, seed=0, carve="blocks")) for i in range(folds)]
     assert paths([r for part in parts for r in part]) == paths(records)
     groups = [r.carve_group for part in parts for r in {r.carve_group: r for r in part}.values()]
     assert len(groups) == len(set(groups))
@@ -192,20 +205,20 @@ def test_a_block_is_a_range_of_numbers_in_every_series_and_disjoint_under_both_r
     names: list[Pair], fraction: float
 ) -> None:
     records = films(names)
-    rest, block = carve_block(records, fraction=fraction)
+    rest, block = parts_of(records, carve_block(records, fraction=fraction))
     assert_partition(records, rest, block)
     assert_contiguous(rest, block)
 
 
 def test_a_block_has_its_share_of_every_series_from_the_lowest_numbers() -> None:
-    rest, block = carve_block(EVEN, fraction=0.2)
+    rest, block = parts_of(EVEN, carve_block(EVEN, fraction=0.2))
     assert {coarse_series(r): r.number for r in sorted(block, key=lambda r: r.number or 0)} == {
         "IM": 6,
         "NORMAL2-IM": 6,
         "person": 6,
     }
     assert min(r.number or 0 for r in rest) == 7
-    _, second = carve_block(EVEN, fraction=0.2, fold=1)
+    second = chosen(EVEN, carve_block(EVEN, fraction=0.2, fold=1))
     assert {r.number for r in second} == set(range(7, 13))
 
 
@@ -216,7 +229,7 @@ def test_a_block_beyond_the_last_patient_is_refused() -> None:
 
 
 def test_blocks_of_names_without_numbers_are_refused() -> None:
-    records = [*EVEN, ImageRecord(Path("scan.png"), "NORMAL", "scan.png")]
+    records = RecordTable.of([*EVEN, ImageRecord(Path("scan.png"), "NORMAL", "scan.png")])
     message = r"1 names have none, the first \['scan\.png'\]; use data\.carve=random"
     with pytest.raises(ValueError, match=message):
         carve_block(records, fraction=0.2)
@@ -252,14 +265,14 @@ def test_shares_that_are_no_split_are_refused(wrong: list[float]) -> None:
 @few
 def test_undersampling_leaves_every_class_as_large_as_the_smallest(names: list[Pair], seed: int) -> None:
     records = films(names)
-    kept = undersample(records, seed=seed)
+    kept = chosen(records, undersample(records, seed=seed))
     before, after = (Counter(r.label for r in rows) for rows in (records, kept))
     assert set(after.values()) == {min(before.values())} and after.keys() == before.keys()
-    assert kept == [r for r in records if r in kept] == undersample(records, seed=seed)
+    assert kept == chosen(records, undersample(records, seed=seed))
 
 
 def test_undersampling_nothing_leaves_nothing_to_the_check_of_classes() -> None:
-    assert undersample([], seed=0) == []
+    assert len(undersample(RecordTable.of([]), seed=0)) == 0
 
 
 def test_a_split_without_every_class_is_refused_with_its_counts() -> None:
@@ -274,12 +287,13 @@ def test_a_split_without_every_class_is_refused_with_its_counts() -> None:
 
 
 @pytest.fixture(scope="module")
-def real(shared: Path) -> list[ImageRecord]:
-    return [r for r in read_kaggle_folder(shared / "data" / "chest_xray") if r.split != "test"]
+def real(shared: Path) -> RecordTable:
+    records = read_kaggle_folder(shared / "data" / "chest_xray")
+    return records.select(~records.is_in("split", "test"))
 
 
-def test_validation_of_the_real_set_has_a_tenth_of_every_kind(real: list[ImageRecord]) -> None:
-    train, val = carve_validation(real, val_fraction=0.1, seed=0)
+def test_validation_of_the_real_set_has_a_tenth_of_every_kind(real: RecordTable) -> None:
+    train, val = parts_of(real, carve_validation(real, val_fraction=0.1, seed=0))
     assert_partition(real, train, val)
     # Of a person with films of both causes the films are drawn together, so a cause is met less closely than a class.
     for kind, tolerance in (("label", 0.002), ("cause", 0.02)):
@@ -289,8 +303,8 @@ def test_validation_of_the_real_set_has_a_tenth_of_every_kind(real: list[ImageRe
         )
 
 
-def test_blocks_of_the_real_set_are_ranges_disjoint_under_both_readings(real: list[ImageRecord]) -> None:
-    rest, block = carve_block(real, fraction=0.1)
+def test_blocks_of_the_real_set_are_ranges_disjoint_under_both_readings(real: RecordTable) -> None:
+    rest, block = parts_of(real, carve_block(real, fraction=0.1))
     assert_partition(real, rest, block)
     assert_contiguous(rest, block)
     assert len(block) / len(real) == pytest.approx(0.1, abs=0.01)

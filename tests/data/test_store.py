@@ -23,13 +23,13 @@ from pneumolit.data.records import read_kaggle_folder
 from pneumolit.data.store import ImageStore, open_store
 
 NAMES = [f"IM-{n:04d}-0001.png" for n in range(12)]
-PATHS = [Path("a") / name for name in NAMES]
+PATHS = [f"a/{name}" for name in NAMES]
 
 
 class Opened:
     """A store with the steps ("hashing" alone, "decoding" with hashing) that opening it took."""
 
-    def __init__(self, root: Path, cache_dir: Path, paths: Sequence[Path] = PATHS, store_size: int = 16) -> None:
+    def __init__(self, root: Path, cache_dir: Path, paths: Sequence[str] = PATHS, store_size: int = 16) -> None:
         self.steps: list[str] = []
         self.store: ImageStore = open_store(
             root, paths, cache_dir=cache_dir, store_size=store_size, progress=lambda what, *_: self.steps.append(what)
@@ -92,7 +92,7 @@ def test_equal_files_have_equal_hashes_and_only_those(films: Path, cache: Path) 
 def test_a_set_of_small_films_is_not_enlarged(
     tmp_path: Path, cache: Path, sizes: list[tuple[int, int]], side: int
 ) -> None:
-    paths = [Path(f"{i}.png") for i in range(len(sizes))]
+    paths = [f"{i}.png" for i in range(len(sizes))]
     for path, size in zip(paths, sizes, strict=True):
         Image.new("L", size, 77).save(tmp_path / path)
     images = Opened(tmp_path, cache, paths).store.images
@@ -102,7 +102,7 @@ def test_a_set_of_small_films_is_not_enlarged(
 @pytest.mark.parametrize("place", [0, 1, 149])
 def test_the_one_larger_film_decides_the_side_wherever_it_stands(tmp_path: Path, cache: Path, place: int) -> None:
     # The side is guessed from some of the headers.
-    paths = [Path(f"{i:03d}.png") for i in range(150)]
+    paths = [f"{i:03d}.png" for i in range(150)]
     for path in paths:
         Image.new("L", (9, 9), 50).save(tmp_path / path)
     Image.new("L", (12, 15), 99).save(tmp_path / paths[place])
@@ -234,7 +234,7 @@ def test_names_with_odd_characters_are_only_names(
 ) -> None:
     odd = ["a b=c,d[1].png", "quote'\".png", "日本.png", "new\nline.png"]
     root = write_films(tmp_path / "odd", {"a": odd})
-    store = Opened(root, cache, [Path("a") / name for name in odd]).store
+    store = Opened(root, cache, [f"a/{name}" for name in odd]).store
     assert store.errors == {} and len(set(store.hashes)) == 4
 
 
@@ -309,7 +309,7 @@ def test_what_a_killed_process_left_of_other_films_is_removed(
 ) -> None:
     other = write_films(tmp_path / "other", {"b": NAMES})
     assert in_another_process("store._write_whole = lambda *a: os._exit(9)\nopen_it()", films, cache).wait(60) == 9
-    store = open_store(other, [Path("b") / name for name in NAMES], cache_dir=cache, store_size=16)
+    store = open_store(other, [f"b/{name}" for name in NAMES], cache_dir=cache, store_size=16)
     assert folders(cache) == [store.key]
 
 
@@ -324,7 +324,7 @@ def test_a_folder_in_which_another_process_is_building_is_left_alone(
     with in_another_process(code, films, cache) as busy:
         assert busy.stdout is not None and busy.stdout.readline() == "building\n"
         other = write_films(tmp_path / "other", {"b": NAMES})
-        open_store(other, [Path("b") / name for name in NAMES], cache_dir=cache, store_size=16)
+        open_store(other, [f"b/{name}" for name in NAMES], cache_dir=cache, store_size=16)
         busy.communicate("\n" * 3, timeout=60)
     assert busy.returncode == 0
     assert Opened(films, cache).steps == []
@@ -378,7 +378,7 @@ def test_two_processes_at_once_read_once_and_end_with_one_whole_store(films: Pat
 
 def test_opening_the_store_of_the_real_set_is_fast(shared: Path, cache_dir: Path) -> None:
     root = shared / "data" / "chest_xray"
-    paths = [r.path for r in read_kaggle_folder(root)]
+    paths = read_kaggle_folder(root).texts("path")
     first = open_store(root, paths, cache_dir=cache_dir)
     start = time.process_time()
     again = open_store(root, paths, cache_dir=cache_dir)

@@ -135,11 +135,12 @@ def test_many_images_are_ranked_in_pieces_that_change_no_interval(monkeypatch: p
         assert bootstrap_intervals(targets, scores, preds, patients, num_resamples=300) == whole
 
 
-def test_intervals_of_many_images_take_little_memory() -> None:
+@pytest.mark.parametrize("images_of_a_patient", [100, 2])
+def test_intervals_of_many_images_take_little_memory(images_of_a_patient: int) -> None:
     targets = np.repeat([0, 1], 15_000)
     scores = np.random.default_rng(0).normal(size=len(targets)) + targets
     tracemalloc.start()
-    bootstrap_intervals(targets, scores, {}, np.arange(len(targets)) // 100, num_resamples=250)
+    bootstrap_intervals(targets, scores, {}, np.arange(len(targets)) // images_of_a_patient, num_resamples=250)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30e6  # ranked all at once, the resamples would take 60 MB for every step of the computation

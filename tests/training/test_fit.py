@@ -65,7 +65,7 @@ def test_stored_configuration_is_the_one_that_ran(small_run: Path, tiny_config: 
 
 
 def test_split_of_the_run_is_a_partition_by_patient(small_run: Path) -> None:
-    rows = RunDir(small_run).read_split()
+    rows = list(RunDir(small_run).read_split())
     patients = {s: {r["patient_id"] for r in rows if r["split"] == s} for s in ("train", "val", "test")}
     assert all(patients.values())
     assert not patients["train"] & patients["val"]
