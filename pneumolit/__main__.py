@@ -25,6 +25,8 @@ def list_commands() -> dict[str, str]:
 def describe(arguments: Sequence[str]) -> tuple[str, int]:
     """What to print for the arguments of `python -m pneumolit`, and the exit code."""
     commands = list_commands()
+    if "--version" in arguments:
+        return f"pneumolit {pneumolit.__version__}", 0
     words = [argument for argument in arguments if argument not in ("--help", "-h")]
     if not words:
         width = max(map(len, commands))

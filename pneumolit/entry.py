@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pneumolit
 from pneumolit.config import CONFIG_DIR
 from pneumolit.hydra_errors import config_groups, explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
@@ -53,6 +54,9 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         del os.environ[variable]  # empty is how shells say unset; as a path it would be the folder one stands in
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--version" in given:  # Hydra would answer with its own
+        print(f"pneumolit {pneumolit.__version__}")
+        return
     mistakes: list[str] = []
 
     def job(cfg: DictConfig) -> None:
@@ -217,9 +221,7 @@ def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
     try:
         with contextlib.redirect_stderr(said):
             get_args_parser().parse_args(list(arguments))
-    except SystemExit as stop:
-        if not stop.code:  # --version has answered
-            raise
+    except SystemExit:
         raise ValueError(
             f"{said.getvalue().rpartition('error: ')[2].strip()}; keys and groups are written without dashes, as in "
             "data=demo seed=1, and --help shows them"

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pneumolit
+from pneumolit.__main__ import describe
 from pneumolit.entry import PATH_KEYS, flags_first, quote_path_value, run_command
 
 Command = Callable[..., Any]
@@ -232,6 +234,7 @@ def test_unknown_flag_is_one_line_and_no_page_of_usage(command: Command, argumen
     assert re.fullmatch(f"pneumolit: {message}.*\n", outcome.err), outcome.err
 
 
-def test_version_is_answered_once(command: Command) -> None:
+def test_version_is_our_own_and_answered_once(command: Command) -> None:
     outcome = command("train", "--version")
-    assert outcome.code == 0 and outcome.err == "" and outcome.out.count("\n") == 1
+    assert outcome.code == 0 and outcome.err == "" and outcome.out == f"pneumolit {pneumolit.__version__}\n"
+    assert describe(["--version"]) == (outcome.out.strip(), 0)

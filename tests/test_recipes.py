@@ -28,6 +28,17 @@ def test_recipe_has_at_most_25_lines_and_says_how_it_is_run(path: Path) -> None:
     assert f"python -m pneumolit.train experiment={name}" in path.read_text()
 
 
+def test_recipes_of_sizes_train_small_and_are_scored_at_the_usual_size(compose_config: Compose) -> None:
+    usual, small, growing = (compose_config(*a) for a in ([], ["experiment=small_size"], ["experiment=growing_size"]))
+    for cfg in (usual, small, growing):
+        check_run(cfg)
+    assert (small["model"]["train_size"], small["model"]["image_size"]) == (96, usual["model"]["image_size"])
+    stages = plan_stages(growing)
+    assert [s.cfg["model"]["train_size"] or s.cfg["model"]["image_size"] for s in stages] == [96, 128]
+    assert {s.cfg["model"]["image_size"] for s in stages} == {usual["model"]["image_size"]}
+    assert sum(s.epochs for s in stages) == usual["trainer"]["max_epochs"]
+
+
 def test_study_b_trains_a_flattened_head_and_then_everything_with_another_optimizer(compose_config: Compose) -> None:
     cfg = compose_config("experiment=study_b/resnet50v2_two_stage")
     check_run(cfg)
