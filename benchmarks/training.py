@@ -120,6 +120,7 @@ def _command(options: Options, words: str, root: Path, folder: Path, steps: int)
         "model.pretrained=false",
         f"model.image_size={options.image_size}",
         "data=image_folder",
+        "data.target=classes",  # the folders, as the other contenders read them
         f"data.root={root}",
         f"data.batch_size={options.batch_size}",
         f"data.store_size={max(256, options.image_size)}",

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -195,15 +196,14 @@ class RunDir:
     def write_split(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write split.csv: path, split, label, patient_id, cause, series, is_copy."""
         rows = iter(rows)
-        first = next(rows)
+        first = next(rows, {})
         with _written_whole(self.split_file) as handle:
             writer = csv.DictWriter(handle, list(first), lineterminator="\n")
             writer.writeheader()
-            writer.writerow(first)
-            writer.writerows(rows)
+            writer.writerows(chain([first], rows))
 
     def read_split(self) -> Iterator[dict[str, str]]:
-        """Rows of split.csv, in the order of the image store."""
+        """Rows of split.csv, in the order of the image store, as `read_split_csv` gives them."""
         return read_split_csv(self.split_file)
 
     def write_predictions(self, name: str, predictions: Predictions) -> None:
@@ -223,8 +223,8 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a split file, one by one: of a large set they would take much memory together.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the columns path and split are missing.
+        FileNotFoundError: there is none; this and the following when rows are asked for, not before.
+        ValueError: the columns path and split are missing, or a row is shorter than the header.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
@@ -233,8 +233,10 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
         first = next(rows, None)
         if first is None or not {"path", "split"} <= set(first):
             raise ValueError(f"{path} must have the columns path and split and at least one row")
-        yield first
-        yield from rows
+        for line, row in enumerate(chain([first], rows), start=2):
+            if None in row.values() or any("\0" in str(value) for value in row.values()):
+                raise ValueError(f"{path}, line {line}: a row with a text for every column is expected, got {row}")
+            yield row
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def predict_split(
         targets=rows.targets,
         logits=logits,
         prior_log_odds=float(model.settings["prior_log_odds"]),
-        causes=np.array([r.cause for r in records], dtype=object),
-        is_copy=repeats(data.store.hashes.numbers()[chosen]),
+        causes=np.array(list(records.texts("cause")), dtype=object),
+        is_copy=repeats(data.store.hashes.contents(chosen)),
     )
 
 

@@ -97,7 +97,7 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     records = handle_unreadable(records, store, root, cfg["on_bad_image"])
     if cfg["split_file"] is not None:
         records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
-    is_copy = find_copies(records, store.hashes.numbers())
+    is_copy = find_copies(records, store.hashes.contents())
     if cfg["duplicates"] == "drop":
         records = records.with_split(DROPPED, is_copy & ~records.is_in("split", "test", UNREADABLE))
     if cfg["split_file"] is None and cfg["resplit"] is None:
@@ -146,15 +146,15 @@ def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, RecordT
     return root, read_kaggle_folder(root, patient_key=cfg["patient_key"])
 
 
-def repeats(numbers: np.ndarray) -> np.ndarray:
-    """`(N,)` bool: which of some numbers occur earlier in the list."""
-    _, first = np.unique(numbers, return_index=True)
-    found = np.ones(len(numbers), dtype=bool)
+def repeats(contents: np.ndarray) -> np.ndarray:
+    """`(N,)` bool: which files repeat an earlier one, given integers that are the same for equal files."""
+    _, first = np.unique(contents, return_index=True)
+    found = np.ones(len(contents), dtype=bool)
     found[first] = False
     return found
 
 
-def find_copies(records: RecordTable, files: np.ndarray) -> np.ndarray:
+def find_copies(records: RecordTable, contents: np.ndarray) -> np.ndarray:
     """`(N,)` bool: which images are exact copies that training and validation must not hold.
 
     Within test, every image that repeats an earlier one of test; elsewhere, every image that repeats one of test
@@ -162,13 +162,13 @@ def find_copies(records: RecordTable, files: np.ndarray) -> np.ndarray:
 
     Args:
         records: with their sides.
-        files: `(N,)` numbers, the same for equal files.
+        contents: `(N,)` integers, the same for equal files.
     """
     is_test, is_read = records.is_in("split", "test"), ~records.is_in("split", UNREADABLE)
     copies = np.zeros(len(records), dtype=bool)
     for side in (is_test, ~is_test & is_read):
-        copies[side] = repeats(files[side])
-    copies |= ~is_test & is_read & np.isin(files, files[is_test])
+        copies[side] = repeats(contents[side])
+    copies |= ~is_test & is_read & np.isin(contents, contents[is_test])
     return copies
 
 
@@ -211,15 +211,15 @@ def _divide_by_file(records: RecordTable, path: Path) -> RecordTable:
     unknown = sorted({side for (side,) in sides.values} - _SIDES)
     if unknown:
         raise ValueError(f"data.split_file={path} has the splits {unknown}; allowed are {', '.join(sorted(_SIDES))}")
-    place = records.rows_in(listed)
-    unnamed = records.select(place < 0).texts("path")
+    row = records.rows_in(listed)
+    unnamed = records.select(row < 0).texts("path")
     if unnamed:
         raise ValueError(
             f"data.split_file={path} does not name {len(unnamed)} images of the data set, the first "
             f"{list(unnamed[:3])}; give the split.csv of a run on the same data"
         )
     is_unreadable = records.is_in("split", UNREADABLE)
-    divided = records.changed(split=Coded([side for (side,) in sides.values], sides.codes[place]))
+    divided = records.changed(split=Coded([side for (side,) in sides.values], sides.codes[row]))
     return divided.with_split(UNREADABLE, is_unreadable)
 
 

@@ -21,13 +21,15 @@ _CAUSES = {BACTERIA: "bacteria", VIRUS: "virus"}
 TARGETS = ("auto", "binary", "cause", "classes")
 
 # person1000_bacteria_2931; person447_virus_921_1 is the one name in the set with a trailing count.
-_PNEUMONIA_NAME = re.compile(r"person(?P<number>\d{1,18})_(?P<series>bacteria|virus)_\d+(?:_\d+)?")
+_PNEUMONIA_NAME = re.compile(r"person0*(?P<number>\d{1,18})_(?P<series>bacteria|virus)_\d+(?:_\d+)?")
 # IM-0115-0001, IM-0517-0001-0002, NORMAL2-IM-1427-0001
-_NORMAL_NAME = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d{1,18})-\d+(?:-\d+)?")
+_NORMAL_NAME = re.compile(r"(?P<series>IM|NORMAL2-IM)-0*(?P<number>\d{1,18})-\d+(?:-\d+)?")
 
 
 def parse_name(name: str) -> tuple[str, int, str] | None:
     """Series, patient number and cause from a file name of the Kaggle set; None where it does not parse.
+
+    Nor does a patient number of more than 18 digits, leading zeros aside.
 
     >>> parse_name("person1000_bacteria_2931.jpeg")
     ('bacteria', 1000, 'bacteria')
@@ -81,7 +83,7 @@ def read_kaggle_folder(root: Path, *, patient_key: str = "full") -> RecordTable:
         )
     found = (r for split in splits for r in _read_class_folders(root, root / split, split, (NORMAL, PNEUMONIA)))
     records = RecordTable.of(identify_patient(r, patient_key) for r in found)
-    unparsed = records.select(records.numbers < 0).texts("path")
+    unparsed = records.select(~records.is_numbered).texts("path")
     if unparsed and patient_key != "image":
         raise ValueError(
             f"{len(unparsed)} file names do not tell the patient, the first {list(unparsed[:3])}; names such as "
@@ -277,6 +279,8 @@ def _manifest_record(row: dict[str, str | None], line: int, manifest: Path) -> I
         raise ValueError(f"{manifest}, line {line}: split must be train, val, test or empty, got {split!r}")
     series, number, cause = parse_name(path) or ("", None, "")
     patient = (row.get("patient_id") or "").strip()
+    if "\0" in path + patient:
+        raise ValueError(f"{manifest}, line {line}: a path or patient_id holds a NUL character, got {dict(row)}")
     given_cause = (row.get("cause") or "").strip().lower()
     if given_cause not in {"", "bacteria", "virus"}:
         raise ValueError(f"{manifest}, line {line}: cause must be bacteria, virus or empty, got {given_cause!r}")

@@ -161,7 +161,7 @@ def _take(order: list[int], sizes: np.ndarray, fraction: float) -> list[int]:
 
 def _is_in_range(records: RecordTable, low: float, high: float) -> np.ndarray:
     """`(N,)` bool: groups whose middle lies in this share of their numbering, counted in images."""
-    unnumbered = records.select(records.numbers < 0).texts("path")
+    unnumbered = records.select(~records.is_numbered).texts("path")
     if unnumbered:
         raise ValueError(
             f"blocks of patient numbers need numbers in the file names, but {len(unnumbered)} names have none, the "
@@ -169,7 +169,7 @@ def _is_in_range(records: RecordTable, low: float, high: float) -> np.ndarray:
         )
     groups = records.carve_groups()
     lowest = np.full(groups.max(initial=-1) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, groups, records.numbers)
+    np.minimum.at(lowest, groups, records.patient_numbers)
     is_chosen = np.zeros(len(lowest), dtype=bool)
     numbering = _numberings(records, groups)
     for one in np.unique(numbering):

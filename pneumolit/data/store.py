@@ -49,13 +49,21 @@ class FileHashes(Sequence[str]):
         digest = self._digests[place].tobytes()
         return digest.hex() if digest != _NO_DIGEST else _NOT_HASHED
 
-    def numbers(self) -> np.ndarray:
-        """`(N,)` integers, the same for equal files."""
-        return np.unique(self._as_bytes(), return_inverse=True)[1]
+    def contents(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """`(N,)` integers, the same for equal files.
+
+        Args:
+            rows: which files, and in what order; None takes all.
+        """
+        digests = self._as_bytes()
+        return np.unique(digests if rows is None else digests[rows], return_inverse=True)[1]
 
     def fingerprint(self, rows: np.ndarray) -> str:
         """Short hash of some files, in whatever order they are named."""
-        return fingerprint(FileHashes(self._digests[rows[np.argsort(self._as_bytes()[rows])]]))
+        order = rows[np.argsort(self._as_bytes()[rows])]
+        is_hashed = self._as_bytes()[order] != b""
+        ordered = np.concatenate([order[is_hashed], order[~is_hashed]])  # as texts: "unreadable" after all digits
+        return fingerprint(self[int(row)] for row in ordered)
 
     def _as_bytes(self) -> np.ndarray:
         # NumPy takes zeros at the end off, which makes no two of these equal: all have one length.

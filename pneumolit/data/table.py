@@ -52,7 +52,7 @@ class Coded(NamedTuple, Generic[T]):
     """A column by numbers: row i holds `values[codes[i]]`.
 
     Attributes:
-        values: what occurs, each once where the column was coded, in ascending order.
+        values: all that occur, perhaps more, in any order; `kinds` gives each that occurs once, in ascending order.
         codes: `(N,)` integers.
     """
 
@@ -92,7 +92,7 @@ class RecordTable(Sequence[ImageRecord]):
     Args:
         many: packed `(N,)` columns of `path`, `patient_id` and `group`.
         few: columns of `label`, `cause`, `split` and `series`.
-        numbers: `(N,)` int64 patient numbers, -1 where there is none.
+        numbers: `(N,)` int64 patient numbers, `_UNNUMBERED` where there is none.
     """
 
     def __init__(self, many: dict[str, np.ndarray], few: dict[str, Coded[str]], numbers: np.ndarray) -> None:
@@ -126,13 +126,21 @@ class RecordTable(Sequence[ImageRecord]):
         return ImageRecord(Path(path), label, patient_id, cause, split, series, known, group)
 
     @property
-    def numbers(self) -> np.ndarray:
-        """`(N,)` int64 patient numbers, -1 where there is none."""
+    def patient_numbers(self) -> np.ndarray:
+        """`(N,)` int64, -1 where there is none."""
         return self._numbers
 
+    @property
+    def is_numbered(self) -> np.ndarray:
+        """`(N,)` bool: which images have a patient number."""
+        return np.asarray(self._numbers != _UNNUMBERED)
+
     def texts(self, name: str) -> Texts:
-        """Column `path`, `patient_id` or `group`."""
-        return Texts(self._many[name])
+        """A column by its name."""
+        if name in self._many:
+            return Texts(self._many[name])
+        column = self._few[name]
+        return Texts(np.array([_pack(value) for value in column.values], dtype=_STRING)[column.codes])
 
     def is_in(self, name: str, *values: str) -> np.ndarray:
         """`(N,)` bool: where column `label`, `cause`, `split` or `series` has one of these values."""
@@ -229,7 +237,8 @@ class _Block:
 
 
 def _pack(text: str) -> str:
-    # File names need not be UTF-8, as NumPy's texts must be: every byte becomes a character. Their order stays.
+    # File names need not be UTF-8, as NumPy's texts must be: every byte becomes a character. Sorted they stand as
+    # their bytes do, which for UTF-8 is the order of Python's texts.
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 

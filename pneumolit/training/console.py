@@ -131,11 +131,12 @@ def _image_table(data: ChestXrayData) -> Table:
         "unreadable": "left out: unreadable",
         "block": "held-out block",
     }
+    patients = data.records.patients()
     for split in ("train", "val", "block", "test", "dropped", "unreadable"):
         if split in counts:
-            patients = len(np.unique(data.records.patients()[data.rows(split)]))
+            shown = len(np.unique(patients[data.rows(split)]))
             cells = [str(counts[split][name]) for name in data.labels.classes]
-            table.add_row(notes.get(split, split), *cells, str(patients))
+            table.add_row(notes.get(split, split), *cells, str(shown))
     return table
 
 

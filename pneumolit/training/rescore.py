@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
             root, records.texts("path"), cache_dir=cache, store_size=settings["store_size"], progress=progress
         )
     records = handle_unreadable(records, store, root, settings["on_bad_image"])
-    data = ChestXrayData(records, store, labels, find_copies(records, store.hashes.numbers()))
+    data = ChestXrayData(records, store, labels, find_copies(records, store.hashes.contents()))
     context = {
         "run": run.path.name,
         "data": f"{settings['source']} {root.name}",
@@ -112,7 +112,7 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     logits = predict_logits(model, rows, precision=precision)
     chosen = data.rows("test")
-    is_copy = repeats(store.hashes.numbers()[chosen])
+    is_copy = repeats(store.hashes.contents(chosen))
     predictions = _match_classes(logits, rows.targets, model, labels, data.records.select(chosen), is_copy)
     return write_evaluation(run, name, predictions, title=name, context={**context, "scored in": precision})
 
@@ -167,8 +167,8 @@ def reopen_data(
     """
     described = read_json(run.data_file)
     root = find_root({**run_cfg["data"], "root": root_now or run_cfg["data"]["root"]}, cache)
-    copies: list[bool] = []
-    records = RecordTable.of(_listed_records(run, copies))
+    records = RecordTable.of(_listed_record(row) for row in run.read_split())
+    is_copy = np.array([row["is_copy"] == "1" for row in run.read_split()], dtype=bool)
     hint = "Set data.root=FOLDER to where they lie now"
     readable = records.select(~records.is_in("split", UNREADABLE)).texts("path")
     gone = [path for path in readable if not (root / path).is_file()]
@@ -185,14 +185,11 @@ def reopen_data(
     if store.key != described["store"]:
         raise ValueError(f"the images below {root} are not those that the run was trained on: contents differ. {hint}")
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
-    return ChestXrayData(records, store, labels, np.array(copies, dtype=bool))
+    return ChestXrayData(records, store, labels, is_copy)
 
 
-def _listed_records(run: RunDir, copies: list[bool]) -> Iterator[ImageRecord]:
-    """Records of split.csv; which of them are copies is added to a list on the way."""
-    for row in run.read_split():
-        copies.append(row["is_copy"] == "1")
-        yield ImageRecord(Path(row["path"]), row["label"], row["patient_id"], row["cause"], row["split"], row["series"])
+def _listed_record(row: Mapping[str, str]) -> ImageRecord:
+    return ImageRecord(Path(row["path"]), row["label"], row["patient_id"], row["cause"], row["split"], row["series"])
 
 
 def _match_classes(
@@ -215,6 +212,6 @@ def _match_classes(
         targets=targets,
         logits=logits,
         prior_log_odds=float(model.settings["prior_log_odds"]),
-        causes=np.array([r.cause for r in records], dtype=object),
+        causes=np.array(list(records.texts("cause")), dtype=object),
         is_copy=is_copy,
     )

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_training_measures_all_loops_on_the_same_task() -> None:
     # The command's own settings reach its process, and nobody else's.
     facts = content["contenders"]
     assert facts["variant"]["allocator"] == "default" and "allocator" not in facts["bare"]
+
+
+@pytest.mark.slow
+def test_training_takes_a_folder_whose_own_validation_images_lack_a_cause(
+    tmp_path: Path, write_films: Callable[..., Path]
+) -> None:
+    # As the 16 of the Kaggle set do.
+    persons = [f"person{n}_{cause}_{n}.jpeg" for n in range(1, 9) for cause in ("bacteria", "virus")]
+    root = write_films(
+        tmp_path / "films",
+        {
+            "train/NORMAL": [f"IM-{n:04d}-0001.jpeg" for n in range(1, 9)],
+            "train/PNEUMONIA": persons,
+            "val/NORMAL": ["IM-0100-0001.jpeg"],
+            "val/PNEUMONIA": ["person100_bacteria_1.jpeg"],
+        },
+    )
+    content = results("training", *TINY, f"data.root={root}")
+    assert_rates(content, ("plain", "lightning", "bare", "pneumolit"), rounds=2)
 
 
 @pytest.mark.slow

@@ -58,6 +58,13 @@ def test_a_pneumonia_name_gives_series_number_and_cause(number: int, cause: str,
     assert parse_name(f"person{number}_{cause}_{film}{trailing}.jpeg") == (cause, number, cause)
 
 
+def test_a_number_may_be_as_long_as_fits_and_zeros_in_front_do_not_count() -> None:
+    zeros, long = "0" * 30, "9" * 18
+    assert parse_name(f"person{zeros}7_virus_1.jpeg") == ("virus", 7, "virus")
+    assert parse_name(f"IM-{zeros}{long}-1.jpeg") == ("IM", int(long), "")
+    assert parse_name(f"IM-1{long}-1.jpeg") is None
+
+
 @given(
     st.sampled_from(["IM", "NORMAL2-IM"]), st.integers(0, 9999), st.integers(1, 9999), st.sampled_from(["", "-0002"])
 )
@@ -278,6 +285,7 @@ def test_a_manifest_saved_by_excel_as_utf8_is_read(films: Path) -> None:
         ("path,label\n ,sick\n", "line 2: path and label must not be empty"),
         ("path,label,split\nx/a.png,sick,Train\n", "line 2: split must be train, val, test or empty, got 'Train'"),
         ("path,label,cause\nx/a.png,sick,fungus\n", "line 2: cause must be bacteria, virus or empty, got 'fungus'"),
+        ("path,label\nx/a\0.png,sick\n", "line 2: a path or patient_id holds a NUL character"),
         ("path,label\nx/a.png,sick\n./x/a.png,well\n", r"1 files more than once, the first \['x/a.png'\]"),
     ],
 )

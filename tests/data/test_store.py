@@ -21,6 +21,7 @@ from pneumolit.data import decoding, reader, store
 from pneumolit.data.reader import read_file, read_gray
 from pneumolit.data.records import read_kaggle_folder
 from pneumolit.data.store import ImageStore, open_store
+from pneumolit.rundir import fingerprint
 
 NAMES = [f"IM-{n:04d}-0001.png" for n in range(12)]
 PATHS = [f"a/{name}" for name in NAMES]
@@ -160,6 +161,15 @@ def test_all_unreadable_files_are_told_at_once_and_their_rows_are_black(films: P
     assert not store.images[[1, 4, 9]].any()
     assert all(image.any() for row, image in enumerate(store.images) if row not in store.errors)
     assert Opened(films, cache).store.errors == store.errors
+
+
+def test_a_fingerprint_is_that_of_the_hashes_in_order_whatever_order_the_rows_have(films: Path, cache: Path) -> None:
+    (films / PATHS[3]).unlink()
+    hashes = Opened(films, cache).store.hashes
+    rows = [7, 3, 5, 0]
+    expected_of = fingerprint(sorted(hashes[row] for row in rows))
+    assert hashes[3] == "unreadable"
+    assert {hashes.fingerprint(np.array(order)) for order in (rows, sorted(rows))} == {expected_of}
 
 
 def test_a_set_of_unreadable_files_alone_is_still_told(films: Path, cache: Path) -> None:
