@@ -23,12 +23,11 @@ from timm.layers.padding import get_same_padding
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ROUTES_VERSION = 1  # raise it whenever a route changes the bits of a gradient: a run is resumed with its own
 _CHUNK = 4 * 2**20  # bytes of spread gradient at a time, so that they stay in the cache (best of 2, 4, 8, 16 images)
 Padding = tuple[int, int, int, int]  # left, right, top, bottom, as F.pad takes it
 
 
-def use_fast_gradients(backbone: nn.Module) -> list[str]:
+def route_depthwise(backbone: nn.Module) -> list[str]:
     """Let the depthwise convolutions of a model take the fast ways; weights and names stay as they are.
 
     Args:
@@ -171,8 +170,8 @@ def input_gradient(gradient: Tensor, kernel: Tensor, shape: torch.Size, *, strid
     # The spread gradient is laid out so that a convolution without padding gives the input's very shape; rows of the
     # input that no window reached get zeros. It is cleared once: every chunk writes the same places.
     images = max(1, min(batch, _CHUNK // (channels * (height + size - 1) * (width + size - 1) * gradient.itemsize)))
-    spread = torch.zeros(images, channels, height + size - 1, width + size - 1, dtype=gradient.dtype)
-    spread = spread.contiguous(memory_format=torch.channels_last)
+    frame = (images, channels, height + size - 1, width + size - 1)
+    spread = torch.empty(frame, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
     first_row, first_column = size - 1 - top, size - 1 - left
     out = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
     rows = slice(first_row, first_row + stride * (gradient.shape[2] - 1) + 1, stride)

@@ -19,6 +19,7 @@ from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
 from pneumolit.interrupts import RunInterruptedError
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.gradients import ROUTES
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RunDir, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
@@ -40,7 +41,7 @@ from pneumolit.training.hparams import final_metrics, table_hparams
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
 from pneumolit.training.place import Workplace
-from pneumolit.training.precision import Precision, choose_precision, has_fast_gradients
+from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
@@ -91,12 +92,13 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console) -> dict[str, Any
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
     gradients = "library" if cfg["trainer"]["compile"] else cfg["trainer"]["conv_gradients"]
-    is_fast = has_fast_gradients(gradients, accelerator, precision.training)
+    routes = gradient_routes(gradients, accelerator, precision.training)
     if goes_on:  # `auto` means what it meant where the run began
         began = read_json(run.environment_file)
-        precision, is_fast = Precision(**began["precision"]), began["conv_gradients"] != "library"
+        precision = Precision(**began["precision"])
+        routes = tuple(name for name in ROUTES if name in began["conv_gradients"])
     cache_dir = cache_folder(cfg["cache_dir"])
-    place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, is_fast)
+    place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes)
     model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)
     with _status_kept(run, stages):
         return _train_and_score(cfg, stages, place, precision, model, found)
@@ -132,7 +134,7 @@ def _set_up(
         plans=plans,
         source=source,
         precision=precision,
-        has_fast_gradients=place.has_fast_gradients,
+        gradient_routes=place.gradient_routes,
     )
     print_plan(
         place.console,

@@ -24,7 +24,7 @@ class Workplace:
         precision: number format of training.
         console: for people.
         cache_dir: folder of decoded images and stored features.
-        has_fast_gradients: whether depthwise layers take the ways of `model.depthwise`.
+        gradient_routes: names of the ways of `model.gradients` that layers take.
     """
 
     run: RunDir
@@ -34,4 +34,4 @@ class Workplace:
     precision: str
     console: Console
     cache_dir: Path
-    has_fast_gradients: bool = False
+    gradient_routes: tuple[str, ...] = ()

@@ -29,15 +29,20 @@ def choose_precision(setting: str, accelerator: str) -> Precision:
     return Precision("bf16" if _has_bf16(accelerator) else "float32", "float32")
 
 
-def has_fast_gradients(setting: str, accelerator: str, training: str) -> bool:
-    """Whether depthwise layers compute gradients in the ways of `model.depthwise`: for bf16 on a CPU that has it.
+def gradient_routes(setting: str, accelerator: str, training: str) -> tuple[str, ...]:
+    """Which ways of `model.gradients` a run takes on this device.
 
     Args:
         setting: `trainer.conv_gradients`, "auto" or "library".
         accelerator: "cpu", "gpu", "cuda" or "mps".
         training: number format of training.
+
+    Returns:
+        Names of routes: on a CPU that of the poolings, with native bf16 that of the depthwise layers too.
     """
-    return setting == "auto" and accelerator == "cpu" and training == "bf16" and _has_bf16("cpu")
+    if setting != "auto" or accelerator != "cpu":
+        return ()
+    return ("depthwise", "pooling") if training == "bf16" and _has_bf16("cpu") else ("pooling",)
 
 
 def lightning_precision(name: str) -> LightningPrecision:

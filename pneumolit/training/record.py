@@ -12,8 +12,8 @@ import yaml
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData, count_classes
-from pneumolit.model.depthwise import ROUTES_VERSION
 from pneumolit.model.freeze import FreezePlan
+from pneumolit.model.gradients import ROUTES_VERSION
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_text
 from pneumolit.stage_plan import Stage
@@ -31,7 +31,7 @@ def write_record(
     plans: Sequence[FreezePlan],
     source: WeightsSource,
     precision: Precision,
-    has_fast_gradients: bool,
+    gradient_routes: Sequence[str],
 ) -> None:
     """Write the files that stand before training; status.json comes last and says that they are whole."""
     data = datamodule.data
@@ -61,7 +61,9 @@ def write_record(
             **describe_environment(),
             "weights": source.to_dict(),
             "precision": precision._asdict(),
-            "conv_gradients": f"fast, version {ROUTES_VERSION}" if has_fast_gradients else "library",
+            "conv_gradients": f"{', '.join(gradient_routes)} (version {ROUTES_VERSION})"
+            if gradient_routes
+            else "library",
         },
     )
     run.write_status(RUNNING, configuration=configuration_hash(cfg))

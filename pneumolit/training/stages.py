@@ -11,7 +11,7 @@ import torch
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.cut import Cut
-from pneumolit.model.depthwise import use_fast_gradients
+from pneumolit.model.gradients import use_fast_gradients
 from pneumolit.rundir import read_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import (
@@ -117,8 +117,8 @@ def _train_stage(
     trains_head = is_stored and isinstance(model.take_apart(), Cut)
     if not trains_head and stage.cfg["trainer"]["compile"]:
         compile_backbone(model.rear.module if is_stored else model.backbone)
-    elif not trains_head and place.has_fast_gradients:
-        use_fast_gradients(model.backbone)
+    elif not trains_head:
+        use_fast_gradients(model.backbone, place.gradient_routes)
     cfg = stage.cfg if trains_head else _with_fitting_batches(stage, model, place)
     datamodule.batch_size = cfg["data"]["batch_size"]
     if not is_stored and cfg["data"]["on_device"] == "auto":

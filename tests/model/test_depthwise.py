@@ -12,7 +12,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from pneumolit.model.depthwise import input_gradient, kernel_gradient, use_fast_gradients
+from pneumolit.model.depthwise import input_gradient, kernel_gradient, route_depthwise
 
 CHANNELS = 24
 
@@ -51,7 +51,7 @@ def distance(found: Tensor, exact: Tensor) -> float:
 
 def routed(conv: nn.Conv2d) -> nn.Conv2d:
     model = nn.Sequential(copy.deepcopy(conv))
-    assert use_fast_gradients(model) == ["0"]
+    assert route_depthwise(model) == ["0"]
     layer = model[0]
     assert isinstance(layer, nn.Conv2d)
     return layer
@@ -101,11 +101,11 @@ def test_kernel_gradients_do_not_depend_on_where_the_padding_is_added() -> None:
 def test_only_depthwise_layers_are_routed_and_weights_keep_their_names() -> None:
     model = timm.create_model("test_efficientnet", num_classes=2)
     names = list(model.state_dict())
-    found = use_fast_gradients(model)
+    found = route_depthwise(model)
     assert found
     assert all(model.get_submodule(name).groups == model.get_submodule(name).in_channels for name in found)
     assert list(model.state_dict()) == names
-    assert use_fast_gradients(timm.create_model("test_resnet", num_classes=2)) == []
+    assert route_depthwise(timm.create_model("test_resnet", num_classes=2)) == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_only_depthwise_layers_are_routed_and_weights_keep_their_names() -> None
     ],
 )
 def test_layers_that_the_routes_do_not_cover_stay_the_librarys(conv: nn.Conv2d) -> None:
-    assert use_fast_gradients(nn.Sequential(conv)) == []
+    assert route_depthwise(nn.Sequential(conv)) == []
 
 
 def test_without_bf16_or_autograd_a_routed_layer_gives_the_librarys_bits() -> None:
@@ -150,7 +150,7 @@ def test_a_step_with_routes_differs_from_one_without_by_the_rounding_of_bf16() -
     torch.manual_seed(0)
     model = timm.create_model("test_efficientnet", num_classes=2, in_chans=1).to(memory_format=torch.channels_last)
     fast = copy.deepcopy(model)
-    assert use_fast_gradients(fast)
+    assert route_depthwise(fast)
     images, found = channels_last(8, 1, 96, 96), []
     for net in (model, fast):
         with torch.autocast("cpu", torch.bfloat16):
