@@ -37,7 +37,7 @@ class Rows(Dataset[dict[str, Any]]):
 
     def __init__(self, targets: np.ndarray, families: np.ndarray | None = None) -> None:
         self.targets = targets
-        self.families = families if families is not None else np.full(len(targets), -1, dtype=np.int64)
+        self.families = families if families is not None else np.broadcast_to(np.int64(-1), len(targets))
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -1,7 +1,8 @@
-"""What is known of every image, by column: a hundred bytes each, where objects would take a thousand."""
+"""What is known of every image, by column: names in a mapped file, the rest a few bytes in memory."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,8 +15,8 @@ T = TypeVar("T")
 _MANY_VALUED = ("path", "patient_id", "group")
 _FEW_VALUED = ("label", "cause", "split", "series")
 _UNNUMBERED = -1
-_BLOCK = 1024  # records that exist as objects at one time while a table is made
-_STRING = np.dtypes.StringDType()
+_BLOCK = 1024  # records or texts that exist as objects at one time
+_IN_MEMORY = 2**16  # bytes of a column that is not worth a file
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Texts(Sequence[str]):
     """A column of texts, read-only.
 
     Args:
-        column: `(N,)` packed texts.
+        column: `(N,)` bytes, as `_pack` makes them.
     """
 
     def __init__(self, column: np.ndarray) -> None:
@@ -81,7 +82,8 @@ class Texts(Sequence[str]):
         return Texts(self._column[place]) if isinstance(place, slice) else _unpack(self._column[place])
 
     def __iter__(self) -> Iterator[str]:
-        return map(_unpack, self._column)
+        for start in range(0, len(self), _BLOCK):
+            yield from map(_unpack, self._column[start : start + _BLOCK].tolist())
 
 
 class RecordTable(Sequence[ImageRecord]):
@@ -90,7 +92,7 @@ class RecordTable(Sequence[ImageRecord]):
     Tables are not changed: `select` and `changed` make new ones, which share the columns that stayed.
 
     Args:
-        many: packed `(N,)` columns of `path`, `patient_id` and `group`.
+        many: `(N,)` columns of `path`, `patient_id` and `group`, as bytes.
         few: columns of `label`, `cause`, `split` and `series`.
         numbers: `(N,)` int64 patient numbers, `_UNNUMBERED` where there is none.
     """
@@ -105,9 +107,11 @@ class RecordTable(Sequence[ImageRecord]):
         source = iter(records)
         first = _Block(list(islice(source, _BLOCK)), known)
         blocks = [first, *(_Block(rows, known) for rows in iter(lambda: list(islice(source, _BLOCK)), []))]
-        many = {name: np.concatenate([b.many[name] for b in blocks]) for name in _MANY_VALUED}
-        few = {name: Coded(list(known[name]), np.concatenate([b.codes[name] for b in blocks])) for name in _FEW_VALUED}
-        return cls(many, few, np.concatenate([b.numbers for b in blocks]))
+        many = {name: _mapped(np.concatenate([b.many.pop(name) for b in blocks])) for name in _MANY_VALUED}
+        few = {
+            name: _coded(list(known[name]), np.concatenate([b.codes.pop(name) for b in blocks])) for name in _FEW_VALUED
+        }
+        return cls(many, few, _mapped(np.concatenate([b.numbers for b in blocks])))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -140,7 +144,7 @@ class RecordTable(Sequence[ImageRecord]):
         if name in self._many:
             return Texts(self._many[name])
         column = self._few[name]
-        return Texts(np.array([_pack(value) for value in column.values], dtype=_STRING)[column.codes])
+        return Texts(np.array([_pack(value) for value in column.values], dtype=bytes)[column.codes])
 
     def is_in(self, name: str, *values: str) -> np.ndarray:
         """`(N,)` bool: where column `label`, `cause`, `split` or `series` has one of these values."""
@@ -165,7 +169,7 @@ class RecordTable(Sequence[ImageRecord]):
     def carve_groups(self) -> np.ndarray:
         """`(N,)` integers from 0, in the order of names, the same for images that a split must not cut apart."""
         group = self._many["group"]
-        return np.unique(np.where(group == "", self._many["patient_id"], group), return_inverse=True)[1]
+        return np.unique(np.where(group == b"", self._many["patient_id"], group), return_inverse=True)[1]
 
     def rows_in(self, other: RecordTable) -> np.ndarray:
         """`(N,)` row of another table that has the same path, the last one if several have; -1 where none has."""
@@ -203,14 +207,34 @@ class RecordTable(Sequence[ImageRecord]):
             rows: row numbers, or `(N,)` bool.
         """
         column = self._few["split"]
-        codes = column.codes.copy()
+        codes = column.codes.astype(np.int64)
         codes[rows] = len(column.values)
         return self.changed(split=Coded([*column.values, name], codes))
 
 
 def _distinct(column: Coded[str]) -> Coded[str]:
     place = {value: i for i, value in enumerate(dict.fromkeys(column.values))}
-    return Coded(list(place), np.array([place[v] for v in column.values], dtype=np.int32)[column.codes])
+    return _coded(list(place), np.array([place[v] for v in column.values], dtype=np.int64)[column.codes])
+
+
+def _coded(values: list[str], codes: np.ndarray) -> Coded[str]:
+    """A column with the smallest numbers that do."""
+    return Coded(values, codes.astype(np.min_scalar_type(max(len(values) - 1, 0))))
+
+
+def _mapped(column: np.ndarray) -> np.ndarray:
+    """The same values in a file without a name, whose pages the system may drop and read again.
+
+    Where no file can be written they stay in memory.
+    """
+    if column.nbytes <= _IN_MEMORY:
+        return column
+    try:
+        with tempfile.TemporaryFile(prefix="pneumolit-") as file:
+            column.tofile(file)
+            return np.asarray(np.memmap(file, dtype=column.dtype, mode="r", shape=column.shape))
+    except OSError:
+        return column
 
 
 class _Block:
@@ -227,7 +251,7 @@ class _Block:
             "patient_id": [r.patient_id for r in records],
             "group": [r.group for r in records],
         }
-        self.many = {name: np.array([_pack(t) for t in texts[name]], dtype=_STRING) for name in _MANY_VALUED}
+        self.many = {name: np.array([_pack(t) for t in texts[name]], dtype=bytes) for name in _MANY_VALUED}
         self.codes = {
             name: np.array([known[name].setdefault(getattr(r, name), len(known[name])) for r in records], np.int32)
             for name in _FEW_VALUED
@@ -236,11 +260,11 @@ class _Block:
         self.numbers = np.array(numbers, dtype=np.int64)
 
 
-def _pack(text: str) -> str:
-    # File names need not be UTF-8, as NumPy's texts must be: every byte becomes a character. Sorted they stand as
-    # their bytes do, which for UTF-8 is the order of Python's texts.
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+def _pack(text: str) -> bytes:
+    # File names need not be UTF-8. None of what is packed holds a NUL, which NumPy would take off at the end; sorted,
+    # bytes of UTF-8 stand in the order of Python's texts.
+    return text.encode("utf-8", "surrogateescape")
 
 
-def _unpack(text: str) -> str:
-    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
+def _unpack(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
