@@ -140,8 +140,8 @@ def read_manifest(manifest: Path, root: Path | None) -> RecordTable:
     twice = records.repeated_paths()
     if twice:
         raise ValueError(f"{manifest} names {len(twice)} files more than once, the first {twice[:3]}")
-    folder = os.path.join(base, "")  # noqa: PTH118  a Path per file would leave its name in Python's table of names
-    missing = [path for path in records.texts("path") if not os.path.isfile(f"{folder}{path}")]  # noqa: PTH113
+    # A Path per file would leave its name in Python's table of names.
+    missing = [p for p in records.texts("path") if not os.path.isfile(os.path.join(base, p))]  # noqa: PTH113, PTH118
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(records)} files named in {manifest} do not exist below {base}, "

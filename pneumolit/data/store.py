@@ -149,10 +149,9 @@ def _stat_keys(root: Path, paths: Sequence[str], store_size: int) -> tuple[str, 
     given = f"{READER_VERSION} {store_size}"
     named = hashlib.sha256(f"{given} {root.resolve()}".encode("utf-8", "surrogateescape"))
     sized = hashlib.sha256(given.encode())
-    folder = os.path.join(root, "")  # noqa: PTH118  one Path per file would double the time of opening
     for path in paths:
         try:
-            stat = os.stat(f"{folder}{path}")  # noqa: PTH116
+            stat = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  a Path per file would double the time
             told, size = f"{stat.st_size}\0{stat.st_mtime_ns}", stat.st_size
         except OSError:
             told, size = "gone", -1

@@ -207,6 +207,16 @@ def test_another_order_choice_or_size_is_another_store(films: Path, cache: Path,
     assert opened.store.key not in keys and "decoding" in opened.steps
 
 
+def test_a_changed_file_named_by_its_whole_path_makes_another_store(films: Path, cache: Path, tmp_path: Path) -> None:
+    # Joined to the root as text such a path names nothing, and the old pixels would be taken for its own.
+    named = [(films / path).as_posix() for path in PATHS]
+    before = Opened(tmp_path, cache, named).store
+    (films / PATHS[0]).write_bytes((films / PATHS[1]).read_bytes())
+    after = Opened(tmp_path, cache, named).store
+    assert after.key != before.key
+    np.testing.assert_array_equal(after.images[0], after.images[1])
+
+
 def test_a_moved_folder_of_the_same_content_is_hashed_but_not_decoded_again(films: Path, cache: Path) -> None:
     first = Opened(films, cache)
     moved = films.rename(films.with_name("moved"))
