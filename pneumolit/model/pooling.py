@@ -2,9 +2,9 @@
 
 The gradient of a mean over height and width is one number per channel, spread over the map. PyTorch spreads it in
 NCHW order, whatever the order of the map. In a channels-last network on a CPU it then meets a gradient in the other
-order where a squeeze-and-excitation layer adds the two, and behind a global pooling the layers before it go on in the
-wrong order; both cost 5 to 10 times what they have to. Here it is spread in the order of the map. Every number is the
-same.
+order where a squeeze-and-excitation layer adds the two, which takes 3 to 8 times as long as it has to, and behind a
+global pooling the layers before it go on in the wrong order. Here it is spread in the order of the map. Every number is
+the same.
 """
 
 from __future__ import annotations

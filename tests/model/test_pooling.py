@@ -101,6 +101,7 @@ def test_where_the_order_does_not_matter_a_routed_layer_is_the_librarys(case: st
     images = {"NCHW": torch.randn(2, CHANNELS, 5, 5), "one pixel": channels_last(2, CHANNELS, 1, 1)}.get(
         case, channels_last(2, CHANNELS, 5, 5)
     )
+    images.requires_grad_()
     with torch.set_grad_enabled(case != "no autograd"):
         out = routed(layer)(images)
         assert torch.equal(out, layer(images))
