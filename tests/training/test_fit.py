@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pneumolit.data.dataset import load_data
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.gradients import use_fast_gradients
 from pneumolit.rundir import RunDir, read_json, read_looks
 from pneumolit.training.fit import cache_folder, fit
 
@@ -48,6 +49,22 @@ def test_status_says_done_and_the_record_says_what_was_used(small_run: Path) -> 
     assert environment["weights"] == {"kind": "none", "name": "test_resnet.r160_in1k", "location": "", "sha256": ""}
     assert environment["precision"] == {"training": "float32", "scoring": "float32"}
     assert torch.__version__.startswith(environment["packages"]["torch"])
+
+
+@pytest.mark.parametrize(("setting", "recorded"), [("auto", "pooling (version"), ("library", "library")])
+def test_layers_take_the_ways_to_gradients_that_are_asked_for_and_recorded(
+    setting: str, recorded: str, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed: list[str] = []
+    monkeypatch.setattr(
+        "pneumolit.training.stages.use_fast_gradients",
+        lambda backbone, routes: routed.extend(use_fast_gradients(backbone, routes)),
+    )
+    folder = tmp_path / "train" / "run"
+    cfg = tiny_config(f"trainer.conv_gradients={setting}", f"output_dir={tmp_path}")
+    fit(cfg, folder, Console(file=io.StringIO()))
+    assert read_json(folder / "environment.json")["conv_gradients"].startswith(recorded)
+    assert bool(routed) is (setting == "auto")
 
 
 def test_record_holds_no_host_and_no_user_name(small_run: Path) -> None:
