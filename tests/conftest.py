@@ -173,7 +173,9 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def train_only() -> Callable[..., Trained]:
-    """`train_only(cfg, folder, callbacks=())`: the training of one stage without its record, scores and pictures."""
+    """`train_only(cfg, folder, callbacks=(), precision="float32")`: the training of one stage, without all that
+    comes before and after.
+    """
     from rich.console import Console
 
     from pneumolit.data.dataset import load_data
@@ -182,7 +184,7 @@ def train_only() -> Callable[..., Trained]:
     from pneumolit.training.build import build_datamodule, build_model, build_trainer, check_names, quiet_lightning
     from pneumolit.training.callbacks import build_callbacks
 
-    def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> Trained:
+    def train(cfg: dict[str, Any], folder: Path, callbacks: Sequence[Any] = (), precision: str = "float32") -> Trained:
         datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
         model, _, _ = build_model(cfg, check_names(cfg), datamodule)
         run = RunDir(folder)
@@ -192,7 +194,7 @@ def train_only() -> Callable[..., Trained]:
             epochs_before=0, steps_before=0, epochs=stage.epochs, is_live=False,
         )  # fmt: skip
         with quiet_lightning():
-            trainer = build_trainer(cfg, run, own, None, accelerator="cpu", precision="float32")
+            trainer = build_trainer(cfg, run, own, None, accelerator="cpu", precision=precision)
             trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
             trainer.fit(model.use_channels_last(), datamodule=datamodule)
         return Trained(trainer, model, run)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
 
 from pneumolit.data.mixing import draw_mix
@@ -41,6 +42,29 @@ def test_same_seed_gives_the_same_bits_and_another_seed_others(
     other = weights_of(train_only(tiny_config(*choices, "seed=1"), tmp_path / "c"))
     assert [k for k in first if not torch.equal(first[k], again[k])] == []
     assert not torch.equal(first["backbone.fc.weight"], other["backbone.fc.weight"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("fused", ["true", "false"])
+def test_gradients_are_clipped_in_every_format_also_for_a_fused_optimizer(
+    fused: str, precision: str, tiny_config: Configure, train_only: Train, tmp_path: Path
+) -> None:
+    choices = ("optim=sgd", f"+optim.fused={fused}", "optim.lr=1", "optim.momentum=0", "optim.weight_decay=0")
+    cfg = tiny_config(*choices, "optim.nesterov=false", "scheduler=constant", "trainer.gradient_clip_val=1e-3",
+                      "trainer.max_epochs=1", "trainer.limit_train_batches=3", "data.stress=false",
+                      "callbacks.ema.decay=null")  # fmt: skip
+    moved: list[float] = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Any, model: Any, *_: Any) -> None:
+            self.before = [p.detach().clone() for p in model.parameters()]
+
+        def on_train_batch_end(self, trainer: Any, model: Any, *_: Any) -> None:
+            steps = [p.detach() - b for p, b in zip(model.parameters(), self.before, strict=True)]
+            moved.append(float(torch.cat([s.flatten() for s in steps]).norm()))
+
+    train_only(cfg, tmp_path / "run", [Watch()], precision)
+    assert moved == pytest.approx([1e-3] * 3, rel=0.01)
 
 
 def plain(value: Any) -> bool:
