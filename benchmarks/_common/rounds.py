@@ -32,8 +32,9 @@ def choose_steps(run: Callable[[int], Mapping[str, Any]], seconds: float) -> tup
     Returns:
         (steps >= 1, seconds per step)
     """
-    steps, took = 1, run(1)["seconds"]  # builds what is built once, so that it says little of a short step
-    while took < seconds and (took := run(steps)["seconds"]) < min(0.5, seconds):
+    steps = 1
+    run(1)  # builds what is built once: its time says nothing of the steps of a round
+    while (took := run(steps)["seconds"]) < min(0.5, seconds):
         steps *= 4
     return max(1, math.ceil(seconds * steps / took)), took / steps
 
