@@ -52,6 +52,7 @@ def _pair(low: float, high: float = float("inf")) -> Rule:
 
 
 _FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
+_AUTO_OR_FLAG = Rule(lambda value: value == "auto" or isinstance(value, bool), "auto, true or false")
 _TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "a text")
 _PATH = Rule(lambda value: value is None or (isinstance(value, str | int | float) and value != ""), "a path or null")
 _SHARE = _number(0, 1, is_open=True)
@@ -155,10 +156,11 @@ SCHEMA: dict[str, Rule] = {
     "trainer.gradient_clip_val": _or_null(_number(0)),
     "trainer.accumulate_grad_batches": _number(1, is_whole=True),
     "trainer.auto_batch_size": _FLAG,
-    "trainer.cache_features": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false"),
+    "trainer.cache_features": _AUTO_OR_FLAG,
     "trainer.feature_views": _number(0, is_whole=True),
     "trainer.conv_gradients": _one_of("auto", "library"),
     "trainer.compile": _FLAG,
+    "trainer.cuda_graphs": _AUTO_OR_FLAG,
     "trainer.limit_train_batches": _or_null(_number(1, is_whole=True)),
     "trainer.progress_bar": _FLAG,
     "logger.tensorboard": _FLAG,
@@ -182,6 +184,7 @@ _NOT_THE_TASK = (
     "trainer.cache_features",
     "trainer.conv_gradients",
     "trainer.compile",
+    "trainer.cuda_graphs",
     "data.on_device",
     "data.num_workers",
 )
@@ -297,6 +300,15 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             f"{wish}={flat[wish]}, but freeze=none trains the backbone, whose features change with every step; set "
             "freeze=head, or leave it out (in stages: set it in those that freeze)"
         )
+    for key, holds in (
+        ("trainer.compile", flat["trainer.compile"]),
+        ("trainer.accumulate_grad_batches", flat["trainer.accumulate_grad_batches"] > 1),
+        ("trainer.auto_batch_size", flat["trainer.auto_batch_size"]),  # which may accumulate
+    ):
+        if flat["trainer.cuda_graphs"] is True and holds:
+            problems.append(
+                f"trainer.cuda_graphs=true cannot be together with {key}={flat[key]}; leave one of them out"
+            )
     given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")

@@ -222,6 +222,17 @@ def test_automatic_precision_is_on_resume_what_it_was_at_the_start(
     assert read_json(folder / "environment.json")["precision"] == {"training": "bf16", "scoring": "float32"}
 
 
+def test_a_run_that_began_before_a_key_existed_is_resumed_with_what_the_key_is_now(
+    command: Command, stopped_run: Path
+) -> None:
+    config = yaml.safe_load((stopped_run / "config.yaml").read_text())
+    del config["trainer"]["cuda_graphs"]
+    (stopped_run / "config.yaml").write_text(yaml.safe_dump(config))
+    outcome = command("train", f"run_dir={stopped_run}")
+    assert outcome.code == 0, outcome.err
+    assert read_json(stopped_run / "status.json")["state"] == "done"
+
+
 def test_record_that_a_kill_left_unfinished_is_written_again(
     command: Command, stopped_run: Path, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ from pneumolit.model.front import FrontCut, Rear, cut_for, front_output
 from pneumolit.model.gathered import Gathered
 from pneumolit.model.loss import build_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
+from pneumolit.model.recorded import RecordedBackbone
 from pneumolit.model.schedule import build_scheduler, is_plateau
 
 _NEVER = 10**9  # epochs; Lightning's own step of a plateau schedule would come after the epoch's checkpoint
@@ -71,6 +72,7 @@ class PneumoniaClassifier(LightningModule):
         self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
         self.val_names = ["val"]
         self.is_channels_last = False
+        self.recorded: RecordedBackbone | None = None  # of training batches, while a fit lasts
         self.cut: Cut | FrontCut | None = None
         self._rear: Rear | None = None
         self._outputs = _nothing_gathered()
@@ -86,8 +88,15 @@ class PneumoniaClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(B, K)` of gray images `(B, 1, S, S)`, float in [0, 1], S = image_size."""
-        logits: Tensor = self.backbone(self._input(images))
+        inputs = self._input(images)
+        if self.training and self.recorded is not None and self.recorded.fits(inputs):
+            return self.recorded(inputs)
+        logits: Tensor = self.backbone(inputs)
         return logits
+
+    def empty_batch(self, count: int, size: int) -> Tensor:
+        """What the backbone takes of so many black images of a side in pixels."""
+        return self._input(torch.zeros(count, 1, size, size, device=self.device))
 
     @property
     def train_size(self) -> int:

@@ -35,7 +35,7 @@ from pneumolit.training.precision import lightning_precision
 
 _OWN_KEYS = frozenset(
     ("progress_bar", "auto_batch_size", "accelerator", "max_epochs", "cache_features", "feature_views",
-     "conv_gradients", "compile")
+     "conv_gradients", "compile", "cuda_graphs")
 )  # fmt: skip  # of the group `trainer` that are not Lightning's, or not as they stand
 _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 _MIXING = ("mixup_alpha", "cutmix_alpha")  # of the group `augment`, but about whole batches
@@ -295,6 +295,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         # Frozen batch norms start in eval mode on purpose.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # The thread of the backward pass meets the GPU for the first time.
+        warnings.filterwarnings("ignore", message=".*there was no current CUDA context.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         try:
             yield

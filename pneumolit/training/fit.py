@@ -43,6 +43,7 @@ from pneumolit.training.page import write_page
 from pneumolit.training.place import Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
+from pneumolit.training.recording import why_unrecorded
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
 
@@ -124,6 +125,7 @@ def _set_up(
                 cache_dir=place.cache_dir,
             )
             reasons.append(reason)
+            why_unrecorded(stage.cfg, accelerator=place.accelerator, precision=precision.training, is_stored=not reason)
         except ValueError as error:
             raise ValueError(f"stage {stage.name}: {error}" if stage.count > 1 else str(error)) from None
     write_record(

@@ -19,7 +19,7 @@ from pneumolit.stage_plan import Stage
 # are the same is checked by their contents.
 _MAY_DIFFER = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
-    "model.weights", "model.allow_download", "trainer.progress_bar",
+    "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
 )  # fmt: skip
 
 
@@ -77,13 +77,13 @@ def with_places_of(stored: Mapping[str, Any], asked: Mapping[str, Any], keys: Se
         stored: the run's own configuration.
         asked: the composed one.
         keys: those that the command line sets. Of the others only the cache is taken, which the environment may name,
-            and the folder of the images where the run's own is gone.
+            the folder of the images where the run's own is gone, and what was not known yet when the run began.
     """
     cfg: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(stored)))
     new, old = flatten(asked), flatten(stored)
     for key in _MAY_DIFFER:
         is_moved = key == "data.root" and old.get(key) is not None and not Path(str(old[key])).expanduser().is_dir()
-        if key in keys or (new.get(key) is not None and (is_moved or key == "cache_dir")):
+        if key in keys or key not in old or (new.get(key) is not None and (is_moved or key == "cache_dir")):
             *path, leaf = key.split(".")
             target = cfg
             for part in path:

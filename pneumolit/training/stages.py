@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from pneumolit.training.compiling import compile_backbone, compiler_errors_expla
 from pneumolit.training.frozen import has_features, store_features, why_images
 from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
 from pneumolit.training.place import Workplace
+from pneumolit.training.recording import Recording, why_unrecorded
 
 Found = tuple[Stage, Mapping[str, Any]]  # from `find_progress`: a stage that has begun, and how far it is
 
@@ -134,6 +136,12 @@ def _train_stage(
         is_live=cfg["trainer"]["progress_bar"],
         is_quick=trains_head,
     )
+    note = partial(_note_recording, stage, place)
+    why = why_unrecorded(cfg, accelerator=place.accelerator, precision=place.precision, is_stored=is_stored)
+    if why:
+        note(f"no: {why}")
+    else:
+        callbacks.append(Recording(place.precision, note, is_asked=cfg["trainer"]["cuda_graphs"] is True))
     with quiet_lightning(), quick_device_checks():
         trainer = build_trainer(
             cfg,
@@ -156,6 +164,13 @@ def _train_stage(
         raise KeyboardInterrupt
     saver = next(c for c in callbacks if isinstance(c, EpochCheckpoints))
     return saver.progress
+
+
+def _note_recording(stage: Stage, place: Workplace, what: str) -> None:
+    """Write down what of a stage's steps is recorded as CUDA graphs, or why nothing is."""
+    environment = read_json(place.run.environment_file)
+    environment.setdefault("cuda_graphs", {})[str(stage.index + 1)] = what
+    place.run.write_json(place.run.environment_file, environment)
 
 
 def _with_fitting_batches(stage: Stage, model: PneumoniaClassifier, place: Workplace) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from pneumolit.training.averaging import EmaWeights
 from pneumolit.training.build import build_datamodule, build_model, build_trainer, check_names, quiet_lightning
 from pneumolit.training.callbacks import build_callbacks
 from pneumolit.training.checkpoints import EpochCheckpoints
+from pneumolit.training.recording import RECORDED, Recording
 
 Configure = Callable[..., dict[str, Any]]
 
@@ -338,15 +339,24 @@ class Strict(Callback):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("is_held", [False, True], ids=["sent", "held"])
+@pytest.mark.parametrize("is_recorded", [False, True], ids=["plain", "recorded"])
 def test_cuda_itself_sees_no_wait_in_a_step(
-    is_held: bool, precision: str, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_recorded: bool,
+    is_held: bool,
+    precision: str,
+    tiny_config: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loaders, "fits_device", lambda size, device: is_held)
-    cfg = tiny_config(*SHORT, *EVERYTHING, "trainer.accelerator=gpu")
+    once = ("trainer.accumulate_grad_batches=1",) if is_recorded else ()
+    cfg = tiny_config(*SHORT, *EVERYTHING, *once, "trainer.accelerator=gpu")
     datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
     model, _, _ = build_model(cfg, check_names(cfg), datamodule)
     assert datamodule.hold_images_on(torch.device("cuda")) == is_held
-    callbacks = [EmaWeights(0.9), Strict()]
+    notes: list[str] = []
+    recording = [Recording(precision, notes.append)] if is_recorded else []
+    callbacks = [EmaWeights(0.9), *recording, Strict()]
     try:
         with quiet_lightning():
             trainer = build_trainer(cfg, RunDir(tmp_path), callbacks, None, accelerator="gpu", precision=precision)
@@ -354,3 +364,4 @@ def test_cuda_itself_sees_no_wait_in_a_step(
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer.global_step > 0
+    assert notes == [RECORDED] * is_recorded
