@@ -306,9 +306,8 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         ("trainer.auto_batch_size", flat["trainer.auto_batch_size"]),  # which may accumulate
     ):
         if flat["trainer.cuda_graphs"] is True and holds:
-            problems.append(
-                f"trainer.cuda_graphs=true cannot be together with {key}={flat[key]}; leave one of them out"
-            )
+            value = str(flat[key]).lower()
+            problems.append(f"trainer.cuda_graphs=true cannot be together with {key}={value}; leave one of them out")
     given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
