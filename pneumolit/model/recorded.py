@@ -1,8 +1,8 @@
 """Forward and backward pass of a backbone as CUDA graphs.
 
-A GPU finishes the small steps of a training on films sooner than Python can ask for the next one: of densenet121 on
-32 films of 224 px some 1,500 kernels. Recorded once, each pass is asked for as a whole. The kernels, and so the
-numbers, are those of the unrecorded passes.
+A GPU finishes the small operations of a training on films sooner than Python can ask for the next one: both passes of
+densenet121 are some 1,700 of them. Recorded once, each pass is asked for as a whole. The kernels, and so the numbers,
+are those of the unrecorded passes.
 
 Source:
     NVIDIA and PyTorch, Accelerating PyTorch with CUDA Graphs, 2021; `torch.cuda.make_graphed_callables`.
