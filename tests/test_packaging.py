@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -87,6 +88,18 @@ def test_a_config_folder_that_does_not_exist_is_named(installed_wheel: Path, tmp
     result = run(["pneumolit.train", "--config-dir", "absent", "--cfg", "job"], cwd=tmp_path, site=installed_wheel)
     assert result.returncode != 0
     assert "absent" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_readme_s_list_of_files_names_every_module_there_is_and_no_other() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    files = readme.split("## Files")[1].split("```")[1]
+    for folder in ("data", "model", "evaluation", "training"):
+        listed = re.search(rf"pneumolit/{folder}/ +(.*?)\n(?=\S)", files, re.DOTALL)
+        assert listed is not None
+        named = set(re.findall(r"\w+", re.sub(r"\(.*?\)|:.*", "", listed[1])))
+        assert named == {path.stem for path in (REPOSITORY / "pneumolit" / folder).glob("[!_]*.py")}, folder
+    for path in (REPOSITORY / "pneumolit").glob("[!_]*.py"):
+        assert path.name in files
 
 
 def test_the_readme_s_commands_are_those_that_the_checks_run() -> None:

@@ -25,13 +25,13 @@ from pneumolit.data.mixing import apply_mix, draw_mix
 from pneumolit.data.sending import send
 from pneumolit.labels import LabelSet
 from pneumolit.model.backbone import build_backbone, find_backbone
+from pneumolit.model.cuda_graphs import RecordedBackbone
 from pneumolit.model.cut import Cut, features_of, head_logits
 from pneumolit.model.freeze import FreezePlan, apply_freeze, hold_still
 from pneumolit.model.front import FrontCut, Rear, cut_for, front_output
 from pneumolit.model.gathered import Gathered
 from pneumolit.model.loss import build_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
-from pneumolit.model.recorded import RecordedBackbone
 from pneumolit.model.schedule import build_scheduler, is_plateau
 
 _NEVER = 10**9  # epochs; Lightning's own step of a plateau schedule would come after the epoch's checkpoint

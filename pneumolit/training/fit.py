@@ -35,6 +35,7 @@ from pneumolit.training.build import (
     plan_of,
 )
 from pneumolit.training.console import data_progress, print_plan, print_result, print_resumption
+from pneumolit.training.cuda_graphs import why_unrecorded
 from pneumolit.training.environment import peak_memory_gb
 from pneumolit.training.frozen import feature_seconds, scored_rows, why_images
 from pneumolit.training.hparams import final_metrics, table_hparams
@@ -43,7 +44,6 @@ from pneumolit.training.page import write_page
 from pneumolit.training.place import Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
-from pneumolit.training.recording import why_unrecorded
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
 

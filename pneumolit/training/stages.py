@@ -26,10 +26,10 @@ from pneumolit.training.build import (
 from pneumolit.training.callbacks import build_callbacks
 from pneumolit.training.checkpoints import EpochCheckpoints
 from pneumolit.training.compiling import compile_backbone, compiler_errors_explained
+from pneumolit.training.cuda_graphs import Recording, why_unrecorded
 from pneumolit.training.frozen import has_features, store_features, why_images
 from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
 from pneumolit.training.place import Workplace
-from pneumolit.training.recording import Recording, why_unrecorded
 
 Found = tuple[Stage, Mapping[str, Any]]  # from `find_progress`: a stage that has begun, and how far it is
 

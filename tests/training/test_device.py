@@ -41,7 +41,7 @@ from pneumolit.training.averaging import EmaWeights
 from pneumolit.training.build import build_datamodule, build_model, build_trainer, check_names, quiet_lightning
 from pneumolit.training.callbacks import build_callbacks
 from pneumolit.training.checkpoints import EpochCheckpoints
-from pneumolit.training.recording import RECORDED, Recording
+from pneumolit.training.cuda_graphs import RECORDED, Recording
 
 Configure = Callable[..., dict[str, Any]]
 

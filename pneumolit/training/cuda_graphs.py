@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from pneumolit.data.datamodule import EVAL_BATCH
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.model.recorded import record_backbone
+from pneumolit.model.cuda_graphs import record_backbone
 
 Note = Callable[[str], None]
 RECORDED = "forward and backward pass"

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from pneumolit.data import datamodule as loaders
 from pneumolit.data.dataset import load_data
-from pneumolit.model import recorded as recorded_module
+from pneumolit.model import cuda_graphs as passes
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.model.recorded import RecordedBackbone, record_backbone
+from pneumolit.model.cuda_graphs import RecordedBackbone, record_backbone
 from pneumolit.rundir import RunDir, read_json
-from pneumolit.training import recording
+from pneumolit.training import cuda_graphs
 from pneumolit.training.build import build_datamodule, build_model, check_names
+from pneumolit.training.cuda_graphs import RECORDED, Recording, why_unrecorded
 from pneumolit.training.fit import fit
-from pneumolit.training.recording import RECORDED, Recording, why_unrecorded
 
 Configure = Callable[..., dict[str, Any]]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -104,7 +104,7 @@ def test_training_batches_are_replayed_and_validation_is_not(
         made.append((_Calls(backbone), images.shape))
         return RecordedBackbone(made[-1][0], images.shape)
 
-    monkeypatch.setattr(recording, "record_backbone", record)
+    monkeypatch.setattr(cuda_graphs, "record_backbone", record)
     monkeypatch.setattr(loaders.EvalSampler.__init__, "__defaults__", (4,))  # validation in batches of that shape too
     notes: list[str] = []
     cfg = tiny_config(*QUICK, "data.batch_size=4")
@@ -125,7 +125,7 @@ def test_the_images_that_are_recorded_have_the_size_of_training_and_room_is_left
         seen.extend([images.shape, beside.shape])
         return RecordedBackbone(backbone, images.shape)
 
-    monkeypatch.setattr(recording, "record_backbone", record)
+    monkeypatch.setattr(cuda_graphs, "record_backbone", record)
     cfg = tiny_config(*QUICK, "data.batch_size=4", "model.train_size=24")
     train_only(cfg, tmp_path / "run", [Recording("float32", lambda _: None)])
     assert seen == [(4, 1, 24, 24), (loaders.EVAL_BATCH, 1, 32, 32)]
@@ -147,7 +147,7 @@ def test_memory_of_the_recorded_passes_is_given_back_however_the_fit_ends(
     def record(backbone: nn.Module, images: Tensor, **_: Any) -> RecordedBackbone:
         return RecordedBackbone(backbone, images.shape)
 
-    monkeypatch.setattr(recording, "record_backbone", record)
+    monkeypatch.setattr(cuda_graphs, "record_backbone", record)
     with pytest.raises(ArithmeticError) if fails else nullcontext():
         train_only(tiny_config(*QUICK), tmp_path / "run", [Recording("float32", lambda _: None), Stop()])
     assert models[0].recorded is None
@@ -160,7 +160,7 @@ def test_a_model_that_cannot_be_recorded_trains_all_the_same(
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(recording, "record_backbone", refuse)
+    monkeypatch.setattr(cuda_graphs, "record_backbone", refuse)
     notes: list[str] = []
     trained = train_only(tiny_config(*QUICK), tmp_path / "run", [Recording("float32", notes.append)])
     assert trained.trainer.global_step == 6
@@ -178,8 +178,8 @@ def test_warming_up_leaves_the_statistics_of_batch_norms_alone(fails: bool, monk
         return shell
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", warm_up)
-    monkeypatch.setattr(recorded_module, "_refuse_waits", lambda shell, images: None)
-    monkeypatch.setattr(recorded_module, "_state_kept", nullcontext)
+    monkeypatch.setattr(passes, "_refuse_waits", lambda shell, images: None)
+    monkeypatch.setattr(passes, "_state_kept", nullcontext)
     backbone = timm.create_model("test_resnet", num_classes=2)
     before = copy.deepcopy(backbone.state_dict())
     images = torch.rand(4, 3, 32, 32)
@@ -207,8 +207,8 @@ def test_passes_share_no_nodes_of_autograd_with_those_before(monkeypatch: pytest
         return shell
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
-    monkeypatch.setattr(recorded_module, "_refuse_waits", lambda shell, images: None)
-    monkeypatch.setattr(recorded_module, "_state_kept", nullcontext)
+    monkeypatch.setattr(passes, "_refuse_waits", lambda shell, images: None)
+    monkeypatch.setattr(passes, "_state_kept", nullcontext)
     record_backbone(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), torch.ones(4, 1, 8, 8), precision="float32")
     assert [logits.grad_fn for logits in seen] == [None, None]
 
@@ -226,8 +226,8 @@ def test_what_a_module_made_for_itself_outlives_its_being_thrown_away(monkeypatc
             return out
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda shell, images, **_: (shell(*images), shell)[1])
-    monkeypatch.setattr(recorded_module, "_refuse_waits", lambda shell, images: None)
-    monkeypatch.setattr(recorded_module, "_state_kept", nullcontext)
+    monkeypatch.setattr(passes, "_refuse_waits", lambda shell, images: None)
+    monkeypatch.setattr(passes, "_state_kept", nullcontext)
     keeps = Keeps()
     recorded = record_backbone(nn.Sequential(keeps), torch.ones(4, 1, 8, 8), precision="float32")
     bias = weakref.ref(keeps.cache["bias"])
@@ -355,11 +355,13 @@ def test_a_net_that_waits_for_the_gpu_is_not_recorded_and_works_on(is_late: bool
 
 @needs_cuda
 def test_gradients_are_not_handed_from_stream_to_stream(recwarn: pytest.WarningsRecorder) -> None:
-    torch.set_warn_always(True)  # torch says it once in a process
     net, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).cuda(), torch.ones(4, 1, 8, 8, device="cuda")
-    recorded = record_backbone(net, images, precision="bf16")
-    torch.autograd.backward(recorded(images).sum())
-    torch.set_warn_always(False)
+    torch.set_warn_always(True)  # torch says it once in a process
+    try:
+        recorded = record_backbone(net, images, precision="bf16")
+        torch.autograd.backward(recorded(images).sum())
+    finally:
+        torch.set_warn_always(False)
     assert not [w for w in recwarn if "stream does not match" in str(w.message)]
 
 
