@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -293,13 +295,13 @@ class PneumoniaClassifier(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of all gradients together.
+        """Clip as Lightning does in float32, in mixed precision too.
 
-        Lightning's own refuses fused optimizers in every mixed precision, although only the scaler of fp16 gets in
-        their way, where none is used.
+        There Lightning refuses fused optimizers, although only the scaler of fp16 gets in their way, with which
+        `configure_optimizers` lets none through.
         """
-        if gradient_clip_val:
-            nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+        Precision.clip_gradients(self.trainer.precision_plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The configured optimizer over fixed groups, and the schedule over the steps of this stage."""
@@ -307,7 +309,13 @@ class PneumoniaClassifier(LightningModule):
         frozen = self.plan.frozen if self.plan is not None else ()
         groups = parameter_groups(self.backbone, settings["optim"], frozen)
         # With fp16 a fused step unscales gradients itself, and they could not be clipped.
-        is_fused = self.device.type in {"cpu", "cuda"} and self.trainer.precision != "16-mixed"
+        is_scaled = self.trainer.precision == "16-mixed"
+        if is_scaled and settings["optim"].get("fused") and self.trainer.gradient_clip_val:
+            raise ValueError(
+                "optim.fused=true and trainer.gradient_clip_val cannot be together in fp16, where a fused step scales "
+                "gradients back itself; leave optim.fused out"
+            )
+        is_fused = self.device.type in {"cpu", "cuda"} and not is_scaled
         optimizer = build_optimizer(settings["optim"], groups, is_fused=is_fused)
         # Not `estimated_stepping_batches`: it would make the loader before a resumed run knows its epoch.
         batches = self.trainer.datamodule.num_train_batches(self.trainer.limit_train_batches)  # type: ignore[attr-defined]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
 
 from pneumolit.data.mixing import draw_mix
@@ -65,6 +67,44 @@ def test_gradients_are_clipped_in_every_format_also_for_a_fused_optimizer(
 
     train_only(cfg, tmp_path / "run", [Watch()], precision)
     assert moved == pytest.approx([1e-3] * 3, rel=0.01)
+
+
+def test_the_way_of_clipping_that_a_trainer_names_is_kept(tiny_config: Configure) -> None:
+    from pneumolit.data.dataset import load_data
+    from pneumolit.training.build import build_datamodule, build_model, check_names
+
+    cfg = tiny_config()
+    datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
+    model = build_model(cfg, check_names(cfg), datamodule)[0]
+    model.trainer = Trainer(accelerator="cpu", precision="bf16-mixed", logger=False, enable_checkpointing=False)
+    weight = next(model.backbone.parameters())
+    weight.grad = torch.full_like(weight, 3.0)
+    optimizer = torch.optim.SGD([weight], fused=True)
+    model.configure_gradient_clipping(optimizer, 0.5, "value")
+    assert torch.equal(weight.grad, torch.full_like(weight, 0.5))
+    model.configure_gradient_clipping(optimizer, 0.25, "norm")
+    assert float(weight.grad.norm()) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clipped", "is_refused"),
+    [("16-mixed", 1.0, True), ("16-mixed", None, False), ("bf16-mixed", 1.0, False)],
+)
+def test_scaled_gradients_of_a_fused_optimizer_are_not_clipped_but_refused(
+    precision: str, clipped: float | None, is_refused: bool, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.data.dataset import load_data
+    from pneumolit.training.build import build_datamodule, build_model, check_names
+
+    cfg = tiny_config("optim=sgd", "+optim.fused=true", "scheduler=constant")
+    datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
+    model = build_model(cfg, check_names(cfg), datamodule)[0]
+    # No trainer on a CPU has this precision.
+    trainer = SimpleNamespace(precision=precision, gradient_clip_val=clipped, datamodule=datamodule, max_epochs=1,
+                              limit_train_batches=1.0, accumulate_grad_batches=1)  # fmt: skip
+    monkeypatch.setattr(type(model), "trainer", trainer)
+    with pytest.raises(ValueError, match=r"leave optim\.fused out") if is_refused else nullcontext():
+        model.configure_optimizers()
 
 
 def plain(value: Any) -> bool:
