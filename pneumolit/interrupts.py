@@ -26,6 +26,14 @@ class RunInterruptedError(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
+class RunPrunedError(Exception):
+    """A run was ended because others were better at this epoch; raised by whoever watches its epochs.
+
+    Args:
+        reason: why, for the record.
+    """
+
+
 def leave_at_once() -> None:
     """From here on Ctrl-C ends the process where it stands; for a command that has nothing to lose yet.
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 from pneumolit.predictions import Predictions
 
 LEDGER_NAME = "test_looks.jsonl"
-RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
 
 
 class RunDir:
@@ -78,7 +78,7 @@ class RunDir:
 
     @property
     def status_file(self) -> Path:
-        """Whether the run is running, done, failed or interrupted, and why."""
+        """Whether the run is running, done, failed, interrupted or pruned, and why; which code ran it."""
         return self.path / "status.json"
 
     @property
@@ -95,6 +95,16 @@ class RunDir:
     def freeze_plan_file(self) -> Path:
         """What trained and what did not."""
         return self.path / "freeze_plan.json"
+
+    @property
+    def job_file(self) -> Path:
+        """Of a job of a sweep: its overrides, attempts, device, and how the last attempt ended."""
+        return self.path / "job.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Of a job of a sweep: what it printed, attempt after attempt."""
+        return self.path / "log.txt"
 
     @property
     def lock_file(self) -> Path:

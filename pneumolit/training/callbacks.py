@@ -16,6 +16,7 @@ from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
 from pneumolit.training.averaging import EmaWeights, SwaWeights
 from pneumolit.training.checkpoints import SECONDS_BETWEEN, EpochCheckpoints, ResumableEarlyStopping
+from pneumolit.training.place import Watch
 
 
 class EpochRecorder(Callback):
@@ -27,12 +28,14 @@ class EpochRecorder(Callback):
         run: where it goes.
         stage: the stage that is trained.
         steps_before: optimizer steps of the earlier stages.
+        watch: told of the row, after it is written.
     """
 
-    def __init__(self, run: RunDir, stage: Stage, steps_before: int = 0) -> None:
+    def __init__(self, run: RunDir, stage: Stage, steps_before: int = 0, watch: Watch | None = None) -> None:
         self.run = run
         self.stage = stage
         self.steps_before = steps_before
+        self.watch = watch
         self._start = time.monotonic()
         self._rates: list[float] = []
 
@@ -60,6 +63,8 @@ class EpochRecorder(Callback):
             logger.log_metrics(curves, epoch)
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()  # a killed run would go on behind a gap
+        if self.watch is not None:
+            self.watch(row)
 
 
 def head_learning_rate(trainer: Trainer) -> float:
@@ -186,6 +191,7 @@ def build_callbacks(
     epochs: int,
     is_live: bool,
     is_quick: bool = False,
+    watch: Watch | None = None,
 ) -> list[Callback]:
     """The callbacks of a stage, from the `callbacks` group.
 
@@ -199,6 +205,7 @@ def build_callbacks(
         epochs: planned epochs of the run up to its end.
         is_live: whether a moving progress bar is wanted.
         is_quick: whether an epoch takes no longer than its checkpoint, so that not every one is written.
+        watch: told of every epoch.
     """
     monitor = settings["checkpoint"]["monitor"]
     shown = list(dict.fromkeys(["train/loss", "val/loss", "val/auroc", "stress/auroc", "block/auroc", monitor]))
@@ -208,7 +215,7 @@ def build_callbacks(
     if settings["swa"]["start_fraction"] is not None:
         callbacks.append(SwaWeights(epochs_before + int(settings["swa"]["start_fraction"] * stage.epochs)))
     callbacks += [
-        EpochRecorder(run, stage, steps_before),
+        EpochRecorder(run, stage, steps_before, watch),
         ProgressLine(console, stage, epochs, shown, is_live),
         AugmentedBatch(),
     ]

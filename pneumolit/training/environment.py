@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ _PACKAGES = (
     "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "tensorboard",
     "scikit-learn", "numpy", "pillow",
 )  # fmt: skip
+_DECIDING = ("data", "model", "training")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -42,6 +44,15 @@ def peak_memory_gb() -> float | None:
         return None
     unit = 1 if platform.system() == "Darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
+
+
+def source_hash() -> str:
+    """Hash of the sources that decide what a run learns: labels, data, model, training."""
+    package, digest = Path(pneumolit.__file__).parent, hashlib.sha256()
+    files = [package / "labels.py", *(p for part in _DECIDING for p in (package / part).rglob("*.py"))]
+    for path in sorted(files):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def package_version(name: str) -> str:

@@ -17,11 +17,11 @@ from rich.console import Console
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
-from pneumolit.interrupts import RunInterruptedError
+from pneumolit.interrupts import RunInterruptedError, RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import ROUTES
 from pneumolit.predictions import Predictions
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RunDir, read_json, record_look
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
 from pneumolit.stage_plan import Stage, check_run, plan_stages
 from pneumolit.training.build import (
@@ -41,14 +41,16 @@ from pneumolit.training.frozen import feature_seconds, scored_rows, why_images
 from pneumolit.training.hparams import final_metrics, table_hparams
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
-from pneumolit.training.place import Workplace
+from pneumolit.training.place import Watch, Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
 
 
-def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: bool = False) -> dict[str, Any]:
+def fit(
+    cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: bool = False, watch: Watch | None = None
+) -> dict[str, Any]:
     """Carve validation, train, calibrate, report; with `test=true` score the test split once.
 
     Args:
@@ -56,6 +58,7 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: boo
         run_path: the run folder; nothing is written there before configuration, data and weights proved sound.
         console: for people.
         resume: go on with the run in that folder from its newest checkpoint; without one it starts.
+        watch: told of every epoch; may end the run.
 
     Returns:
         metrics.json by evaluated set: val, and where they exist block and test.
@@ -64,6 +67,7 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: boo
         ValueError, FileNotFoundError: wrong input, with a message for people; status.json says failed if it came
             after the start of training.
         RunInterruptedError: stopped by Ctrl-C or SIGTERM; the last whole epoch is kept.
+        RunPrunedError: ended by `watch`; status.json says so.
     """
     check_run(cfg)
     run = RunDir(run_path)
@@ -71,10 +75,10 @@ def fit(cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: boo
         way = f"run_dir={shlex.quote(str(run_path))}" if is_begun(run) else "resume=true with the same arguments"
         raise ValueError(f"{run_path} already holds a run; go on with it by {way}, or choose another folder")
     with held(run):
-        return _fit(cfg, run, console)
+        return _fit(cfg, run, console, watch)
 
 
-def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console) -> dict[str, Any]:
+def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | None) -> dict[str, Any]:
     goes_on, stages = is_begun(run), plan_stages(cfg)
     if goes_on:
         refuse_differences(cfg, run)
@@ -99,7 +103,7 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console) -> dict[str, Any
         precision = Precision(**began["precision"])
         routes = tuple(name for name in ROUTES if name in began["conv_gradients"])
     cache_dir = cache_folder(cfg["cache_dir"])
-    place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes)
+    place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes, watch)
     model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)
     with _status_kept(run, stages):
         return _train_and_score(cfg, stages, place, precision, model, found)
@@ -309,6 +313,9 @@ def _status_kept(run: RunDir, stages: Sequence[Stage]) -> Iterator[None]:
     except BaseException as error:
         for number in before:
             signal.signal(number, signal.SIG_IGN)  # a second one must not cut off what is written now
+        if isinstance(error, RunPrunedError):
+            run.write_status(PRUNED, reason=str(error))
+            raise
         # Lightning ends Ctrl-C as SystemExit, and worker processes that were stopped as well raise on the way out.
         if not received and not isinstance(error, KeyboardInterrupt | SystemExit):
             run.write_status(FAILED, reason=f"{type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from rich.console import Console
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.model.backbone import BackboneSpec
 from pneumolit.rundir import RunDir
+
+# Gets the row of every epoch, as metrics.csv has it; may end the run by RunPrunedError.
+Watch = Callable[[Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Workplace:
         console: for people.
         cache_dir: folder of decoded images and stored features.
         gradient_routes: names of the ways of `model.gradients` that layers take.
+        watch: told of every epoch.
     """
 
     run: RunDir
@@ -35,3 +40,4 @@ class Workplace:
     console: Console
     cache_dir: Path
     gradient_routes: tuple[str, ...] = ()
+    watch: Watch | None = None

@@ -18,7 +18,7 @@ from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_text
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import seen_prior
-from pneumolit.training.environment import describe_environment
+from pneumolit.training.environment import describe_environment, source_hash
 from pneumolit.training.precision import Precision
 
 
@@ -66,7 +66,7 @@ def write_record(
             else "library",
         },
     )
-    run.write_status(RUNNING, configuration=configuration_hash(cfg))
+    run.write_status(RUNNING, configuration=configuration_hash(cfg), code=source_hash())
 
 
 def note_resumption(run: RunDir, epochs: int) -> None:

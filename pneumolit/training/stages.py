@@ -135,6 +135,7 @@ def _train_stage(
         epochs=begin.epochs + planned,
         is_live=cfg["trainer"]["progress_bar"],
         is_quick=trains_head,
+        watch=place.watch,
     )
     note = partial(_note_recording, stage, place)
     why = why_unrecorded(cfg, accelerator=place.accelerator, precision=place.precision, is_stored=is_stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import yaml
 from rich.console import Console
 
 from pneumolit.data.dataset import load_data
+from pneumolit.interrupts import RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import use_fast_gradients
 from pneumolit.rundir import RunDir, read_json, read_looks
+from pneumolit.training.environment import source_hash
 from pneumolit.training.fit import cache_folder, fit
 
 Configure = Callable[..., dict[str, Any]]
@@ -152,3 +154,26 @@ def test_nothing_is_written_before_the_data_prove_sound(tiny_config: Configure, 
     with pytest.raises(ValueError, match="the val split holds no image"):
         fit(cfg, tmp_path / "run", Console(file=io.StringIO()))
     assert not (tmp_path / "run").exists()
+
+
+def test_watcher_sees_every_epoch_and_may_end_the_run(tiny_config: Configure, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def watch(row: Mapping[str, float]) -> None:
+        assert "val/loss" in row
+        seen.append(row["epoch"])
+        if row["epoch"] == 2:
+            raise RunPrunedError("others were better")
+
+    cfg = tiny_config("trainer.max_epochs=3", f"output_dir={tmp_path}")
+    with pytest.raises(RunPrunedError):
+        fit(cfg, tmp_path / "run", Console(file=io.StringIO()), watch=watch)
+    run = RunDir(tmp_path / "run")
+    status = read_json(run.status_file)
+    assert seen == [1, 2]
+    assert (status["state"], status["reason"]) == ("pruned", "others were better")
+    assert not run.calibration_file.exists()
+
+
+def test_record_names_the_code_that_decides_what_is_learned(small_run: Path) -> None:
+    assert read_json(small_run / "status.json")["code"] == source_hash()
