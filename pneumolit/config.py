@@ -188,6 +188,19 @@ _NOT_THE_TASK = (
     "data.on_device",
     "data.num_workers",
 )
+# None of these changes what a run leaves but its logs: two jobs of a sweep that differ in them alone are one.
+_NOT_THE_JOB = (
+    *_PATH_KEYS,
+    "logger.",
+    "model.allow_download",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.progress_bar",
+    "trainer.cuda_graphs",
+    "data.on_device",
+    "data.num_workers",
+)
 
 
 def flatten(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -392,8 +405,17 @@ def _early_stopping(flat: Mapping[str, Any]) -> list[str]:
 
 def configuration_hash(cfg: Mapping[str, Any]) -> str:
     """Hash of what was decided: the task configuration without seed, paths, devices and logging."""
+    return _settings_hash(cfg, _NOT_THE_TASK)
+
+
+def job_hash(cfg: Mapping[str, Any]) -> str:
+    """Hash of all that a run's result follows from, but for the data: seed and scored test included, places not."""
+    return _settings_hash(cfg, _NOT_THE_JOB)
+
+
+def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
     flat = flatten(cfg)
-    task = {k: v for k, v in sorted(flat.items()) if not k.startswith(_NOT_THE_TASK)}
+    task = {k: v for k, v in sorted(flat.items()) if not k.startswith(left_out)}
     # Which weights and which split are choices, wherever their files lie.
     for key in ("model.weights", "data.split_file"):
         if flat.get(key) is not None and (path := Path(flat[key]).expanduser()).is_file():

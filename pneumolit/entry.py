@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pneumolit
+from pneumolit.composition import OUR_VARIABLES, name_sweeps, plain_config
 from pneumolit.config import CONFIG_DIR
-from pneumolit.hydra_errors import config_groups, explain_error
+from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
+from pneumolit.multirun import bare_sweeps_removed
 
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
 PATH_KEYS = frozenset(
@@ -22,7 +24,6 @@ PATH_KEYS = frozenset(
      "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
 )  # fmt: skip
 _FOLDER_KEYS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
-_OUR_VARIABLES = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
 _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
     "--experimental-rerun",
@@ -46,11 +47,11 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    for variable in [name for name, value in os.environ.items() if name.startswith(_OUR_VARIABLES) and not value]:
+    for variable in [name for name, value in os.environ.items() if name.startswith(OUR_VARIABLES) and not value]:
         del os.environ[variable]  # empty is how shells say unset; as a path it would be the folder one stands in
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -63,11 +64,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         folder = Path(HydraConfig.get().runtime.output_dir)
         with _removed_when_empty(folder, Path(str(cfg.output_dir)).absolute()):
             try:
-                _refuse_foreign_variables(cfg)
-                plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-                assert isinstance(plain, dict)
-                _refuse_several_options(HydraConfig.get().overrides.task)
-                task({str(k): v for k, v in plain.items()}, folder)
+                task(plain_config(cfg), folder)
             except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
                 if wants_traceback:
                     raise
@@ -81,7 +78,8 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     try:
         _refuse_unknown_flags(sys.argv[1:])
         _refuse_no_folder(given)
-        with raised_as_exceptions():
+        name_sweeps()
+        with raised_as_exceptions(), bare_sweeps_removed():
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
         if wants_traceback:
@@ -112,46 +110,6 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         if argument in _FLAGS_WITH_VALUE:
             flags += [value for value in (next(rest, None),) if value is not None]
     return [*flags, *overrides]
-
-
-def given_keys() -> list[str]:
-    """Keys and groups that the command line of the running command sets, without values."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
-
-
-def chosen_folder() -> bool:
-    """Whether the command line says where the output of the running command goes."""
-    from hydra.core.hydra_config import HydraConfig
-
-    places = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
-    return any(override.lstrip("+").startswith(places) for override in HydraConfig.get().overrides.hydra)
-
-
-def compose_without(key: str) -> dict[str, Any]:
-    """The configuration of the running command as if its command line did not set a key or group."""
-    from hydra import compose
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    settings = HydraConfig.get()
-    overrides = [o for o in settings.overrides.task if o.partition("=")[0].lstrip("+~") != key]
-    content = OmegaConf.to_container(compose(settings.job.config_name, overrides=overrides), resolve=True)
-    assert isinstance(content, dict)
-    return {str(k): v for k, v in content.items()}
-
-
-def load_option(group: str, option: str) -> dict[str, Any]:
-    """The keys of an option of a group as the running command finds it, in folders of the user too."""
-    from hydra import compose
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    cfg = compose(HydraConfig.get().job.config_name, overrides=[f"{group}={option}"])
-    content = OmegaConf.to_container(cfg[group], resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def quote_path_value(argument: str) -> str:
@@ -202,17 +160,6 @@ def _with_its_key(error: Exception, cfg: Any) -> str:
     return str(error)
 
 
-def _refuse_foreign_variables(cfg: Any) -> None:
-    from omegaconf import OmegaConf
-
-    for name in re.findall(r"oc\.env:\s*([A-Za-z_]\w*)", OmegaConf.to_yaml(cfg)):
-        if not name.startswith(_OUR_VARIABLES):
-            raise ValueError(
-                f"the configuration reads the environment variable {name}; only variables that begin with "
-                f"{_OUR_VARIABLES} may be read, since a run's record shows what it was told"
-            )
-
-
 def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
     """Before Hydra reads them: its parser would answer with nine lines of usage."""
     from hydra._internal.utils import get_args_parser
@@ -234,16 +181,6 @@ def _refuse_no_folder(arguments: Sequence[str]) -> None:
         key, _, value = argument.partition("=")
         if key.lstrip("+~") in _FOLDER_KEYS and value.strip("'\"") in ("", "null"):
             raise ValueError(f"{argument} names no folder; leave it out for the default (PNEUMOLIT_OUT, else outputs)")
-
-
-def _refuse_several_options(overrides: Sequence[str]) -> None:
-    """Hydra would merge optim=[adam,sgd] into an option that nobody wrote; recipes alone are made to be combined."""
-    for override in overrides:
-        group, _, names = override.partition("=")
-        if group in config_groups() and group != "experiment" and names.startswith("["):
-            raise ValueError(
-                f"{override} names several options; give one, or --multirun {group}={names.strip('[]')} for a run each"
-            )
 
 
 def _overrides(hydra_cfg: Any) -> str:

@@ -229,6 +229,51 @@ class RunDir:
         return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
 
 
+class SweepDir:
+    """Paths of a sweep: one run folder per job, named by its fingerprint, and what all of them say together.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def job(self, fingerprint: str) -> RunDir:
+        """Folder of a job."""
+        return RunDir(self.path / fingerprint)
+
+    @property
+    def record_file(self) -> Path:
+        """The jobs of the last call: fingerprints, overrides, what varies."""
+        return self.path / "sweep.json"
+
+    @property
+    def csv_file(self) -> Path:
+        """One line per job."""
+        return self.path / "sweep.csv"
+
+    @property
+    def markdown_file(self) -> Path:
+        """Leaderboard and failures as text."""
+        return self.path / "sweep.md"
+
+    @property
+    def page_file(self) -> Path:
+        """The same with pictures, one file."""
+        return self.path / "sweep.html"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.path / ".lock"
+
+    @property
+    def superseded_folder(self) -> Path:
+        """Jobs of other code that were run again."""
+        return self.path / "superseded"
+
+
 def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a split file, one by one: of a large set they would take much memory together.
 

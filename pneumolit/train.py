@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from pneumolit.allocator import restart_with_allocator
-from pneumolit.entry import chosen_folder, compose_without, given_keys, load_option, run_command
+from pneumolit.composition import chosen_folder, compose_without, expand_run, given_keys, load_option
+from pneumolit.entry import run_command
 
 
 def train(cfg: dict[str, Any], folder: Path) -> None:
     """Fit, calibrate and report one run in a folder, or go on with one."""
     from rich.console import Console
 
-    from pneumolit.stage_plan import check_run, expand_stages, refuse_unused
+    from pneumolit.stage_plan import check_run
     from pneumolit.training.resume import newest_unfinished
 
+    _refuse_sweep_of_one()
     _check_resumption(cfg)
-    asked = {k: v for k, v in cfg.items() if k not in ("run_dir", "resume")}
-    asked = expand_stages(asked, load_option)
-    refuse_unused(asked, given_keys())
+    asked = expand_run(cfg)
     is_resumed = bool(cfg["resume"] or cfg["run_dir"])
     console = Console(soft_wrap=False)
     if cfg["run_dir"] is not None:
@@ -40,6 +40,13 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     from pneumolit.training.fit import fit
 
     fit(asked, _shortest(folder.absolute()), console, resume=is_resumed)
+
+
+def _refuse_sweep_of_one() -> None:
+    """A sweep's option or keys would do nothing for a single run."""
+    for key in given_keys():
+        if key.partition(".")[0] == "sweep":
+            raise ValueError(f"{key} has an effect on sweeps only; add --multirun, or leave it out")
 
 
 def _check_resumption(cfg: dict[str, Any]) -> None:

@@ -108,7 +108,9 @@ def compose_config() -> Compose:
             cfg = compose(name, overrides=[quote_path_value(o) for o in overrides])
         plain = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(plain, dict)
-        return expand_stages({str(k): v for k, v in plain.items() if k not in ("resume", "run_dir")}, load_option)
+        return expand_stages(
+            {str(k): v for k, v in plain.items() if k not in ("resume", "run_dir", "sweep")}, load_option
+        )
 
     def load_option(group: str, option: str) -> dict[str, Any]:
         return dict(composed(f"{group}={option}")[group])

@@ -21,7 +21,7 @@ PACKAGE = Path(pneumolit.__file__).parent
 LEVELS = {
     "": 0, "allocator": 0, "interrupts": 0, "labels": 0, "predictions": 0, "rundir": 0, "config": 0, "stage_plan": 0,
     "data": 1, "model": 2, "evaluation": 3, "report": 3, "scoring": 4, "training": 5, "sweep": 6,
-    "entry": 7, "hydra_errors": 7, "__main__": 7,
+    "hydra_errors": 7, "composition": 7, "multirun": 7, "entry": 7, "__main__": 7,
 }  # fmt: skip
 COMMAND_LEVEL = 8
 COMMANDS = ("backbones", "train", "tune", "evaluate", "compare", "explain", "predict", "export", "audit")

@@ -28,7 +28,7 @@ from pneumolit.data.split import (
 from pneumolit.data.store import ImageStore, Progress, open_store
 from pneumolit.data.table import Coded, ImageRecord, RecordTable
 from pneumolit.labels import LabelSet
-from pneumolit.rundir import read_split_csv
+from pneumolit.rundir import fingerprint, read_split_csv
 
 DROPPED, UNREADABLE, BLOCK = "dropped", "unreadable", "block"
 _CARVING = {"val_fraction": 0.1, "folds": None, "carve": "random", "holdout_fraction": 0}  # keys with their defaults
@@ -110,6 +110,23 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
         if name != BLOCK or side:
             check_classes(side, labels.classes, name)
     return ChestXrayData(records, store, labels, is_copy)
+
+
+def content_fingerprint(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None = None) -> str:
+    """Hash of the files of a data set, their names, labels, patients and given sides, before anything is carved.
+
+    The store is made where there is none yet.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `load_data`; unreadable files are no error here.
+    """
+    root, records = read_records(cfg, cache_dir)
+    _, records = choose_labels(records, cfg["target"], cfg["positive"])
+    store = open_store(
+        root, records.texts("path"), cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
+    )
+    named = (f"{r.path.as_posix()}\n{r.label}\n{r.patient_id}\n{r.cause}\n{r.split}" for r in records)
+    return fingerprint([store.key, *named])
 
 
 def find_root(cfg: Mapping[str, Any], cache_dir: Path) -> Path:

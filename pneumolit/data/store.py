@@ -94,6 +94,11 @@ class ImageStore:
     folder: Path
 
 
+def cache_folder(setting: str | None) -> Path:
+    """Where decoded images and stored features live: the setting, else ~/.cache/pneumolit."""
+    return Path(setting or "~/.cache/pneumolit").expanduser()
+
+
 def open_store(
     root: Path,
     paths: Sequence[str],

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from pneumolit.data.dataset import ChestXrayData, count_classes
-from pneumolit.data.store import Progress as StoreProgress
 from pneumolit.model.freeze import FreezePlan, GroupRow
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir
 from pneumolit.scoring import headline
 from pneumolit.stage_plan import Stage
 from pneumolit.training.precision import Precision
-
-
-@contextlib.contextmanager
-def data_progress(console: Console) -> Iterator[StoreProgress]:
-    """A bar while images are hashed and decoded for the first time."""
-    progress = Progress(
-        TextColumn("{task.description} images"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
-    )
-    tasks: dict[str, Any] = {}
-
-    def advance(what: str, done: int, total: int) -> None:
-        if not tasks:
-            progress.start()  # not before: an existing store needs no bar, not even an empty line
-        if what not in tasks:
-            tasks[what] = progress.add_task(what, total=total)
-        progress.update(tasks[what], completed=done)
-
-    try:
-        yield advance
-    finally:
-        if tasks:
-            progress.stop()
 
 
 def print_plan(

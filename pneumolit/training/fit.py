@@ -17,6 +17,7 @@ from rich.console import Console
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
+from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError, RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import ROUTES
@@ -34,7 +35,7 @@ from pneumolit.training.build import (
     model_device,
     plan_of,
 )
-from pneumolit.training.console import data_progress, print_plan, print_result, print_resumption
+from pneumolit.training.console import print_plan, print_result, print_resumption
 from pneumolit.training.cuda_graphs import why_unrecorded
 from pneumolit.training.environment import peak_memory_gb
 from pneumolit.training.frozen import feature_seconds, scored_rows, why_images
@@ -43,6 +44,7 @@ from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
 from pneumolit.training.place import Watch, Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
+from pneumolit.training.progress import data_progress
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
@@ -256,11 +258,6 @@ def _log_hparams(cfg: Mapping[str, Any], run: RunDir, results: Mapping[str, Any]
         figure = confusion_figure(view["confusion"], results["val"]["classes"], title="Validation, largest logit")
         logger.experiment.add_figure("images/val_confusion", figure, epochs)
         logger.finalize("success")
-
-
-def cache_folder(setting: str | None) -> Path:
-    """Where decoded images and stored features live: the setting, else ~/.cache/pneumolit."""
-    return Path(setting or "~/.cache/pneumolit").expanduser()
 
 
 def _load(cfg: Mapping[str, Any], console: Console) -> ChestXrayData:

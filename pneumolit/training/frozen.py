@@ -21,9 +21,9 @@ from pneumolit.model.front import FrontCut, cut_for
 from pneumolit.rundir import RunDir, read_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import model_device
-from pneumolit.training.console import data_progress
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.place import Workplace
+from pneumolit.training.progress import data_progress
 from pneumolit.training.worth import LARGEST, why_few, why_large
 
 _WORDS = {"val": "validation", "block": "block", "test": "test", "stress": "stressed validation"}

@@ -22,7 +22,7 @@ from pneumolit.data.dataset import (
     repeats,
 )
 from pneumolit.data.records import choose_labels
-from pneumolit.data.store import open_store
+from pneumolit.data.store import cache_folder, open_store
 from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet, logsumexp
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -30,10 +30,10 @@ from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.scoring import calibrate, predict_logits, predict_split, write_evaluation
 from pneumolit.stage_plan import plan_stages
-from pneumolit.training.console import data_progress
-from pneumolit.training.fit import cache_folder, note_look
+from pneumolit.training.fit import note_look
 from pneumolit.training.page import write_page
 from pneumolit.training.precision import choose_precision
+from pneumolit.training.progress import data_progress
 
 
 def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Console, *, title: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def newest_unfinished(cfg: Mapping[str, Any], folder: Path) -> RunDir | None:
     for path in found:
         run = RunDir(path.parent)
         try:
-            is_open = is_begun(run) and read_json(run.status_file)["state"] != DONE and not _is_locked(run)
+            is_open = is_begun(run) and read_json(run.status_file)["state"] != DONE and not is_held(run)
             if is_open and not differences(cfg, read_config(run)):
                 return run
         except (ValueError, AttributeError, KeyError, yaml.YAMLError):
@@ -139,7 +139,8 @@ def held(run: RunDir) -> Iterator[None]:
             run.path.rmdir()  # refused where a run has written anything
 
 
-def _is_locked(run: RunDir) -> bool:
+def is_held(run: RunDir) -> bool:
+    """Whether a process works in a run's folder at this moment."""
     if not run.lock_file.exists():
         return False
     lock = FileLock(run.lock_file, timeout=0)

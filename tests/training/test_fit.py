@@ -14,12 +14,13 @@ import yaml
 from rich.console import Console
 
 from pneumolit.data.dataset import load_data
+from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import use_fast_gradients
 from pneumolit.rundir import RunDir, read_json, read_looks
 from pneumolit.training.environment import source_hash
-from pneumolit.training.fit import cache_folder, fit
+from pneumolit.training.fit import fit
 
 Configure = Callable[..., dict[str, Any]]
 

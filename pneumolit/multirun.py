@@ -1,0 +1,116 @@
+"""`--multirun`: every job's configuration composed and checked before any begins, then run by a launcher."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumolit.composition import expand_run, plain_config
+
+_SHOWN = 5  # unsound jobs that are named
+_begun: list[Path] = []  # folders that Hydra's sweeper makes before anything was checked
+
+
+def begin_sweep(config: Any) -> None:
+    """Remember the folder of a sweep, so that a refused one leaves none behind."""
+    _begun.append(Path(config.hydra.sweep.dir))
+
+
+@contextlib.contextmanager
+def bare_sweeps_removed() -> Iterator[None]:
+    """Folders of sweeps that were refused go, with the file that Hydra's sweeper writes into each."""
+    _begun.clear()
+    try:
+        yield
+    finally:
+        for folder in _begun:
+            (folder / "multirun.yaml").unlink(missing_ok=True)  # sweep.json says what was asked for
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # refused where anything is inside
+        _begun.clear()
+
+
+def run_sweep(
+    context: Any, config: Any, overrides: Sequence[Sequence[str]], kind: str, settings: Mapping[str, Any]
+) -> None:
+    """Run the jobs of a sweep.
+
+    Args:
+        context: Hydra's, with its loader of configurations.
+        config: composed for the sweep as a whole.
+        overrides: of each job.
+        kind: of the launcher: devices, ray or slurm.
+        settings: its keys.
+
+    Raises:
+        ValueError: an unsound setting or job, or data that cannot be read; nothing has begun then.
+        SystemExit: with code 1 where a job failed.
+    """
+    from rich.console import Console
+
+    from pneumolit.rundir import SweepDir
+    from pneumolit.sweep.plan import Settings
+    from pneumolit.sweep.run import Asked, sweep_jobs
+    from pneumolit.sweep.settings import SETTINGS
+
+    if config.hydra.sweeper.get("max_batch_size") is not None:
+        raise ValueError("hydra.sweeper.max_batch_size has no effect: the pool begins a job when a device is free")
+    launcher = SETTINGS[kind](**_plain(settings))
+    keys = _plain(config.sweep)
+    name = keys.pop("name")
+    if name is not None and (not isinstance(name, str | int) or "/" in str(name) or str(name).startswith(".")):
+        raise ValueError(f"sweep.name must be the name of a folder, got {name!r}")
+    configurations = [_job_config(context, config, number, given) for number, given in enumerate(overrides)]
+    problems = [found for found in configurations if isinstance(found, str)]
+    if problems:
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        listed = problems[0] if len(problems) == 1 else "\n  ".join(["", *problems[:_SHOWN]]) + more
+        raise ValueError(f"nothing was begun, since {len(problems)} of {len(overrides)} jobs are unsound: {listed}")
+    asked = Asked(
+        sweep=SweepDir(Path(config.hydra.sweep.dir)),
+        configurations=[found for found in configurations if isinstance(found, dict)],
+        overrides=[tuple(given) for given in overrides],
+        settings=Settings(**keys),
+        launcher=launcher,
+    )
+    (asked.sweep.path / "multirun.yaml").unlink(missing_ok=True)
+    try:
+        failed = sweep_jobs(asked, Console(soft_wrap=False))
+    except OSError as error:  # Hydra's entry would take it for a problem with the folder of outputs
+        raise ValueError(str(error)) from error
+    if failed:
+        raise SystemExit(1)
+
+
+def _job_config(context: Any, config: Any, number: int, overrides: Sequence[str]) -> dict[str, Any] | str:
+    """Complete configuration of a job, checked, or what is wrong with it."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from pneumolit.stage_plan import check_run
+
+    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+        HydraConfig.instance().set_config(composed)
+        del composed["hydra"]
+    try:
+        given = plain_config(composed)
+        for key in ("run_dir", "resume"):
+            if given[key]:
+                raise ValueError(f"{key} has no place in a sweep, which goes on by itself when it is started again")
+        asked = expand_run(given)
+        check_run(asked)
+    except ValueError as error:
+        return f"job {number} ({', '.join(overrides)}): {error}"
+    return asked
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(OmegaConf.create(dict(settings)), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
