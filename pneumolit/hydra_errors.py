@@ -52,7 +52,7 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
             group, _, option = match[1].rpartition("/")
         options = [o for o in match[2].split() if not o.startswith("_")]
         inside = (CONFIG_DIR / group).glob("*/*.yaml")  # Hydra does not look into folders of a group
-        options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside)]
+        options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside) if path.stem[0] != "_"]
         near = [o for o in options if o.startswith(f"{option}/")]
         offer = f"; did you mean {' or '.join(near)}?" if near else _offer(option, options)
         return f"{group}={option} is no option{offer}; the options are {', '.join(options)}"

@@ -69,6 +69,7 @@ def test_unknown_key_of_a_group_names_the_keys_of_the_chosen_option(key: str, ch
         ("experiment=study_b", r"experiment=study_b is no option; did you mean study_b/resnet50v2_two_stage\?"),
         ("experiment=study_e/v7", r"experiment=study_e/v7 is no option.*study_e/v6"),
         ("experiment=study_z/v1", r"experiment=study_z/v1 is no option"),
+        ("experiment=study_d/dropout_3", r"did you mean study_d/dropout_\d(?!.*/_base)"),
         ("experiment=demoo", r"did you mean demo.*the options are .*demo.*study_b/resnet50v2_two_stage"),
     ],
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
 from rich.console import Console
 
 from pneumolit.config import CONFIG_DIR
@@ -16,7 +18,7 @@ from pneumolit.stage_plan import check_run, plan_stages
 from pneumolit.training.fit import fit
 
 Compose = Callable[..., dict[str, Any]]
-RECIPES = sorted((CONFIG_DIR / "experiment").rglob("*.yaml"))
+RECIPES = sorted((CONFIG_DIR / "experiment").rglob("[!_]*.yaml"))  # _base.yaml is what the rows of a study share
 NAMES = [path.relative_to(CONFIG_DIR / "experiment").with_suffix("").as_posix() for path in RECIPES]
 
 
@@ -51,6 +53,70 @@ def test_study_b_trains_a_flattened_head_and_then_everything_with_another_optimi
     assert [s.epochs for s in (frozen, full)] == [10, 5] and full.start == "last"
 
 
+# Row of study D's table: backbone, side, dropout, optimizer, learning rate, batch size.
+STUDY_D = {
+    "baseline_128": ("baseline_cnn", 128, 0.0, "Adam", 1e-3, 32),
+    "baseline_224": ("baseline_cnn", 224, 0.0, "Adam", 1e-3, 32),
+    "batch_norm": ("baseline_cnn_bn", 224, 0.0, "Adam", 1e-3, 32),
+    "dropout_2": ("baseline_cnn", 224, 0.2, "Adam", 1e-3, 32),
+    "dropout_5": ("baseline_cnn", 224, 0.5, "Adam", 1e-3, 32),
+    "dropout_8": ("baseline_cnn", 224, 0.8, "Adam", 1e-3, 32),
+    "densenet201_adam": ("densenet201", 224, 0.0, "Adam", 1e-3, 32),
+    "densenet201_adam_dropout_2": ("densenet201", 224, 0.2, "Adam", 1e-3, 32),
+    "densenet201_sgd_1e-3_dropout_2": ("densenet201", 224, 0.2, "SGD", 1e-3, 32),
+    "densenet201_sgd_1e-3_dropout_5": ("densenet201", 224, 0.5, "SGD", 1e-3, 32),
+    "densenet201_sgd_3e-4_dropout_2": ("densenet201", 224, 0.2, "SGD", 3e-4, 32),
+    "densenet201_sgd_1e-3_dropout_2_batch_16": ("densenet201", 224, 0.2, "SGD", 1e-3, 16),
+}
+
+
+def test_study_d_has_a_recipe_for_every_row_of_its_table_and_no_other() -> None:
+    assert {name for name in NAMES if name.startswith("study_d/")} == {f"study_d/{row}" for row in STUDY_D}
+
+
+@pytest.mark.parametrize("row", STUDY_D)
+def test_row_of_study_d_is_what_the_table_says(compose_config: Compose, row: str) -> None:
+    cfg = compose_config(f"experiment=study_d/{row}")
+    check_run(cfg)
+    model, data, optim, callbacks = cfg["model"], cfg["data"], cfg["optim"], cfg["callbacks"]
+    assert STUDY_D[row] == (
+        cfg["backbone"].partition(".")[0], model["image_size"], model["drop_rate"],
+        optim["_target_"].removeprefix("torch.optim."), optim["lr"], data["batch_size"],
+    )  # fmt: skip
+    # Keras's optimizers have neither momentum nor decay unless they are asked for.
+    assert optim.get("momentum", 0.0) == 0.0 and optim["weight_decay"] == 0.0
+    assert (cfg["scheduler"]["name"], cfg["freeze"]["policy"]) == ("constant", "none")
+    assert (callbacks["early_stopping"]["patience"], cfg["trainer"]["max_epochs"]) == (10, 100)
+    assert callbacks["checkpoint"] == {"monitor": "val/loss", "use": "best", "also": []}
+    assert callbacks["early_stopping"]["monitor"] is None and callbacks["ema"]["decay"] is None
+    assert (data["target"], data["resplit"], data["patient_key"]) == ("cause", [0.64, 0.16, 0.20], "image")
+    assert (data["balance"], cfg["loss"]["name"], cfg["loss"]["class_weight"]) == ("none", "cross_entropy", "none")
+    assert cfg["augment"] == yaml.safe_load((CONFIG_DIR / "augment" / "study_d.yaml").read_text())
+    is_densenet = STUDY_D[row][0] == "densenet201"
+    assert model["pretrained"] == is_densenet
+    assert (model["bn_inference"], data["normalize"]) == (("batch", "weights") if is_densenet else ("running", "unit"))
+    check_run({**cfg, "data": {**data, "patient_key": "full"}})  # the variant that its header names
+
+
+@pytest.mark.parametrize("row", [row for row in STUDY_D if not row.startswith("densenet201")])
+def test_baseline_of_study_d_trains_three_classes_at_its_own_size(
+    compose_config: Compose, train_only: Callable[..., Any], demo_root: Path, cache_dir: Path, tmp_path: Path, row: str
+) -> None:
+    cfg = compose_config(
+        f"experiment=study_d/{row}", f"data.root={demo_root}", f"cache_dir={cache_dir}", f"output_dir={tmp_path}",
+        "data.batch_size=8", "trainer.limit_train_batches=2", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+        "trainer.progress_bar=false",
+    )  # fmt: skip
+    trained = train_only(cfg, tmp_path / "run")
+    assert trained.trainer.global_step == 2
+    assert (trained.model.settings["image_size"], trained.model.settings["classes"]) == (
+        STUDY_D[row][1],
+        ["NORMAL", "BACTERIA", "VIRUS"],
+    )
+    dropouts = {m.p for m in trained.model.backbone.modules() if isinstance(m, torch.nn.Dropout)}
+    assert dropouts == {STUDY_D[row][2]}
+
+
 def test_study_e_version_6_is_what_its_write_up_says(compose_config: Compose) -> None:
     cfg = compose_config("experiment=study_e/v6")
     check_run(cfg)
@@ -73,7 +139,8 @@ def test_recipe_of_a_study_runs_to_its_end(
     # Everything as in the recipe, but random weights, small images and a few batches in a few epochs.
     cfg = compose_config(
         f"experiment={recipe}", "model.pretrained=false", "model.image_size=64", "data.stress=false",
-        "data.val_fraction=0.25", "trainer.limit_train_batches=2", f"data.root={demo_root}", f"cache_dir={cache_dir}",
+        *([] if recipe.startswith("study_d/") else ["data.val_fraction=0.25"]),  # study D divides everything anew
+        "trainer.limit_train_batches=2", f"data.root={demo_root}", f"cache_dir={cache_dir}",
         "trainer.accelerator=cpu", "trainer.max_epochs=3", f"output_dir={tmp_path}",
     )  # fmt: skip
     for stage in cfg["stages"] or []:
@@ -86,4 +153,5 @@ def test_recipe_of_a_study_runs_to_its_end(
     assert status["epochs"] == len(run.read_metrics())
     assert status["epochs"] == planned or cfg["callbacks"]["early_stopping"]["patience"] is not None
     frozen = read_json(run.freeze_plan_file)["stages"][0]
-    assert frozen["trainable_count"] > 0 and frozen["frozen_count"] > 0
+    assert frozen["trainable_count"] > 0
+    assert (frozen["frozen_count"] > 0) == (plan_stages(cfg)[0].cfg["freeze"]["policy"] != "none")
