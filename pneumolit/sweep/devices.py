@@ -21,11 +21,13 @@ class Device:
         name: for people: `gpu 0`, `gpu 0 b` for the second job on it, `cpu 1`.
         gpu: what CUDA_VISIBLE_DEVICES shall hold; None: no GPU; "" leaves what a cluster has set.
         cores: numbers of the processor cores; none given leaves them as they are.
+        threads: where no cores are given; 0: one per core that the process may use.
     """
 
     name: str
     gpu: str | None
-    cores: tuple[int, ...]
+    cores: tuple[int, ...] = ()
+    threads: int = 0
 
     def enter(self) -> None:
         """Keep this process to the device; before it touches CUDA for the first time.
@@ -34,18 +36,18 @@ class Device:
         """
         if self.gpu != "":
             os.environ[_VISIBLE] = self.gpu or ""
-        threads = use_cores(self.cores)
+        threads = use_cores(self.cores, self.threads)
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # for processes that it starts
             os.environ[name] = str(threads)
 
 
-def use_cores(cores: Sequence[int]) -> int:
-    """Run on these cores, with a thread on each; how many those are. No core given takes what the process has."""
+def use_cores(cores: Sequence[int], threads: int = 0) -> int:
+    """Run on these cores, with a thread on each, or with so many threads where no cores are given; how many it has."""
     import torch
 
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    threads = max(1, len(cores or available_cores()))
+    threads = len(cores) or threads or len(available_cores())
     torch.set_num_threads(threads)
     return threads
 

@@ -102,6 +102,7 @@ class SlurmSettings(CommonSettings):
     """Of `hydra/launcher=slurm`."""
 
     cluster: str = "slurm"
+    gpus: tuple[str, ...] = ()
     partition: str | None = None
     gpus_per_job: int = 1
     cpus_per_job: int = 4
@@ -116,6 +117,9 @@ class SlurmSettings(CommonSettings):
         super().__post_init__()
         if self.cluster not in ("slurm", "local"):
             _refuse("cluster", "slurm or local", self.cluster)
+        if not isinstance(self.gpus, list | tuple) or (self.gpus and self.cluster == "slurm"):
+            _refuse("gpus", "a list of GPUs for cluster=local, and left out for Slurm, which gives them", self.gpus)
+        object.__setattr__(self, "gpus", tuple(str(name) for name in self.gpus))
         self._check_whole(0, "gpus_per_job")
         self._check_whole(1, "cpus_per_job", "minutes", "at_once")
         if not (_is_number(self.memory_gb, 0) and self.memory_gb > 0):

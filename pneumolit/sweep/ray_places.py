@@ -1,0 +1,141 @@
+"""Jobs as tasks of Ray: it chooses machine and GPU; processes, limits and records are those of the pool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pneumolit.rundir import FAILED, INTERRUPTED
+from pneumolit.sweep.devices import Device
+from pneumolit.sweep.job import Job, Outcome, Target, note
+from pneumolit.sweep.places import Look, missing_package
+from pneumolit.sweep.pool import Limits, run_one
+from pneumolit.sweep.settings import RaySettings
+
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 40.0  # for jobs that were asked to end: a little longer than the pool beside them waits
+
+
+class RayPlaces:
+    """A Ray of its own on this machine, or a cluster that is there.
+
+    Args:
+        settings: of the launcher.
+        only_cpu: whether every job asks for the CPU.
+
+    Raises:
+        ValueError: Ray is not installed or cannot be reached, or has not what one job needs.
+    """
+
+    def __init__(self, settings: RaySettings, *, only_cpu: bool) -> None:
+        self.settings = settings
+        self._ray = _start(settings)
+        has = self._ray.cluster_resources()
+        gpus = settings.num_gpus
+        if gpus == "auto":
+            gpus = 1 if has.get("GPU") and not only_cpu else 0
+        self.needs: dict[str, float] = {"CPU": settings.num_cpus, "GPU": gpus}
+        for kind, needed in self.needs.items():
+            if needed > has.get(kind, 0):
+                self._ray.shutdown()
+                raise ValueError(
+                    f"hydra.launcher.num_{kind.lower()}s={needed:g}, but Ray has {has.get(kind, 0):g} here; lower it, or "
+                    f"say what there is by hydra.launcher.total_{kind.lower()}s"
+                )
+        self.count = int(min(has.get(kind, 0) // needed for kind, needed in self.needs.items() if needed))
+        self.words = f"Ray, {self.count} at once"
+
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Iterator[Outcome]:
+        """Run jobs as tasks; a task's worker ends with it."""
+        ray, settings = self._ray, self.settings
+        task = ray.remote(
+            num_cpus=self.needs["CPU"], num_gpus=self.needs["GPU"], max_retries=settings.max_retries, max_calls=1
+        )(_run_here)
+        end = time.monotonic() + 60 * settings.sweep_minutes if settings.sweep_minutes is not None else None
+        waiting, running, is_over = iter(jobs), {}, False
+        threads = max(1, int(settings.num_cpus))
+        try:
+            while True:
+                is_late = end is not None and time.monotonic() > end
+                while len(running) < self.count and not (is_over or is_late):
+                    try:
+                        job = next(waiting)
+                    except StopIteration:
+                        is_over = True
+                        break
+                    if job is None:
+                        break
+                    running[task.remote(target, job, settings.limits, threads)] = (job, time.monotonic())
+                if not running and (is_over or is_late):
+                    return
+                if is_late:
+                    yield from self._stop(running, "the time of the sweep was over (hydra.launcher.sweep_minutes)")
+                    return
+                yield from self._ended(running)
+                if look is not None:
+                    now = time.monotonic()
+                    look([(job, Device("Ray", ""), now - began) for job, began in running.values()])
+        finally:
+            self._stop(running, "the sweep was stopped")
+            ray.shutdown()
+
+    def _ended(self, running: dict[Any, tuple[Job, float]]) -> list[Outcome]:
+        if not running:
+            time.sleep(_LOOK_SECONDS)
+            return []
+        ready, _ = self._ray.wait(list(running), timeout=_LOOK_SECONDS)
+        outcomes = []
+        for reference in ready:
+            job, began = running.pop(reference)
+            try:
+                outcomes.append(self._ray.get(reference))
+            except Exception as error:  # Ray has many for a worker that is gone
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                reason = f"Ray lost its worker: {lines[0]}"
+                note(job, FAILED, reason=reason)
+                outcomes.append(Outcome(job, FAILED, reason, time.monotonic() - began, "Ray"))
+        return outcomes
+
+    def _stop(self, running: dict[Any, tuple[Job, float]], reason: str) -> list[Outcome]:
+        """Ask what runs to end; what has come to its end meanwhile counts."""
+        for reference in running:
+            self._ray.cancel(reference, force=False)  # as Ctrl-C in the worker, whose pool stops the job
+        outcomes = []
+        end = time.monotonic() + _STOP_SECONDS
+        while running and time.monotonic() < end:
+            ready, _ = self._ray.wait(list(running), timeout=_LOOK_SECONDS)
+            for reference in ready:
+                job, began = running.pop(reference)
+                outcome = Outcome(job, INTERRUPTED, reason, time.monotonic() - began, "Ray")
+                with contextlib.suppress(Exception):
+                    outcome = self._ray.get(reference)
+                note(job, outcome.state, reason=outcome.reason)
+                outcomes.append(outcome)
+        return outcomes
+
+
+def _start(settings: RaySettings) -> Any:
+    """Connect to a cluster, or start a Ray that ends with this process."""
+    try:
+        import ray
+    except ImportError:
+        raise missing_package("ray", "ray") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is to be sent anywhere
+    totals = {"num_cpus": settings.total_cpus, "num_gpus": settings.total_gpus} if settings.address is None else {}
+    try:
+        ray.init(
+            address=settings.address or "local", include_dashboard=False if settings.address is None else None,
+            log_to_driver=False, logging_level="ERROR", **totals,
+        )  # fmt: skip
+    except Exception as error:  # by its way of connecting, of many kinds
+        raise ValueError(f"hydra.launcher.address={settings.address}: Ray cannot be reached: {error}") from error
+    return ray
+
+
+def _run_here(target: Target, job: Job, limits: Limits, threads: int) -> Outcome:
+    """Body of a task: Ray has set CUDA_VISIBLE_DEVICES for this worker."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return run_one(target, job, Device(f"Ray, gpu {gpus}" if gpus else "Ray, cpu", "", threads=threads), limits)
