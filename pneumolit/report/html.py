@@ -25,7 +25,8 @@ dl.summary dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; font-varia
 .wide { overflow-x: auto; margin: 0 0 1.4rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, th.text, td.text { text-align: left; }
+td.text { white-space: pre-line; overflow-wrap: anywhere; min-width: 6rem; max-width: 34rem; vertical-align: top; }
 thead th { border-bottom: 2px solid #888; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
 figure { margin: 0; }
@@ -49,12 +50,14 @@ class Section:
         paragraphs: plain text, one paragraph each.
         tables: numbers.
         images: (PNG file, alt text); the alt text is shown below the picture as well.
+        code: commands to copy.
     """
 
     heading: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     images: Sequence[tuple[Path, str]] = ()
+    code: str = ""
 
 
 def run_page(
@@ -96,12 +99,19 @@ def _section(section: Section) -> str:
     if section.images:
         pictures = "\n".join(_picture(path, alt) for path, alt in section.images)
         parts.append(f'<div class="pictures">\n{pictures}\n</div>')
+    if section.code:
+        parts.append(f"<pre>{escape(section.code)}</pre>")
     return "<section>\n" + "\n".join(parts) + "\n</section>\n"
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in table.header)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in table.rows)
+    # The first column is a label anyway; further texts may be long and are wrapped.
+    kinds = ["", *[' class="text"'] * (table.num_labels - 1), *[""] * (len(table.header) - table.num_labels)]
+    head = "".join(f'<th scope="col"{kind}>{escape(t)}</th>' for kind, t in zip(kinds, table.header, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{kind}>{escape(t)}</td>" for kind, t in zip(kinds, row, strict=True)) + "</tr>"
+        for row in table.rows
+    )
     rows = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
     # The box scrolls sideways on a narrow screen, so that the page does not.
     return f'<div class="wide"><table>\n{rows}\n</table></div>'

@@ -22,14 +22,16 @@ class Table:
     Attributes:
         header: one text per column.
         rows: each as long as the header.
+        num_labels: how many of the first columns are texts.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    num_labels: int = 1
 
     def markdown(self) -> str:
         """A GitHub table, numbers to the right, ending in a newline."""
-        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        rule = ["---"] * self.num_labels + ["---:"] * (len(self.header) - self.num_labels)
         lines = [self.header, tuple(rule), *self.rows]
         return "".join("| " + " | ".join(_cell(text) for text in line) + " |\n" for line in lines)
 
