@@ -6,6 +6,7 @@ at import, nothing left open in a training process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _DPI = 140
 _TITLE, _LABEL, _TICK = 12, 11, 10
+SMALL = 9.5  # points
+LETTER, LINE = 0.6 * SMALL / 72, 1.2 * SMALL / 72  # inches: an average letter of DejaVu Sans, generously, and a line
+_PART = r"[^\s._/=,:-]*(?:[\s._/=,:-]|$)"  # of a name, with the separator behind it
 
 
 def blank_figure(width: float, height: float) -> Figure:
@@ -51,6 +55,43 @@ def plain_text(name: str, limit: int = 16) -> str:
     """A name as matplotlib text: no mathematics from dollar signs, and not longer than `limit` characters."""
     short = name if len(name) <= limit else name[: limit - 3] + "..."
     return short.replace("$", r"\$")
+
+
+def fits_line(name: str, width: int) -> bool:
+    """Whether no part between separators is longer than a line of `width` characters."""
+    return max(map(len, re.findall(_PART, name)), default=0) <= width
+
+
+def wrapped_text(name: str, width: int, lines: int = 2) -> str:
+    """A name as matplotlib text on a few lines, broken behind separators; too long a one loses its middle.
+
+    Args:
+        name: any text.
+        width: most characters on a line, at least 4.
+        lines: most lines.
+    """
+    name = " ".join(name.split())
+    for limit in range(min(len(name), (width + 1) * lines), 3, -1):
+        kept = limit - 3
+        short = name if limit == len(name) else name[: kept - kept // 2] + "..." + name[len(name) - kept // 2 :]
+        broken = _broken(short, width)
+        if len(broken) <= lines:
+            break
+    else:
+        broken = [name]  # of at most three characters
+    return "\n".join(broken).replace("$", r"\$")
+
+
+def _broken(text: str, width: int) -> list[str]:
+    rows = [""]
+    for part in re.findall(_PART, text):
+        pieces = [part[i : i + width] for i in range(0, len(part), width)]
+        for piece in pieces:
+            if len((rows[-1] + piece).rstrip()) <= width:
+                rows[-1] += piece
+            else:
+                rows.append(piece)
+    return [row.rstrip() for row in rows]
 
 
 def names_and_markers(names: Sequence[str]) -> list[tuple[str, str, str]]:
