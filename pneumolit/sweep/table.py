@@ -1,0 +1,157 @@
+"""What a sweep leaves at its end: sweep.csv, sweep.md and sweep.html, from the folders of its jobs."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pneumolit.config import monitor_mode
+from pneumolit.report.sweep import SweepRow, group_rows, sweep_csv
+from pneumolit.report.sweep_page import write_sweep_page
+from pneumolit.report.sweep_tables import sweep_markdown
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, RunDir, SweepDir, read_json, write_text
+
+_LOGGED = ("val/auroc", "val/loss", "stress/auroc", "block/auroc")  # shown at the scored epoch beside the monitor
+_RATES = ("balanced_accuracy", "sensitivity", "specificity")  # of the primary rule on validation
+# libyaml reads a hundred configurations in the time in which Python reads ten.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def collect_row(run: RunDir, choices: Mapping[str, Any], *, monitor: str | None = None) -> SweepRow:
+    """Read what a job left.
+
+    A file that is not there leaves its numbers empty: a job may be killed at any moment.
+
+    Args:
+        run: folder of the job; it need not exist.
+        choices: what varies between jobs, key -> value.
+        monitor: the metric to rank by; None takes the one that chose the run's checkpoint.
+    """
+    status, job = _read(run.status_file), _read(run.job_file)
+    state, reason = _ending(status, job)
+    rows, finished = run.read_metrics(), status if state == DONE else {}
+    row = SweepRow(
+        name=run.path.name,
+        choices=choices,
+        state=state,
+        reason=reason,
+        seconds=finished.get("seconds", sum(row.get("seconds", 0.0) for row in rows) if rows else None),
+        epochs=finished.get("epochs", int(rows[-1]["epoch"]) if rows else None),
+    )
+    if state != DONE:  # its last epoch is no result
+        return row
+    checkpoint = _checkpoint_settings(run)
+    own = checkpoint.get("monitor", monitor)
+    scored = _scored_epoch(rows, status.get("checkpoint", checkpoint.get("use")), own)
+    wanted = monitor or own
+    found = _read(run.evaluation_metrics_file("val"))
+    interval = found.get("intervals", {}).get("ranking", {}).get("auroc")
+    logged = {name: scored[name] for name in _LOGGED if _is_known(scored, name) and name != wanted}
+    return replace(
+        row,
+        score=scored[wanted] if wanted and _is_known(scored, wanted) else None,
+        metrics=logged | _val_rates(found),
+        interval=(interval[0], interval[1]) if interval else None,
+    )
+
+
+def write_tables(
+    sweep: SweepDir,
+    rows: Sequence[SweepRow],
+    *,
+    name: str,
+    monitor: str,
+    again: str = "",
+    notes: Sequence[str] = (),
+) -> None:
+    """Write sweep.csv, sweep.md and sweep.html into the folder of a sweep, each whole or not at all.
+
+    Args:
+        sweep: folder of the sweep.
+        rows: of all its jobs, in any order.
+        name: of the sweep, for the titles.
+        monitor: the metric of the scores; a loss is best when it is small.
+        again: command line that runs what is not done, shown where something is not.
+        notes: one paragraph each, such as what was left out.
+    """
+    commands = winner_commands(sweep, rows, monitor)
+    if again and any(row.state != DONE for row in rows):
+        commands.append(("run what is not done", again))
+    title = f"Sweep {name}"
+    write_text(sweep.csv_file, sweep_csv(rows, monitor))
+    write_text(sweep.markdown_file, sweep_markdown(rows, title=title, monitor=monitor, commands=commands, notes=notes))
+    write_sweep_page(sweep.page_file, rows, title=title, monitor=monitor, commands=commands, notes=notes)
+
+
+def winner_commands(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str) -> list[tuple[str, str]]:
+    """How to score the winner on test; every seed and fold of it, so that none is picked by its luck.
+
+    Returns:
+        (what it does, command lines); empty where no job has a score.
+    """
+    groups = group_rows(rows, monitor)
+    winners = [row for row in groups[0].rows if row.is_scored] if groups else []
+    lines = [
+        f"python -m pneumolit.evaluate run_dir={shlex.quote(str(sweep.job(row.name).path))} split=test"
+        for row in winners
+    ]
+    which = "the best run" if len(lines) == 1 else f"all {len(lines)} runs of the best choices"
+    return [(f"score {which} on test (once, at the end)", "\n".join(lines))] if lines else []
+
+
+def _ending(status: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[str, str]:
+    """How a job ended, and why."""
+    if status.get("state") == DONE:
+        return DONE, ""
+    if not status and not job:
+        return WAITING, ""
+    # The pool saw the process end; the run itself may not have had the time to write it down.
+    state = job.get("state", status.get("state"))
+    if state in (RUNNING, DONE) and status.get("state") not in (None, RUNNING, DONE):
+        state = status["state"]
+    reason = str(job.get("reason") or status.get("reason") or "")
+    if state == RUNNING:
+        return INTERRUPTED, reason or "its end was not recorded: it still runs, or was killed"
+    if state == DONE:
+        return FAILED, reason or "it ended without a finished run"
+    return str(state), reason
+
+
+def _checkpoint_settings(run: RunDir) -> Mapping[str, Any]:
+    if not run.config_file.is_file():
+        return {}
+    cfg = yaml.load(run.config_file.read_text(encoding="utf-8"), Loader=_LOADER)
+    found: Mapping[str, Any] = cfg["callbacks"]["checkpoint"]
+    return found
+
+
+def _scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: str | None) -> Mapping[str, float]:
+    """The epoch whose weights were scored: the last one, or the first best one of the last stage."""
+    if use == "best" and monitor is not None:
+        stage = rows[-1].get("stage") if rows else None
+        known = [row for row in rows if _is_known(row, monitor) and row.get("stage") == stage]
+        choose = min if monitor_mode(monitor) == "min" else max
+        return choose(known, key=lambda row: row[monitor]) if known else {}
+    return rows[-1] if rows else {}
+
+
+def _is_known(row: Mapping[str, float], name: str) -> bool:
+    return math.isfinite(row.get(name, math.nan))
+
+
+def _val_rates(found: Mapping[str, Any]) -> dict[str, float]:
+    primary = found.get("rules", {}).get("primary")
+    rates = {key: primary[key] for key in _RATES} if primary else {}
+    if not rates and "class_view" in found:  # no class means pneumonia
+        rates = {"accuracy": found["class_view"]["accuracy"]}
+    return {f"val {key.replace('_', ' ')}": value for key, value in rates.items() if value is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
