@@ -66,6 +66,14 @@ def given_keys() -> list[str]:
     return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
 
 
+def is_multirun() -> bool:
+    """Whether the running command is one job of several."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
 def chosen_folder() -> bool:
     """Whether the command line says where the output of the running command goes."""
     from hydra.core.hydra_config import HydraConfig

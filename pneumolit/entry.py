@@ -16,7 +16,7 @@ from pneumolit.composition import OUR_VARIABLES, name_sweeps, plain_config
 from pneumolit.config import CONFIG_DIR
 from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
-from pneumolit.multirun import bare_sweeps_removed
+from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed
 
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
 PATH_KEYS = frozenset(
@@ -85,6 +85,10 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         if wants_traceback:
             raise
         _stop(explain_error(name, error, given), WRONG_INPUT)
+    except SweepRefusedError as error:
+        if wants_traceback:
+            raise
+        _stop(str(error), WRONG_INPUT)
     except KeyboardInterrupt as stop:
         _stop(str(stop) or STOPPED, getattr(stop, "exit_code", INTERRUPTED))
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pneumolit.config import CONFIG_DIR, flatten
 
 _GROUPS_OF_KEYS = ("freeze", "loss", "optim", "scheduler", "augment", "callbacks")  # whose keys depend on the option
+_LAUNCHERS = "hydra/launcher/"
 _NO_NAME = "Config group override must be"  # Hydra's words about data=null, trainer=3 or =3
 
 
@@ -47,6 +48,11 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
         message,
         re.S,
     ):
+        if match[1].startswith(_LAUNCHERS):
+            option = match[1].removeprefix(_LAUNCHERS)
+            options = sorted(path.stem for path in (CONFIG_DIR / _LAUNCHERS).glob("*.yaml"))
+            offer = _offer(option, options)
+            return f"{_LAUNCHERS[:-1]}={option} is no option{offer}; the options are {', '.join(options)}"
         group, _, option = match[1].partition("/")  # an option may lie in a folder of the group
         if not (CONFIG_DIR / group).is_dir():
             group, _, option = match[1].rpartition("/")
@@ -127,6 +133,8 @@ def _explain_file(error: Exception) -> str:
 
 def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
     """Nearest names of a key that does not exist; in a group with options, the keys of the chosen one."""
+    if key.startswith("hydra.launcher."):
+        return _explain_launcher_key(key, given)
     keys = known_keys(name, given)
     group, _, leaf = key.partition(".")
     chosen = next((a for a in reversed(given) if a.startswith(f"{group}=")), "")
@@ -140,6 +148,20 @@ def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
     near = [k for k in dict.fromkeys([*same_leaf, *difflib.get_close_matches(key, keys, n=3, cutoff=0.6)]) if k != key]
     hint = f"; did you mean {' or '.join(near[:4])}?" if near else "; see --help for the keys"
     return f"unknown key {key}{hint}"
+
+
+def _explain_launcher_key(key: str, given: Sequence[str]) -> str:
+    """Nearest names of a key that the chosen launcher does not have."""
+    import yaml
+
+    chosen = next((a.partition("=")[2] for a in reversed(given) if a.startswith("hydra/launcher=")), "devices")
+    file = CONFIG_DIR / _LAUNCHERS / f"{chosen}.yaml"
+    names = (
+        [str(n) for n in yaml.safe_load(file.read_text(encoding="utf-8")) if n != "_target_"] if file.is_file() else []
+    )
+    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1, cutoff=0.5)
+    offer = f"; did you mean hydra.launcher.{near[0]}?" if near else ""
+    return f"unknown key {key}{offer} (hydra/launcher={chosen} has {', '.join(names)})"
 
 
 def known_keys(name: str, given: Sequence[str] = ()) -> list[str]:

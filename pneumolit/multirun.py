@@ -13,6 +13,10 @@ _SHOWN = 5  # unsound jobs that are named
 _begun: list[Path] = []  # folders that Hydra's sweeper makes before anything was checked
 
 
+class SweepRefusedError(Exception):
+    """A sweep that cannot begin, with a message for people; Hydra's own errors are explained in other words."""
+
+
 def begin_sweep(config: Any) -> None:
     """Remember the folder of a sweep, so that a refused one leaves none behind."""
     _begun.append(Path(config.hydra.sweep.dir))
@@ -25,10 +29,12 @@ def bare_sweeps_removed() -> Iterator[None]:
     try:
         yield
     finally:
-        for folder in _begun:
+        for folder in map(Path.absolute, _begun):
             (folder / "multirun.yaml").unlink(missing_ok=True)  # sweep.json says what was asked for
             with contextlib.suppress(OSError):
-                folder.rmdir()  # refused where anything is inside
+                for path in (folder, *folder.parents):
+                    if path != Path.cwd():
+                        path.rmdir()  # refused where anything is inside, and that ends it
         _begun.clear()
 
 
@@ -45,9 +51,24 @@ def run_sweep(
         settings: its keys.
 
     Raises:
-        ValueError: an unsound setting or job, or data that cannot be read; nothing has begun then.
+        SweepRefusedError: an unsound setting or job, or data that cannot be read; nothing has begun then.
         SystemExit: with code 1 where a job failed.
     """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        failed = _run_sweep(context, config, overrides, kind, settings)
+    except OmegaConfBaseException:  # some of them are ValueErrors
+        raise
+    except (ValueError, OSError) as error:
+        raise SweepRefusedError(str(error)) from error
+    if failed:
+        raise SystemExit(1)
+
+
+def _run_sweep(
+    context: Any, config: Any, overrides: Sequence[Sequence[str]], kind: str, settings: Mapping[str, Any]
+) -> int:
     from rich.console import Console
 
     from pneumolit.rundir import SweepDir
@@ -76,12 +97,7 @@ def run_sweep(
         launcher=launcher,
     )
     (asked.sweep.path / "multirun.yaml").unlink(missing_ok=True)
-    try:
-        failed = sweep_jobs(asked, Console(soft_wrap=False))
-    except OSError as error:  # Hydra's entry would take it for a problem with the folder of outputs
-        raise ValueError(str(error)) from error
-    if failed:
-        raise SystemExit(1)
+    return sweep_jobs(asked, Console(soft_wrap=False))
 
 
 def _job_config(context: Any, config: Any, number: int, overrides: Sequence[str]) -> dict[str, Any] | str:

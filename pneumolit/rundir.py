@@ -21,6 +21,7 @@ from pneumolit.predictions import Predictions
 
 LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
+WAITING = "waiting"  # of a job that has not begun
 
 
 class RunDir:

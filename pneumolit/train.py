@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pneumolit.allocator import restart_with_allocator
-from pneumolit.composition import chosen_folder, compose_without, expand_run, given_keys, load_option
+from pneumolit.composition import (
+    chosen_folder,
+    compose_without,
+    expand_run,
+    given_keys,
+    is_multirun,
+    load_option,
+)
 from pneumolit.entry import run_command
 
 
@@ -44,6 +51,8 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
 
 def _refuse_sweep_of_one() -> None:
     """A sweep's option or keys would do nothing for a single run."""
+    if is_multirun():  # by another launcher than this project's
+        return
     for key in given_keys():
         if key.partition(".")[0] == "sweep":
             raise ValueError(f"{key} has an effect on sweeps only; add --multirun, or leave it out")

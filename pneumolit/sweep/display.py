@@ -62,13 +62,11 @@ class Display:
         number = sum(counts.values())
         result = f"{self.monitor} {score:.4f}" if score is not None else outcome.state
         reason = f": {' '.join(outcome.reason.split())}" if outcome.reason else ""
-        self.console.print(
+        say(
+            self.console,
             f"{number:>{len(str(self.total))}}/{self.total}   {name_of(outcome.job)}   "
             f"{outcome.state + reason if outcome.state != DONE else result}   "
             f"{outcome.seconds:.0f} s on {outcome.device}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
 
     def look(self, running: Running) -> None:
@@ -103,6 +101,11 @@ class Display:
 
     def _is_better(self, value: float, than: float) -> bool:
         return value < than if monitor_mode(self.monitor) == "min" else value > than
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is: names of folders and values are no markup, and are not broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def name_of(job: Job) -> str:

@@ -101,6 +101,8 @@ def held_sweep(sweep: SweepDir) -> Iterator[None]:
     try:
         yield
     finally:
+        if [path.name for path in sweep.path.iterdir()] == [sweep.lock_file.name]:
+            sweep.lock_file.unlink()  # of a sweep that was refused
         lock.release()
 
 

@@ -41,9 +41,10 @@ class RayPlaces:
         for kind, needed in self.needs.items():
             if needed > has.get(kind, 0):
                 self._ray.shutdown()
+                key = f"{kind.lower()}s"
                 raise ValueError(
-                    f"hydra.launcher.num_{kind.lower()}s={needed:g}, but Ray has {has.get(kind, 0):g} here; lower it, or "
-                    f"say what there is by hydra.launcher.total_{kind.lower()}s"
+                    f"hydra.launcher.num_{key}={needed:g}, but Ray has {has.get(kind, 0):g}; lower it, or say what "
+                    f"there is by hydra.launcher.total_{key}"
                 )
         self.count = int(min(has.get(kind, 0) // needed for kind, needed in self.needs.items() if needed))
         self.words = f"Ray, {self.count} at once"

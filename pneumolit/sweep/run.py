@@ -13,14 +13,15 @@ from rich.console import Console
 from pneumolit.config import flatten
 from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError
-from pneumolit.rundir import FAILED, SweepDir, utc_now
-from pneumolit.sweep.display import Display, shortest
+from pneumolit.report.sweep import SweepRow, group_rows
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, WAITING, SweepDir, utc_now
+from pneumolit.sweep.display import Display, say, shortest
 from pneumolit.sweep.fingerprint import Fingerprints
 from pneumolit.sweep.job import Job, train_job
 from pneumolit.sweep.places import places_for
 from pneumolit.sweep.plan import Settings, choose_jobs, held_sweep
 from pneumolit.sweep.settings import CommonSettings
-from pneumolit.sweep.table import collect_row, write_tables
+from pneumolit.sweep.table import Tables, collect_row, winner_commands
 from pneumolit.training.environment import source_hash
 from pneumolit.training.progress import data_progress
 
@@ -59,27 +60,32 @@ def sweep_jobs(asked: Asked, console: Console) -> int:
     jobs = name_jobs(asked, console)
     with held_sweep(sweep):
         left = choose_jobs(sweep, jobs, asked.settings, source_hash())
+        places = places_for(asked.launcher, left) if left else None
         _write_record(asked, jobs, monitor)
-        places = places_for(asked.launcher, left)
         done = f", {len(jobs) - len(left)} ended before" if len(left) < len(jobs) else ""
-        now = f", {len(left)} to run on {places.words}" if left else ""
-        console.print(
-            f"sweep {sweep.path.name}: {len(jobs)} jobs{done}{now}; folder {shortest(sweep.path)}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
-        display = Display(console, total=len(left), places=places.count, monitor=monitor)
+        now = f", {len(left)} to run on {places.words}" if places is not None else ""
+        say(console, f"sweep {sweep.path.name}: {len(jobs)} jobs{done}{now}; folder {shortest(sweep.path)}")
+        rows = {job.folder: collect_row(job.run, job.choices, monitor=monitor) for job in jobs}
+        tables = Tables(sweep, monitor, again=shlex.join(["python", "-m", "pneumolit.train", *sys.argv[1:]]))
         try:
-            with display.shown():
-                for outcome in places.run(train_job, left, display.look):
-                    row = collect_row(outcome.job.run, outcome.job.choices)
-                    display.ended(outcome, row.score)
+            if places is not None:
+                display = Display(console, total=len(left), places=places.count, monitor=monitor)
+                with display.shown():
+                    for outcome in places.run(train_job, left, display.look):
+                        row = collect_row(outcome.job.run, outcome.job.choices, monitor=monitor)
+                        rows[outcome.job.folder] = row
+                        display.ended(outcome, row.score)
+                        tables.write_texts(list(rows.values()))
         except KeyboardInterrupt as stop:
-            _close(sweep, jobs, monitor, console)
+            rows = {job.folder: collect_row(job.run, job.choices, monitor=monitor) for job in jobs}
+            tables.write_all(list(rows.values()))
             code = getattr(stop, "exit_code", 130)
             raise RunInterruptedError(
                 "the sweep was stopped; what has begun is kept, and the same command goes on with it", code
             ) from None
-        return _close(sweep, jobs, monitor, console)
+        tables.write_all(list(rows.values()))
+        _say_result(sweep, list(rows.values()), monitor, console)
+    return sum(row.state == FAILED for row in rows.values())
 
 
 def refuse_several_devices(configurations: Sequence[Mapping[str, Any]]) -> None:
@@ -133,22 +139,20 @@ def _write_record(asked: Asked, jobs: Sequence[Job], monitor: str) -> None:
     asked.sweep.job("").write_json(asked.sweep.record_file, content)
 
 
-def _close(sweep: SweepDir, jobs: Sequence[Job], monitor: str, console: Console) -> int:
-    """Tables and the last lines; how many jobs have failed."""
-    rows = [collect_row(job.run, job.choices) for job in jobs]
-    write_tables(sweep, rows, monitor=monitor)
-    counts = {state: sum(row.state == state for row in rows) for state in dict.fromkeys(row.state for row in rows)}
+def _say_result(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str, console: Console) -> None:
+    """The last lines: failures with their logs, where to look, the next command, the count."""
     for row in (row for row in rows if row.state == FAILED):
         what = ", ".join(f"{key}={value}" for key, value in row.choices.items())
-        console.print(
-            f"failed: {what}: {' '.join(row.reason.split())} (log: {shortest(sweep.job(row.name).log_file)})",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
-    folder = shlex.quote(str(shortest(sweep.path)))
-    for line in (
-        f"  page    {shortest(sweep.page_file)}",
-        f"  curves  tensorboard --logdir {folder}",
-        f"{len(rows)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items())}",
-    ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return counts.get(FAILED, 0)
+        log = shortest(sweep.job(row.name).log_file)
+        say(console, f"failed: {what or row.name}: {' '.join(row.reason.split())} (log: {log})")
+    groups = group_rows(rows, monitor)
+    if groups and groups[0].mean is not None:
+        what = ", ".join(f"{key}={value}" for key, value in groups[0].choices.items())
+        say(console, f"  best    {monitor} {groups[0].mean:.4f}" + (f": {what}" if what else ""))
+    say(console, f"  page    {shortest(sweep.page_file)}")
+    say(console, f"  curves  tensorboard --logdir {shlex.quote(str(shortest(sweep.path)))}")
+    for _, command in winner_commands(SweepDir(shortest(sweep.path)), rows, monitor):
+        for line in command.splitlines():
+            say(console, f"  next    {line}   (once, at the end)")
+    counts = {state: sum(row.state == state for row in rows) for state in (DONE, FAILED, INTERRUPTED, WAITING)}
+    say(console, f"{len(rows)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")

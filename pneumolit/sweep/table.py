@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,32 +61,42 @@ def collect_row(run: RunDir, choices: Mapping[str, Any], *, monitor: str | None 
     )
 
 
-def write_tables(
-    sweep: SweepDir,
-    rows: Sequence[SweepRow],
-    *,
-    name: str,
-    monitor: str,
-    again: str = "",
-    notes: Sequence[str] = (),
-) -> None:
-    """Write sweep.csv, sweep.md and sweep.html into the folder of a sweep, each whole or not at all.
+@dataclass(frozen=True)
+class Tables:
+    """Writes what a sweep says into its folder, each file whole or not at all.
 
-    Args:
-        sweep: folder of the sweep.
-        rows: of all its jobs, in any order.
-        name: of the sweep, for the titles.
+    Attributes:
+        sweep: its folder.
         monitor: the metric of the scores; a loss is best when it is small.
         again: command line that runs what is not done, shown where something is not.
         notes: one paragraph each, such as what was left out.
     """
-    commands = winner_commands(sweep, rows, monitor)
-    if again and any(row.state != DONE for row in rows):
-        commands.append(("run what is not done", again))
-    title = f"Sweep {name}"
-    write_text(sweep.csv_file, sweep_csv(rows, monitor))
-    write_text(sweep.markdown_file, sweep_markdown(rows, title=title, monitor=monitor, commands=commands, notes=notes))
-    write_sweep_page(sweep.page_file, rows, title=title, monitor=monitor, commands=commands, notes=notes)
+
+    sweep: SweepDir
+    monitor: str
+    again: str = ""
+    notes: Sequence[str] = ()
+
+    def write_texts(self, rows: Sequence[SweepRow]) -> None:
+        """Write sweep.csv and sweep.md, which take a moment only: after every job, whatever comes next."""
+        write_text(self.sweep.csv_file, sweep_csv(rows, self.monitor))
+        write_text(self.sweep.markdown_file, sweep_markdown(rows, **self._words(rows)))
+
+    def write_all(self, rows: Sequence[SweepRow]) -> None:
+        """Write sweep.csv, sweep.md and, with pictures, sweep.html.
+
+        Args:
+            rows: of all jobs, in any order.
+        """
+        self.write_texts(rows)
+        write_sweep_page(self.sweep.page_file, rows, **self._words(rows))
+
+    def _words(self, rows: Sequence[SweepRow]) -> dict[str, Any]:
+        commands = winner_commands(self.sweep, rows, self.monitor)
+        if self.again and any(row.state != DONE for row in rows):
+            commands.append(("run what is not done", self.again))
+        title = f"Sweep {self.sweep.path.name}"
+        return {"title": title, "monitor": self.monitor, "commands": commands, "notes": self.notes}
 
 
 def winner_commands(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str) -> list[tuple[str, str]]:

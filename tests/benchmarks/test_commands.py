@@ -120,3 +120,11 @@ def test_ingest_compares_the_store_with_the_fastest_exact_enough_reader(tmp_path
 def test_startup_measures_up_to_the_first_step() -> None:
     content = results("startup", "rounds=1")
     assert_rates(content, ("imports", "help", "cfg", "first_step", "frozen"), rounds=1)
+
+
+@pytest.mark.slow
+def test_sweep_measures_the_pool_against_a_loop_and_hydras_own_launcher(demo_root: Path) -> None:
+    small = ("backbone=test_resnet", "pretrained=false", "image_size=32", "jobs=2", "epochs=1", "rounds=1")
+    content = results("sweep", f"data.root={demo_root}", *small)
+    assert_rates(content, ("loop", "basic", "one", "two"), rounds=1)
+    assert content["seconds_per_job_of_pool"] == pytest.approx((content["one"] - content["basic"]) / 2, abs=0.01)
