@@ -135,7 +135,7 @@ def _heading(axes: Axes, x: int, name: str, room: float) -> None:
 def _label(axes: Axes, x: float, y: float, text: str, *, to: str) -> None:
     axes.annotate(
         text, (x, y), xytext=(-7 if to == "left" else 7, 0), textcoords="offset points", va="center",
-        ha="right" if to == "left" else "left", fontsize=SMALL, linespacing=0.95, zorder=4,
+        ha="right" if to == "left" else "left", fontsize=SMALL, linespacing=1.05, zorder=4,
         bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
     )  # fmt: skip
 

@@ -191,8 +191,8 @@ def _alike(rows: Sequence[SweepRow], monitor: str) -> list[str]:
     scored = [row for _, row in rank_rows(rows, monitor) if row.is_scored]
     if monitor != "val/auroc" or len(scored) < 2 or scored[0].interval is None:
         return []
-    low, high = scored[0].interval
-    inside = sum(row.score is not None and low <= row.score <= high for row in scored)
+    low, _ = scored[0].interval
+    inside = sum(row.score is not None and row.score >= low for row in scored)
     return [f"{inside} of {len(scored)} runs lie within the 95 % interval of the best one."] if inside > 1 else []
 
 

@@ -61,7 +61,11 @@ KINDS: dict[str, list[SweepRow]] = {
         )
     ],
     "keys that some jobs lack": [done("a", 0.9, optim__lr=0.1), done("b", 0.8, optim__lr=0.1, model__hidden=64)],
-    "thirty nets": [done(f"{i}", 0.9 + i % 7 / 100, backbone=f"a_rather_long_name_{i}.tag_in22k") for i in range(30)],
+    "seventy nets": [done(f"{i}", 0.9 + i % 7 / 100, backbone=f"a_rather_long_name_{i}.tag_in22k") for i in range(70)],
+    "long values side by side": [
+        SweepRow(f"{i}", dict.fromkeys("abcd", f"a_rather_long_name_{i}.tag_in22k"), "done", score=0.9 + i, seconds=9.0)
+        for i in range(3)
+    ],
     "many draws": [
         done(
             f"{i:03}",
@@ -227,9 +231,9 @@ def test_a_class_name_in_a_reason_is_seen_in_markdown() -> None:
 def test_runs_that_validation_cannot_tell_from_the_best_are_counted() -> None:
     rows = [
         SweepRow(str(i), {"optim.lr": i}, "done", score=score, interval=(score - 0.02, score + 0.01))
-        for i, score in enumerate((0.98, 0.97, 0.95))
+        for i, score in enumerate((0.98, 0.97, 0.955, 0.95))
     ]
-    words = "2 of 3 runs lie within the 95 % interval of the best one."
+    words = "2 of 4 runs lie within the 95 % interval of the best one."
     assert words in sweep_markdown(rows, title="t", monitor="val/auroc")
     assert "interval of the best" not in sweep_markdown(rows, title="t", monitor="val/loss")
 
@@ -306,7 +310,7 @@ def scale(*values: Any) -> Any:
      ((0, 0.2, 0.4), LINEAR), ((1, 2, 3, 4), LINEAR), ((-1, 50, 100), LINEAR), ((-1, 0, 100), CATEGORY),
      ((16, 64), LINEAR),
      ((0.99, 0.998, 0.9995), CATEGORY), ((True, False), CATEGORY), ((None, 3, 5), CATEGORY), (("a", "b"), CATEGORY),
-     ((7,), CATEGORY), (tuple(i / 50 for i in range(1, 51)), LINEAR), (tuple(1.5**i for i in range(30)), LOG)],
+     ((7,), CATEGORY), (tuple(i / 200 for i in range(1, 201)), LINEAR), (tuple(1.5**i for i in range(30)), LOG)],
 )  # fmt: skip
 def test_an_axis_is_logarithmic_for_numbers_in_ratios_and_in_order_for_all_else(
     values: tuple[Any, ...], kind: str
@@ -322,7 +326,7 @@ def test_an_axis_is_logarithmic_for_numbers_in_ratios_and_in_order_for_all_else(
 
 def test_values_in_even_ratios_stand_at_even_distances() -> None:
     assert list(scale(1e-4, 1e-3, 1e-2).places.values()) == pytest.approx([0, 0.5, 1])
-    assert list(scale(0, 1e-3, 1e-2).places.values()) == pytest.approx([0, 0.5, 1])
+    assert list(scale(0, 1e-4, 1e-3, 1e-2).places.values()) == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
 def test_a_tick_never_shows_a_rounded_value_that_is_another_one() -> None:
