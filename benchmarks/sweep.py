@@ -79,9 +79,10 @@ def _sweep(options: Options, folder: Path, launcher: str) -> Mapping[str, float]
 
 
 def _train(options: Options, folder: Path, *arguments: str) -> float:
+    root = options.data_root.absolute()
     command = [
         sys.executable, "-m", "pneumolit.train", *arguments, "freeze=head", "augment=none",
-        f"trainer.max_epochs={options.epochs}", f"backbone={options.backbone}", f"data.root={options.data_root.absolute()}",
+        f"trainer.max_epochs={options.epochs}", f"backbone={options.backbone}", f"data.root={root}",
         f"model.image_size={options.image_size}", f"model.pretrained={str(options.pretrained).lower()}",
         f"cache_dir={folder / 'cache'}", f"output_dir={folder / str(time.time_ns())}", "trainer.accelerator=cpu",
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_keys_of_a_sweep_are_refused_for_a_single_run(command: Command, key: str
 
 
 def test_jobs_are_told_apart_by_what_their_overrides_change() -> None:
-    cfgs = [{"optim": {"lr": lr}, "seed": seed} for lr in (0.1, 0.2) for seed in (0, 1)]
+    cfgs: list[dict[str, Any]] = [{"optim": {"lr": lr}, "seed": seed} for lr in (0.1, 0.2) for seed in (0, 1)]
     overrides = [(f"optim.lr={c['optim']['lr']}", f"seed={c['seed']}", "optim=sgd") for c in cfgs]
     assert varied(cfgs, overrides)[1] == {"optim.lr": 0.1, "seed": 1}
     assert varied(cfgs[:1], overrides[:1]) == [{}]
@@ -82,11 +82,6 @@ def test_name_of_a_sweep_is_its_own_or_a_hash_of_what_is_asked_for_in_any_order(
     assert sweep_name("grid", ["a=1"]) == "grid"
     assert sweep_name(None, ["a=1", "b=2"]) == sweep_name(None, ["b=2", "a=1", "sweep.rerun=true"])
     assert sweep_name(None, ["a=1"]) != sweep_name(None, ["a=2"])
-
-
-@pytest.fixture(scope="module")
-def patch_free() -> Iterator[None]:
-    yield
 
 
 @pytest.mark.slow

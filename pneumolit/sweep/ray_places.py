@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -56,7 +57,8 @@ class RayPlaces:
             num_cpus=self.needs["CPU"], num_gpus=self.needs["GPU"], max_retries=settings.max_retries, max_calls=1
         )(_run_here)
         end = time.monotonic() + 60 * settings.sweep_minutes if settings.sweep_minutes is not None else None
-        waiting, running, is_over = iter(jobs), {}, False
+        running: dict[Any, tuple[Job, float]] = {}
+        waiting, is_over = iter(jobs), False
         threads = max(1, int(settings.num_cpus))
         try:
             while True:
@@ -125,11 +127,13 @@ def _start(settings: RaySettings) -> Any:
     except ImportError:
         raise missing_package("ray", "ray") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is to be sent anywhere
-    totals = {"num_cpus": settings.total_cpus, "num_gpus": settings.total_gpus} if settings.address is None else {}
+    totals: dict[str, Any] = (
+        {"num_cpus": settings.total_cpus, "num_gpus": settings.total_gpus} if settings.address is None else {}
+    )
     try:
         ray.init(
             address=settings.address or "local", include_dashboard=False if settings.address is None else None,
-            log_to_driver=False, logging_level="ERROR", **totals,
+            log_to_driver=False, logging_level=logging.ERROR, **totals,
         )  # fmt: skip
     except Exception as error:  # by its way of connecting, of many kinds
         raise ValueError(f"hydra.launcher.address={settings.address}: Ray cannot be reached: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pneumolit.data.dataset import content_fingerprint
 from pneumolit.sweep.fingerprint import Fingerprints
 
 Configure = Callable[..., dict[str, Any]]
@@ -73,8 +74,13 @@ def test_each_data_set_is_read_once(tiny_config: Configure, cache_dir: Path, mon
     from pneumolit.sweep import fingerprint
 
     read: list[Any] = []
-    real = fingerprint.content_fingerprint
-    monkeypatch.setattr(fingerprint, "content_fingerprint", lambda *a: [read.append(a), real(*a)][1])
+    real = content_fingerprint
+
+    def watched(*arguments: Any) -> str:
+        read.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(fingerprint, "content_fingerprint", watched)
     names = Fingerprints(cache_dir)
     assert len({names.of(tiny_config(f"data.batch_size={size}")) for size in (8, 16, 32)}) == 3
     assert len(read) == 1

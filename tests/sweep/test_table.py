@@ -13,7 +13,7 @@ import yaml
 
 from pneumolit.report.sweep import SweepRow
 from pneumolit.rundir import RunDir, SweepDir, read_json, write_text
-from pneumolit.sweep.table import collect_row, winner_commands, write_tables
+from pneumolit.sweep.table import Tables, collect_row, winner_commands
 
 # val/auroc is best in the second epoch, val/loss in the third.
 EPOCHS: list[dict[str, float]] = [
@@ -126,7 +126,7 @@ def test_a_finished_run_that_lost_files_is_done_with_empty_numbers(
     assert (row.state, row.epochs) == ("done", 2)
     assert (row.score is None) == (missing != "evaluation")
     assert (row.interval is None) == (missing == "evaluation")
-    write_tables(SweepDir(tmp_path), [row], name="s", monitor="val/auroc")
+    Tables(SweepDir(tmp_path), "val/auroc").write_all([row])
 
 
 # How it ended
@@ -188,7 +188,7 @@ def rows_of(sweep: SweepDir) -> list[SweepRow]:
 def test_csv_markdown_and_page_are_written_and_name_the_winner_s_command(tmp_path: Path) -> None:
     sweep = SweepDir(tmp_path / "my sweep")
     rows = rows_of(sweep)
-    write_tables(sweep, rows, name="lr", monitor="val/auroc", again="python -m x -m", notes=["a note"])
+    Tables(sweep, "val/auroc", again="python -m x -m", notes=["a note"]).write_all(rows)
     with sweep.csv_file.open(newline="") as handle:
         read = list(csv.DictReader(handle))
     assert [(row["rank"], row["folder"]) for row in read] == [("1", "bb"), ("2", "aa"), ("", "cc")]
@@ -202,7 +202,7 @@ def test_csv_markdown_and_page_are_written_and_name_the_winner_s_command(tmp_pat
 
 def test_where_all_is_done_nothing_is_to_be_run_again(tmp_path: Path) -> None:
     sweep = SweepDir(tmp_path)
-    write_tables(sweep, rows_of(sweep)[:2], name="lr", monitor="val/auroc", again="python -m x -m")
+    Tables(sweep, "val/auroc", again="python -m x -m").write_all(rows_of(sweep)[:2])
     assert "python -m x" not in sweep.markdown_file.read_text()
 
 
@@ -224,7 +224,7 @@ def test_where_nothing_has_a_score_nothing_is_to_be_tested(tmp_path: Path) -> No
     sweep = SweepDir(tmp_path)
     rows = [SweepRow("a", {"k": 1}, "failed", "x"), SweepRow("b", {"k": 2}, "done")]
     assert winner_commands(sweep, rows, "val/auroc") == winner_commands(sweep, [], "val/auroc") == []
-    write_tables(sweep, rows, name="s", monitor="val/auroc")
+    Tables(sweep, "val/auroc").write_all(rows)
     assert "split=test" not in sweep.page_file.read_text()
 
 
