@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
@@ -59,7 +60,8 @@ class RayPlaces:
         end = time.monotonic() + 60 * settings.sweep_minutes if settings.sweep_minutes is not None else None
         running: dict[Any, tuple[Job, float]] = {}
         waiting, is_over = iter(jobs), False
-        threads = max(1, int(settings.num_cpus))
+        # Where a task asks for no GPU, Ray leaves all of them visible.
+        device = Device("Ray", "" if self.needs["GPU"] else None, threads=max(1, int(settings.num_cpus)))
         try:
             while True:
                 is_late = end is not None and time.monotonic() > end
@@ -71,7 +73,7 @@ class RayPlaces:
                         break
                     if job is None:
                         break
-                    running[task.remote(target, job, settings.limits, threads)] = (job, time.monotonic())
+                    running[task.remote(target, job, settings.limits, device)] = (job, time.monotonic())
                 if not running and (is_over or is_late):
                     return
                 if is_late:
@@ -80,7 +82,7 @@ class RayPlaces:
                 yield from self._ended(running)
                 if look is not None:
                     now = time.monotonic()
-                    look([(job, Device("Ray", ""), now - began) for job, began in running.values()])
+                    look([(job, device, now - began) for job, began in running.values()])
         finally:
             self._stop(running, "the sweep was stopped")
             ray.shutdown()
@@ -140,7 +142,8 @@ def _start(settings: RaySettings) -> Any:
     return ray
 
 
-def _run_here(target: Target, job: Job, limits: Limits, threads: int) -> Outcome:
-    """Body of a task: Ray has set CUDA_VISIBLE_DEVICES for this worker."""
+def _run_here(target: Target, job: Job, limits: Limits, device: Device) -> Outcome:
+    """Body of a task; Ray has set CUDA_VISIBLE_DEVICES for its worker where it asked for a GPU."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return run_one(target, job, Device(f"Ray, gpu {gpus}" if gpus else "Ray, cpu", "", threads=threads), limits)
+    name = "Ray, cpu" if device.gpu is None else f"Ray, gpu {gpus}"
+    return run_one(target, job, replace(device, name=name), limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from pneumolit.sweep.job import Job, Target
 @pytest.fixture
 def targets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The module `job_targets`, under the name by which jobs' processes find it."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    here = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])))
     import job_targets  # type: ignore[import-not-found]
 
     yield job_targets
