@@ -89,13 +89,15 @@ class Display:
             )  # fmt: skip
         counts = self.counts
         ended = sum(counts.values())
-        words = [f"{counts.get(DONE, 0)} done", f"{counts.get(FAILED, 0)} failed", f"{self.total - ended} left"]
+        waiting = self.total - ended - len(running)
+        words = [f"{counts.get(DONE, 0)} done", f"{counts.get(FAILED, 0)} failed", f"{len(running)} running"]
+        words.append(f"{waiting} waiting")
         if self._seconds and self.total > ended:
             mean = sum(self._seconds) / len(self._seconds)
             going = sum(min(seconds, mean) for _, _, seconds in running)
             rest = max(mean * (self.total - ended) - going, 0.0) / self.places
             end = time.strftime("%H:%M", time.localtime(time.time() + rest))
-            words.append(f"about {say_seconds(rest)} left (until {end})")
+            words.append(f"about {say_seconds(rest)} to go (until {end})")
         best = "" if self.best is None else f"best {self.monitor} {self.best[0]:.4f}: {name_of(self.best[1])}"
         return Group(table, f"  {', '.join(words)}", f"  {escape(best)}")
 

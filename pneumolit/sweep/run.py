@@ -25,6 +25,8 @@ from pneumolit.sweep.table import Tables, collect_row, winner_commands
 from pneumolit.training.environment import source_hash
 from pneumolit.training.progress import data_progress
 
+_SHOWN = 2  # commands that score the winner; those of all seeds stand in the tables
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -148,11 +150,19 @@ def _say_result(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str, console
     groups = group_rows(rows, monitor)
     if groups and groups[0].mean is not None:
         what = ", ".join(f"{key}={value}" for key, value in groups[0].choices.items())
-        say(console, f"  best    {monitor} {groups[0].mean:.4f}" + (f": {what}" if what else ""))
+        spread = f" (mean of {groups[0].n}, sd {groups[0].sd:.4f})" if groups[0].sd is not None else ""
+        say(console, f"  best    {monitor} {groups[0].mean:.4f}{spread}" + (f": {what}" if what else ""))
     say(console, f"  page    {shortest(sweep.page_file)}")
     say(console, f"  curves  tensorboard --logdir {shlex.quote(str(shortest(sweep.path)))}")
-    for _, command in winner_commands(SweepDir(shortest(sweep.path)), rows, monitor):
-        for line in command.splitlines():
-            say(console, f"  next    {line}   (once, at the end)")
+    lines = [
+        line for _, text in winner_commands(SweepDir(shortest(sweep.path)), rows, monitor) for line in text.split("\n")
+    ]
+    for line in lines[:_SHOWN]:
+        say(console, f"  next    {line}   (once, at the end)")
+    if len(lines) > _SHOWN:
+        say(
+            console,
+            f"          and {len(lines) - _SHOWN} more, for its other seeds and folds: {shortest(sweep.markdown_file)}",
+        )
     counts = {state: sum(row.state == state for row in rows) for state in (DONE, FAILED, INTERRUPTED, WAITING)}
     say(console, f"{len(rows)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
