@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -419,5 +420,13 @@ def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
     # Which weights and which split are choices, wherever their files lie.
     for key in ("model.weights", "data.split_file"):
         if flat.get(key) is not None and (path := Path(flat[key]).expanduser()).is_file():
-            task[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = path.stat()
+            task[key] = _content_hash(path.absolute(), found.st_mtime_ns, found.st_size)
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=8)
+def _content_hash(path: Path, modified: int, size: int) -> str:
+    """Hash of a file; the jobs of a sweep ask again and again for the same hundred megabytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,6 +10,10 @@ from typing import Any
 from pneumolit.composition import expand_run, plain_config
 
 _SHOWN = 5  # unsound jobs that are named
+_UNUSED = {
+    "hydra.sweep.subdir": "whose jobs are named by what they are",
+    "hydra.run.dir": "whose folder is named by sweep.name or hydra.sweep.dir",
+}
 _begun: list[Path] = []  # folders that Hydra's sweeper makes before anything was checked
 
 
@@ -76,8 +80,7 @@ def _run_sweep(
     from pneumolit.sweep.run import Asked, sweep_jobs
     from pneumolit.sweep.settings import SETTINGS
 
-    if config.hydra.sweeper.get("max_batch_size") is not None:
-        raise ValueError("hydra.sweeper.max_batch_size has no effect: the pool begins a job when a device is free")
+    _refuse_unused(config)
     launcher = SETTINGS[kind](**_plain(settings))
     keys = _plain(config.sweep)
     name = keys.pop("name")
@@ -98,6 +101,20 @@ def _run_sweep(
     )
     (asked.sweep.path / "multirun.yaml").unlink(missing_ok=True)
     return sweep_jobs(asked, Console(soft_wrap=False))
+
+
+def _refuse_unused(config: Any) -> None:
+    """Settings of Hydra's that this launcher does not follow."""
+    if config.hydra.sweeper.get("max_batch_size") is not None:
+        raise ValueError("hydra.sweeper.max_batch_size has no effect: the pool begins a job when a device is free")
+    given = {
+        str(o).lstrip("+~").partition("=")[0] for o in (*config.hydra.overrides.hydra, *config.hydra.overrides.task)
+    }
+    for key, instead in _UNUSED.items():
+        if key in given:
+            raise ValueError(f"{key} has no effect on a sweep, {instead}; leave it out")
+    if {"hydra.sweep.dir", "sweep.name"} <= given:
+        raise ValueError("hydra.sweep.dir and sweep.name both name the folder of the sweep; leave one of them out")
 
 
 def _job_config(context: Any, config: Any, number: int, overrides: Sequence[str]) -> dict[str, Any] | str:

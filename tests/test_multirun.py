@@ -46,6 +46,8 @@ def multirun(command: Command, demo_root: Path) -> Command:
         (["seed=0,1", "run_dir=x"], r"run_dir has no place in a sweep"),
         (["seed=0,1", "resume=true"], r"resume has no place in a sweep"),
         (["seed=0,1", "hydra.sweeper.max_batch_size=1"], r"max_batch_size has no effect"),
+        (["seed=0,1", "hydra.sweep.subdir=x"], r"hydra\.sweep\.subdir has no effect on a sweep"),
+        (["seed=0,1", "hydra.sweep.dir=x", "sweep.name=y"], r"both name the folder of the sweep"),
         (["seed=0,1", "hydra/launcher=slurm"], r"finds no Slurm here"),
         (
             ["seed=0,1", "hydra/launcher=slurm", "hydra.launcher.gpus=[0]"],
