@@ -19,7 +19,8 @@ from pneumolit.stage_plan import check_run
 PACKAGE = Path(pneumolit.__file__).parent
 # DESIGN section 2; a number may import its own and lower ones.
 LEVELS = {
-    "": 0, "allocator": 0, "interrupts": 0, "labels": 0, "predictions": 0, "rundir": 0, "config": 0, "stage_plan": 0,
+    "": 0, "allocator": 0, "cores": 0, "interrupts": 0, "labels": 0, "predictions": 0, "rundir": 0, "config": 0,
+    "stage_plan": 0,
     "data": 1, "model": 2, "evaluation": 3, "report": 3, "scoring": 4, "training": 5, "sweep": 6,
     "hydra_errors": 7, "composition": 7, "multirun": 7, "entry": 7, "__main__": 7,
 }  # fmt: skip

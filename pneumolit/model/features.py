@@ -24,6 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from pneumolit.cores import BorrowedCores, lent_cores
 from pneumolit.data.augment import resize_batch
 from pneumolit.data.datamodule import ImageRows, IndexBatch, Rows, padded_batches
 from pneumolit.data.dataset import ChestXrayData
@@ -169,7 +170,7 @@ class FeatureCache:
         key = self._key(origin, view)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _held(FileLock(self.folder / f"{key}.lock"), self.tell):
+            with _held(FileLock(self.folder / f"{key}.lock"), self.tell, self._lenders(key)):
                 if self.find(origin, len(images), view) is None:  # nobody made them while this process waited
                     self._build(key, images, origin, what=what, rows=rows, view=view)
         except OSError as error:
@@ -211,7 +212,8 @@ class FeatureCache:
         temporary.mkdir()
         try:
             with (temporary / _ARRAY).open("wb") as handle:
-                written = self._write(handle, images, what=what, rows=rows, view=view)
+                with BorrowedCores(self._lenders(key)) as cores:
+                    written = self._write(handle, images, cores, what=what, rows=rows, view=view)
                 handle.flush()
                 os.fsync(handle.fileno())
             index = {**written, **self._made_by, "images": dict(origin), "view": self._view(view)}
@@ -222,8 +224,19 @@ class FeatureCache:
             shutil.rmtree(temporary, ignore_errors=True)
         self.tell(f"  features of {len(images):,} {what} images computed in {time.monotonic() - started:.0f} s")
 
+    def _lenders(self, key: str) -> Path:
+        """Where processes that wait for features say so."""
+        return self.folder / f"{key}.waiting"
+
     def _write(
-        self, handle: BinaryIO, images: ImageRows, *, what: str, rows: np.ndarray, view: int | None
+        self,
+        handle: BinaryIO,
+        images: ImageRows,
+        cores: BorrowedCores,
+        *,
+        what: str,
+        rows: np.ndarray,
+        view: int | None,
     ) -> dict[str, Any]:
         """Compute features into a file, batch by batch; the hash of the numbers, and their kind and order."""
         model, size = self.model, int(self.model.settings["image_size"])
@@ -233,6 +246,7 @@ class FeatureCache:
         try:
             with inference(model.device, self.precision):
                 for batch, count in padded_batches(images):
+                    cores.look()
                     stored = send(batch["image"], model.device)
                     if view is None:
                         pixels = resize_batch(stored, size)
@@ -310,12 +324,13 @@ def _write_header(handle: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]
 
 
 @contextlib.contextmanager
-def _held(lock: FileLock, tell: Callable[[str], None]) -> Iterator[None]:
+def _held(lock: FileLock, tell: Callable[[str], None], lenders: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
         tell("  another process computes these features; waiting for it")
-        lock.acquire()
+        with lent_cores(lenders):
+            lock.acquire()
     try:
         yield
     finally:

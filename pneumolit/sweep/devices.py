@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pneumolit.cores import available_cores, use_cores
+
 JOB_MEMORY_GB = 3.0  # of a job on a CPU, where shares are counted by themselves: the default recipe takes 2.2
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -39,24 +41,6 @@ class Device:
         threads = use_cores(self.cores, self.threads)
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # for processes that it starts
             os.environ[name] = str(threads)
-
-
-def use_cores(cores: Sequence[int], threads: int = 0) -> int:
-    """Run on these cores, with a thread on each, or with so many threads where no cores are given; how many it has."""
-    import torch
-
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-    threads = len(cores) or threads or len(available_cores())
-    torch.set_num_threads(threads)
-    return threads
-
-
-def available_cores() -> tuple[int, ...]:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))  # macOS, Windows: no affinity, the count alone matters
 
 
 def visible_gpus() -> list[str]:

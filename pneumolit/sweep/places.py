@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from pneumolit.sweep.devices import Device, available_cores, count_shares, cpu_devices, gpu_devices, visible_gpus
+from pneumolit.cores import available_cores
+from pneumolit.sweep.devices import Device, count_shares, cpu_devices, gpu_devices, visible_gpus
 from pneumolit.sweep.job import Job, Outcome, Target
 from pneumolit.sweep.pool import Pool
 from pneumolit.sweep.settings import CommonSettings, DevicesSettings, RaySettings, SlurmSettings

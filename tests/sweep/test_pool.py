@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from pneumolit.cores import available_cores
 from pneumolit.rundir import read_json
-from pneumolit.sweep.devices import Device, available_cores, cpu_devices, gpu_devices
+from pneumolit.sweep.devices import Device, cpu_devices, gpu_devices
 from pneumolit.sweep.job import Job, Outcome, Target
 from pneumolit.sweep.pool import FORKSERVER, SPAWN, Limits, Pool
 
