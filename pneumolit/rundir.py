@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ class RunDir:
         for parent in parents:
             if (parent / LEDGER_NAME).is_file():
                 return parent
-        usual = [p.parent for p in parents[:3] if p.name in {"train", "sweeps"}]
+        usual = [p.parent for p in parents[:3] if p.name in {"train", "sweeps", "tune"}]
         return usual[0] if usual else otherwise
 
     # Files that stand before training.
@@ -273,6 +274,63 @@ class SweepDir:
     def superseded_folder(self) -> Path:
         """Jobs of other code that were run again."""
         return self.path / "superseded"
+
+
+class TuneDir:
+    """Paths of a search: its study, a run folder per point, and what comes out.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def trial(self, fingerprint: str) -> RunDir:
+        """Run folder of a point; trials of the same point share it."""
+        return RunDir(self.path / "trials" / fingerprint)
+
+    @property
+    def journal_file(self) -> Path:
+        """The study, where no other storage is given."""
+        return self.path / "study.log"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held for moments: while the study is made, while its tables are written."""
+        return self.path / ".lock"
+
+    def worker_file(self, name: str) -> Path:
+        """Held by a process as long as it works on the study."""
+        return self.path / "workers" / f"{name}.lock"
+
+    @property
+    def csv_file(self) -> Path:
+        """One line per trial."""
+        return self.path / "trials.csv"
+
+    @property
+    def markdown_file(self) -> Path:
+        """The best trials and what came of the others, as text."""
+        return self.path / "tune.md"
+
+    @property
+    def page_file(self) -> Path:
+        """The same with pictures, one file."""
+        return self.path / "tune.html"
+
+    def picture_file(self, name: str) -> Path:
+        """A picture of the page: history, importance or slices."""
+        return self.path / f"{name}.png"
+
+    @property
+    def recipe_name(self) -> str:
+        """Name of the winner as an option of the group `experiment`."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", self.path.name) + "_best"
+
+    def option_file(self, group: str) -> Path:
+        """The winner's recipe (group `experiment`), or an option that only this search has."""
+        return self.path / group / f"{self.recipe_name}.yaml"
 
 
 def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
