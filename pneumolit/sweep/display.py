@@ -80,7 +80,7 @@ class Display:
         for name in ("running", "on", "epoch", self.monitor, "for"):
             table.add_column(name, overflow="fold")
         for job, device, seconds in running:
-            rows = _rows(job.run)
+            rows = rows_so_far(job.run)
             planned = sum(stage.epochs for stage in plan_stages(job.cfg))
             value = rows[-1].get(self.monitor) if rows else None
             table.add_row(
@@ -136,7 +136,7 @@ def shortest(folder: Path) -> Path:
     return folder
 
 
-def _rows(run: RunDir) -> list[dict[str, float]]:
+def rows_so_far(run: RunDir) -> list[dict[str, float]]:
     """Epochs so far; a file that is being replaced has none at this moment."""
     try:
         return run.read_metrics()

@@ -200,18 +200,18 @@ def override_value(value: Any) -> str:
 
 def _entries(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Keys and what stands below them; a group may have choices and keys that vary beside each other."""
-    entry = {str(word): value for word, value in content.items() if word in _WORDS and value is not None}
-    if entry and prefix:
-        yield prefix, entry
-    for word, value in content.items():
-        if value is None or (word in _WORDS and prefix):
-            continue
-        key = f"{prefix}.{word}" if prefix else str(word)
+    entry = {str(word): value for word, value in content.items() if word in _WORDS and prefix and value is not None}
+    below = {str(word): value for word, value in content.items() if str(word) not in entry and value is not None}
+    for word, value in below.items():
         if not isinstance(value, Mapping):
-            near = difflib.get_close_matches(str(word), _WORDS, n=1)
+            near = difflib.get_close_matches(word, _WORDS, n=1)
             offer = f"; did you mean {near[0]}?" if near else ""
+            key = f"{prefix}.{word}" if prefix else word
             raise ValueError(f"search.space.{key} must be a mapping such as {_EXAMPLE}, got {value!r}{offer}")
-        yield from _entries(value, key)
+    if entry:
+        yield prefix, entry
+    for word, value in below.items():
+        yield from _entries(value, f"{prefix}.{word}" if prefix else word)
 
 
 def _axis(key: str, entry: Mapping[str, Any]) -> Axis:

@@ -1,0 +1,346 @@
+"""A search from its checked settings to its tables: trials are asked for, run on a pool of devices, and told."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from pneumolit.config import monitor_mode
+from pneumolit.interrupts import RunInterruptedError
+from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, TuneDir, read_json
+from pneumolit.sweep.display import say_seconds, shortest
+from pneumolit.sweep.job import Job, Outcome, Target
+from pneumolit.sweep.places import LocalPlaces, Places
+from pneumolit.sweep.search_display import SearchDisplay
+from pneumolit.sweep.settings import DevicesSettings
+from pneumolit.sweep.space import Axis, overrides_of, suggest_point
+from pneumolit.sweep.storage import check_address
+from pneumolit.sweep.strategy import build_pruner, build_sampler, quiet_optuna
+from pneumolit.sweep.study import SharedStudy, shared_study
+from pneumolit.sweep.trial import epochs_of, is_done, scored_value, tune_job
+from pneumolit.training.resume import differences, is_begun
+
+_LOOK_SECONDS = 1.0  # between two looks for processes that have died
+_RECORD = "pneumolit"  # attribute of the study: what it searches
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The keys of `tune` itself.
+
+    Attributes:
+        n_trials: finished trials in total.
+        timeout: seconds of this call; None: no limit.
+        storage: URL; None: a journal file.
+        monitor: what is optimised.
+        max_failed: failed trials of this call that are put up with.
+        accept_code_change: whether trials of other code count.
+
+    Raises:
+        ValueError: a value that is none.
+    """
+
+    n_trials: int
+    timeout: float | None
+    storage: str | None
+    monitor: str
+    max_failed: int
+    accept_code_change: bool
+
+    def __post_init__(self) -> None:
+        for key in ("n_trials", "max_failed"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{key} must be a whole number of at least 1, got {value!r}")
+        is_number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
+        if self.timeout is not None and not (is_number and 0 < self.timeout < math.inf):
+            raise ValueError(f"timeout must be null or seconds above 0, got {self.timeout!r}")
+        if not isinstance(self.accept_code_change, bool):
+            raise ValueError(f"accept_code_change must be true or false, got {self.accept_code_change!r}")
+        check_address(self.storage)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search is.
+
+    Attributes:
+        tune: its folder.
+        settings: the keys of the command.
+        base: complete configuration, with what all trials share.
+        base_name: hash of that and of the data.
+        code: hash of the sources.
+        axes: what varies.
+        sampler: the mapping `search.sampler`, checked.
+        pruner: the mapping `search.pruner`, checked.
+        launcher: where trials run.
+        compose: complete, checked configuration of a point, from its overrides.
+        name_run: hash of a configuration and its data.
+    """
+
+    tune: TuneDir
+    settings: SearchSettings
+    base: Mapping[str, Any]
+    base_name: str
+    code: str
+    axes: Sequence[Axis]
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    launcher: DevicesSettings
+    compose: Callable[[Sequence[str]], Mapping[str, Any]]
+    name_run: Callable[[Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call of a search ended.
+
+    Attributes:
+        is_reached: whether there are as many finished trials as were asked for.
+        failed: trials of this call that failed.
+        reason: why it ended before, for people.
+    """
+
+    is_reached: bool
+    failed: int
+    reason: str = ""
+
+
+def run_search(
+    search: Search,
+    console: Console,
+    close: Callable[[SharedStudy], None],
+    *,
+    target: Target = tune_job,
+    places: Places | None = None,
+) -> Ending:
+    """Run trials until there are enough, time is over or too many have failed.
+
+    Args:
+        search: what to do.
+        console: for people.
+        close: called at the end, also of a search that was stopped; writes tables.
+        target: what the process of a trial does.
+        places: where trials run; None: as the launcher's settings say.
+
+    Raises:
+        ValueError: the study is another search's, or other code has run a part of it.
+        RunInterruptedError: stopped by Ctrl-C or SIGTERM; the same command goes on.
+    """
+    settings, mode = search.settings, monitor_mode(search.settings.monitor)
+    minutes = None if settings.timeout is None else settings.timeout / 60
+    launcher = replace(search.launcher, sweep_minutes=minutes)
+    only_cpu = search.base["trainer"]["accelerator"] == "cpu"
+    with quiet_optuna(), shared_study(search.tune, settings.storage, mode) as study:
+        check_record(search, study)
+        buried = study.bury()
+        finished = len(study.finished())
+        if places is None:
+            places = LocalPlaces(launcher, settings.n_trials - finished, only_cpu=only_cpu)
+        before = f", {finished} finished before" if finished else ""
+        display = SearchDisplay(console, total=settings.n_trials, places=places.count, monitor=settings.monitor)
+        display.say(
+            f"search {search.tune.path.name}: {settings.n_trials} trials{before}, on {places.words}; "
+            f"{settings.monitor} {'down' if mode == 'min' else 'up'}; folder {shortest(search.tune.path)}"
+        )
+        if buried:
+            display.say(f"cut off when their process died, and tried again: trials {', '.join(map(str, buried))}")
+        display.begin(study)
+        work = _Work(search, study, display)
+        try:
+            with display.shown():
+                for outcome in places.run(target, work.jobs(), work.look):
+                    work.ended(outcome)
+        except KeyboardInterrupt as stop:
+            # The storage in memory may have been interrupted in the middle of reading: a new one says what is true.
+            with shared_study(search.tune, settings.storage, mode) as fresh:
+                work.give_back(fresh)
+                close(fresh)
+            raise RunInterruptedError(
+                "the search was stopped; finished trials count, others are tried again, and the same command goes on",
+                getattr(stop, "exit_code", 130),
+            ) from None
+        close(study)
+        return work.ending()
+
+
+def check_record(search: Search, study: SharedStudy) -> None:
+    """Write down what a study searches, or refuse to mix it with another search.
+
+    Raises:
+        ValueError: what varies, what is optimised, or what all trials share is not the same; or the code has changed.
+    """
+    settings, name = search.settings, search.tune.path.name
+    space = {axis.key: repr(axis) for axis in search.axes}
+    new = {"monitor": settings.monitor, "space": space, "base": search.base_name, "code": search.code}
+    known = study.study.user_attrs.get(_RECORD)
+    if known is None:
+        study.study.set_user_attr(_RECORD, new | {"configuration": search.base})
+        return
+    found = []
+    if known["monitor"] != settings.monitor:
+        found.append(f"monitor={settings.monitor} instead of {known['monitor']}")
+    for key in dict.fromkeys([*space, *known["space"]]):
+        if space.get(key) != known["space"].get(key):
+            found.append(f"search.space.{key} differs" if key in space and key in known["space"] else
+                         f"search.space.{key} is {'new' if key in space else 'gone'}")  # fmt: skip
+    if known["base"] != search.base_name:
+        words = differences(search.base, known["configuration"])
+        found += words or ["other images or other weights"]
+    if found:
+        raise ValueError(
+            f"the study {name} belongs to another search: {'; '.join(found)}. To go on with it give the same command "
+            "as then; for another search give another name"
+        )
+    if known["code"] != search.code and any(trial.state.is_finished() for trial in study.trials()):
+        if not settings.accept_code_change:
+            raise ValueError(
+                f"trials of the study {name} were run by other code (of labels, data, model or training). Give "
+                "accept_code_change=true to count them and go on, or another name to begin anew"
+            )
+        study.study.set_user_attr(_RECORD, known | {"code": search.code})
+
+
+class _Work:
+    """The trials of this process."""
+
+    def __init__(self, search: Search, study: SharedStudy, display: SearchDisplay) -> None:
+        self.search, self.study, self.display = search, study, display
+        self.running: dict[int, Job] = {}
+        self.failed, self._looked, self._has_waited = 0, -math.inf, False
+        timeout = search.settings.timeout
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
+
+    def jobs(self) -> Iterator[Job | None]:
+        """Trials to begin, one by one; None while there is none to begin now."""
+        settings = self.search.settings
+        while self.failed < settings.max_failed and len(self.study.finished()) < settings.n_trials:
+            self._bury()
+            yield self._next()
+
+    def look(self, running: Any) -> None:
+        """Draw, look for processes that have died, and show that this one has not."""
+        self.study.beat()
+        self.display.look(running)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Tell the study how a trial ended."""
+        job, states = outcome.job, _states()
+        number = job.number
+        del self.running[number]
+        facts = _facts(job) | {"seconds": round(outcome.seconds, 1)}
+        state, value, reason = states.FAIL, None, " ".join(outcome.reason.split())
+        if outcome.state == DONE:
+            value = scored_value(job.run, job.cfg, self.search.settings.monitor)
+            state = states.COMPLETE if math.isfinite(value) else states.FAIL
+            reason = "" if math.isfinite(value) else f"{self.search.settings.monitor} is {value}"
+        elif outcome.state == PRUNED:
+            state = states.PRUNED
+        elif outcome.state == INTERRUPTED and time.monotonic() >= self._end:
+            self._put_back(self.study, number)
+            self.display.say(f"trial {number} was stopped, since the time was over; its point is tried again")
+            return
+        is_ours = self.study.end(number, state, value if state == states.COMPLETE else None, reason=reason, **facts)
+        if not is_ours:
+            reason = "another process has taken this one for dead and given the trial up"
+        self.failed += state == states.FAIL
+        self.display.told(self.study, outcome, state.name if is_ours else "FAIL", value, reason)
+
+    def give_back(self, study: SharedStudy) -> None:
+        """End what ran when the search was stopped: what had come to its end counts, the rest is tried again."""
+        for number, job in list(self.running.items()):
+            if is_done(job.run):
+                value = scored_value(job.run, job.cfg, self.search.settings.monitor)
+                if math.isfinite(value) and study.end(number, _states().COMPLETE, value, **_facts(job)):
+                    continue
+            self._put_back(study, number)
+
+    def ending(self) -> Ending:
+        """How this call ended, where it was not stopped."""
+        settings, finished = self.search.settings, len(self.study.finished())
+        if finished >= settings.n_trials:
+            return Ending(True, self.failed)
+        if self.failed >= settings.max_failed:
+            reason = f"stopped, since {self.failed} trials have failed (max_failed={settings.max_failed})"
+        else:
+            reason = f"timeout={settings.timeout} was over ({say_seconds(settings.timeout or 0)})"
+        return Ending(False, self.failed, f"{reason}: {finished} of {settings.n_trials} trials are finished")
+
+    def _next(self) -> Job | None:
+        search, study = self.search, self.study
+        trial = study.claim(search.settings.n_trials)
+        if trial is None:
+            if not self.running and not self._has_waited:
+                self._has_waited = True
+                self.display.say("all trials that are still wanted run in other processes; waiting for them")
+            return None
+        self._has_waited = False
+        study.study.sampler = build_sampler(search.sampler, trial.number)
+        overrides: list[str] = []
+        try:
+            point = suggest_point(search.axes, trial)
+            overrides = overrides_of(search.axes, point)
+            cfg = search.compose(overrides)
+            name = search.name_run(cfg)
+            run = search.tune.trial(name)
+            study.note(trial.number, run=name, point=point)
+            if is_begun(run) and not search.settings.accept_code_change:
+                self._refuse_other_code(run)
+        except (ValueError, OSError) as error:
+            self.failed += 1
+            reason = " ".join(str(error).split())
+            study.end(trial.number, _states().FAIL, reason=reason)
+            self.display.say(f"trial {trial.number} failed: {reason}")
+            return None
+        extra = {
+            "storage": search.settings.storage, "journal": str(search.tune.journal_file),
+            "study": search.tune.path.name, "trial": trial.number, "pruner": dict(search.pruner),
+            "monitor": search.settings.monitor,
+        }  # fmt: skip
+        # A trial of the same point, or a process that is about to end, may hold the folder: then it is waited for.
+        job = Job(trial.number, str(run.path), cfg, tuple(overrides), point, lock_seconds=None, extra=extra)
+        self.running[trial.number] = job
+        return job
+
+    def _refuse_other_code(self, run: Any) -> None:
+        if read_json(run.status_file).get("code") != self.search.code:
+            raise ValueError(
+                f"the run in {run.path} was made by other code; delete it, or give accept_code_change=true to count it"
+            )
+
+    def _put_back(self, study: SharedStudy, number: int) -> None:
+        if study.end(number, _states().FAIL, reason="stopped; the point is tried again", cut_off=True):
+            with contextlib.suppress(ValueError):
+                study.again(number)
+
+    def _bury(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            buried = self.study.bury()
+            if buried:
+                self.display.say(f"the process of trials {', '.join(map(str, buried))} has died; they are tried again")
+
+
+def check_pruner(search: Search) -> None:
+    """Refuse arguments of sampler and pruner that Optuna does not take, before anything begins."""
+    with quiet_optuna():
+        build_sampler(search.sampler, 0)
+        build_pruner(search.pruner, epochs_of(search.base))
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    """What the tables say of a trial; its folder may lie on another machine."""
+    return {"epochs": len(job.run.read_metrics())}
+
+
+def _states() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState
