@@ -46,10 +46,14 @@ def expand_run(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_sweeps() -> None:
-    """Let configurations name the folder of a sweep: `${sweep_name:NAME,OVERRIDES}`, a hash where there is no name."""
+    """Let configurations name the folder of a sweep or a search.
+
+    `${sweep_name:NAME,OVERRIDES}` is a hash where there is no name, `${search_name:NAME,OPTION}` the option's name.
+    """
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("search_name", _search_name, replace=True)
 
 
 def _sweep_name(name: str | None, overrides: Sequence[str]) -> str:
@@ -58,6 +62,11 @@ def _sweep_name(name: str | None, overrides: Sequence[str]) -> str:
 
     asked = sorted(str(o) for o in overrides if not str(o).lstrip("+~").startswith("sweep."))
     return str(name) if name is not None else fingerprint(asked)
+
+
+def _search_name(name: Any, option: Any) -> str:
+    """The name, else that of the option; an option may lie in a folder."""
+    return str(option if name is None else name).replace("/", "_")
 
 
 def given_keys() -> list[str]:
@@ -94,6 +103,28 @@ def compose_without(key: str) -> dict[str, Any]:
     content = OmegaConf.to_container(compose(settings.job.config_name, overrides=overrides), resolve=True)
     assert isinstance(content, dict)
     return {str(k): v for k, v in content.items()}
+
+
+def compose_choices(overrides: Sequence[str], name: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A configuration composed anew, and the option of every group.
+
+    Args:
+        overrides: of groups and keys.
+        name: of the command; None: the running one, whose command line holds too.
+    """
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    given = list(HydraConfig.get().overrides.task) if name is None else []
+    own = name or HydraConfig.get().job.config_name
+    cfg = compose(own, overrides=[*given, *overrides], return_hydra_config=True)
+    choices = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}, choices
 
 
 def load_option(group: str, option: str) -> dict[str, Any]:

@@ -75,6 +75,11 @@ def _run_sweep(
 ) -> int:
     from rich.console import Console
 
+    if "search" in config:
+        raise ValueError(
+            "--multirun has no place in a search, which runs its trials side by side by itself (hydra.launcher.gpus, "
+            "hydra.launcher.cpu_jobs); leave it out"
+        )
     from pneumolit.rundir import SweepDir
     from pneumolit.sweep.plan import Settings
     from pneumolit.sweep.run import Asked, sweep_jobs
