@@ -69,6 +69,7 @@ def draw_history(rows: Sequence[TrialRow], path: Path, *, monitor: str, mode: st
     )
     style(axes, "", "trial", monitor)
     axes.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
+    axes.set_xlim(-0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.legend(fontsize=10, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -93,9 +94,7 @@ def draw_importance(importance: Mapping[str, float], path: Path) -> Path:
     return save(figure, path)
 
 
-def draw_slices(
-    rows: Sequence[TrialRow], path: Path, *, monitor: str, mode: str, logarithmic: Sequence[str] = ()
-) -> Path:
+def draw_slices(rows: Sequence[TrialRow], path: Path, *, monitor: str, mode: str, scales: Mapping[str, str]) -> Path:
     """Draw each setting against the value, one panel per setting.
 
     Args:
@@ -103,7 +102,7 @@ def draw_slices(
         path: the PNG to write.
         monitor: what is on the upright axis.
         mode: "min" or "max".
-        logarithmic: settings that were drawn evenly in their logarithm.
+        scales: "linear" or "log" for settings that are numbers between two bounds; others are one of several.
     """
     complete, pruned = _with_values(rows, COMPLETE), _with_values(rows, PRUNED)
     names = list(dict.fromkeys(name for row in complete for name in row.point))
@@ -114,7 +113,8 @@ def draw_slices(
     low, high = _limits(complete)
     grid = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
     for position, (axes, name) in enumerate(zip(grid, names, strict=False)):
-        place = _scale(axes, name, [row.point.get(name) for row in [*complete, *pruned]], name in logarithmic)
+        shown = [row.point[name] for row in [*complete, *pruned] if name in row.point]
+        place = _scale(axes, shown, scales.get(name))
         for group, marker, face, edge in ((pruned, "v", "none", GREY), (complete, "o", BLUE, BLUE)):
             known = [row for row in group if name in row.point]
             heights = [min(max(value, low), high) for value in _values(known)]
@@ -129,19 +129,17 @@ def draw_slices(
     return save(figure, path)
 
 
-def _scale(axes: Axes, name: str, values: Sequence[Any], is_logarithmic: bool) -> Callable[[Any], float]:
-    """Where a value stands on the level axis: numbers where they are, all else side by side."""
-    known = [value for value in values if value is not None]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known) and len(set(known)) > 4:
-        if is_logarithmic:
-            axes.set_xscale("log")
+def _scale(axes: Axes, values: Sequence[Any], scale: str | None) -> Callable[[Any], float]:
+    """Where a value stands on the level axis: a number where it is, one of several side by side with the others."""
+    if scale is not None:
+        axes.set_xscale(scale)
         return float
     try:
-        labels = sorted(set(known))
+        labels = sorted(set(values))
     except TypeError:  # of several kinds, or lists
-        labels = [*{str(value): value for value in values}.values()]
+        labels = list({str(value): value for value in values}.values())
     texts = [str(label) for label in labels]
-    axes.set_xticks(range(len(texts)), [plain_text(text, 14) for text in texts])
+    axes.set_xticks(range(len(texts)), ["null" if t == "None" else plain_text(t, 14) for t in texts])
     axes.set_xlim(-0.6, len(texts) - 0.4)
     return lambda value: float(texts.index(str(value)))
 

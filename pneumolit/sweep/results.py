@@ -151,10 +151,10 @@ def _write_page(
     mode = monitor_mode(monitor)
     sections = []
     if best is not None:
-        axes = [axis for axis in search.axes if isinstance(axis, Range) and axis.log]
         history = draw_history(rows, tune.picture_file("history"), monitor=monitor, mode=mode)
-        logarithmic = [name_of_key(axis.key) for axis in axes]
-        slices = draw_slices(rows, tune.picture_file("slices"), monitor=monitor, mode=mode, logarithmic=logarithmic)
+        ranges = [axis for axis in search.axes if isinstance(axis, Range)]
+        scales = {name_of_key(axis.key): "log" if axis.log else "linear" for axis in ranges}
+        slices = draw_slices(rows, tune.picture_file("slices"), monitor=monitor, mode=mode, scales=scales)
         sections.append(Section("History", images=[(history, f"{monitor} of every trial, and the best so far")]))
         importance = importance_of(study)
         if importance:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +27,10 @@ from pneumolit.sweep.study import SharedStudy
 from pneumolit.sweep.trial import Reporter, open_trial
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "y": {"choices": ["a", "b", "c"]}}
-STRATEGY = {"sampler": {"name": "tpe", "seed": 0, "n_startup_trials": 5}, "pruner": {"name": "none"}}
+STRATEGY: dict[str, dict[str, Any]] = {
+    "sampler": {"name": "tpe", "seed": 0, "n_startup_trials": 5},
+    "pruner": {"name": "none"},
+}
 BASE: dict[str, Any] = {
     "trainer": {"accelerator": "cpu", "max_epochs": 3},
     "callbacks": {"checkpoint": {"use": "last", "monitor": "val/loss"}},
@@ -101,8 +105,8 @@ def search_quickly(
     storage: str | None = None,
     space: Mapping[str, Any] = SPACE,
     seed: int | None = 0,
-    pruner: Mapping[str, Any] = STRATEGY["pruner"],
-    sampler: Mapping[str, Any] = STRATEGY["sampler"],
+    pruner: Mapping[str, Any] = MappingProxyType({"name": "none"}),
+    sampler: Mapping[str, Any] = MappingProxyType(TPE),
     code: str = "now",
     seconds: float | None = None,
     console: Console | None = None,

@@ -102,7 +102,8 @@ def test_points_are_within_the_bounds_on_the_steps_and_of_the_right_kind() -> No
 
 @given(
     st.recursive(
-        st.sampled_from([None, True, False, "null", "True", "nan", "inf", "1e5"]) | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
+        st.sampled_from([None, True, False, "null", "True", "nan", "inf", "1e5"]) | st.integers(-(10**9), 10**9)
+        | st.floats(allow_nan=False, allow_infinity=False)
         | st.text("abz09 _-./'\\,:[]{}=$\"#+~\t", max_size=8),
         lambda inner: st.lists(inner, max_size=3),
         max_leaves=4,

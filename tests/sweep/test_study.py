@@ -9,6 +9,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -126,8 +127,14 @@ def test_of_processes_that_claim_at_once_the_last_ones_give_up(tmp_path: Path, m
     first, second = claims(TuneDir(tmp_path / "study"), 2)
     seen: list[Any] = []
     # Both looked before either had taken a trial.
+    ask = first.study.ask
+
+    def ask_late() -> Any:
+        seen.append(second.claim(1))
+        return ask()
+
     with monkeypatch.context() as patch:
-        patch.setattr(first.study, "ask", lambda ask=first.study.ask: seen.append(second.claim(1)) or ask())
+        patch.setattr(first.study, "ask", ask_late)
         late = first.claim(1)
     early = seen[0]
     assert early is not None and early.number == 0 and late is None
@@ -186,15 +193,13 @@ def test_a_point_that_kills_its_process_is_not_tried_for_ever(tmp_path: Path) ->
 def test_a_process_on_another_machine_counts_as_dead_when_it_gives_no_sign_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pneumolit.sweep import study as module
-
     address = f"sqlite:///{tmp_path / 'studies.db'}"
     far = SharedStudy(TuneDir(tmp_path / "far" / "study"), address, "min")
     near = SharedStudy(TuneDir(tmp_path / "near" / "study"), address, "min")
     trial = far.claim(2)
     assert trial is not None
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     far._last_beat = 0.0
     assert near.bury() == []
     clock[0] = 500.0
@@ -212,12 +217,10 @@ def test_a_process_on_another_machine_counts_as_dead_when_it_gives_no_sign_of_li
 def test_a_process_that_just_took_a_trial_is_given_time_to_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pneumolit.sweep import study as module
-
     study = SharedStudy(TuneDir(tmp_path / "study"), None, "min")
     nameless = study.study.ask()
     clock = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     assert study.bury() == []
     clock[0] = 109.0
     assert study.bury() == []
