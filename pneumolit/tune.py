@@ -34,6 +34,7 @@ def tune(cfg: dict[str, Any], folder: Path) -> None:
     """Search in a folder, or go on with the search there."""
     from rich.console import Console
 
+    from pneumolit.sweep.display import say
     from pneumolit.sweep.search import check_pruner, run_search
     from pneumolit.sweep.study import SharedStudy
 
@@ -48,7 +49,7 @@ def tune(cfg: dict[str, Any], folder: Path) -> None:
 
     ending = run_search(search, console, close)
     if not ending.is_reached:
-        console.print(f"pneumolit: {ending.reason}; the same command goes on", highlight=False, soft_wrap=True)
+        say(console, f"pneumolit: {ending.reason}; the same command goes on")
         if ending.failed >= search.settings.max_failed:
             raise SystemExit(1)
 

@@ -18,7 +18,7 @@ from pneumolit.report.html import Section, run_page
 from pneumolit.report.tables import Table
 from pneumolit.report.tuning import COMPLETE, PRUNED, TrialRow, draw_history, draw_importance, draw_slices
 from pneumolit.rundir import write_text
-from pneumolit.sweep.display import shortest
+from pneumolit.sweep.display import say, shortest
 from pneumolit.sweep.recipe import Recipe
 from pneumolit.sweep.search import Search
 from pneumolit.sweep.search_display import say_point
@@ -57,7 +57,7 @@ def write_results(search: Search, study: SharedStudy, make_recipe: MakeRecipe, c
             f"  again   {recipe}",
         ]
     for line in [*lines, f"  page    {shortest(tune.page_file)}", count_words(rows)]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
 
 
 def rows_of(study: SharedStudy) -> list[TrialRow]:
@@ -166,7 +166,7 @@ def _write_page(
             sections.append(Section("What mattered", [few]))
         sections.append(Section("Setting by setting", images=[(slices, "Each setting against the value; star: best")]))
         sections.append(Section("Best trials", tables=[_table(rows, monitor)]))
-        sections.append(Section("Train the winner", [str(command), _honesty(rows)]))
+        sections.append(Section("Train the winner", [_honesty(rows)], code=str(command)))
     failures = _failures(rows)
     if failures.rows:
         sections.append(Section("Trials without a result", tables=[failures]))
@@ -218,7 +218,7 @@ def _table(rows: Sequence[TrialRow], monitor: str) -> Table:
 def _failures(rows: Sequence[TrialRow]) -> Table:
     found = [row for row in rows if row.state in (FAILED, CUT_OFF)]
     body = tuple((str(row.number), row.state, row.reason[:200], say_point(row.point)) for row in found[:_SHOWN])
-    return Table(("trial", "state", "reason", "settings"), body)
+    return Table(("trial", "state", "reason", "settings"), body, num_labels=4)
 
 
 def _honesty(rows: Sequence[TrialRow]) -> str:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pneumolit.config import monitor_mode
-from pneumolit.sweep.display import Display, Running, rows_so_far, say_seconds
+from pneumolit.sweep.display import Display, Running, rows_so_far, say, say_seconds
 from pneumolit.sweep.job import Outcome
 from pneumolit.sweep.study import SharedStudy
 from pneumolit.sweep.trial import epochs_of
@@ -57,7 +57,7 @@ class SearchDisplay(Display):
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     def _drawing(self, running: Running) -> Group:
         table = Table(box=box.SIMPLE)

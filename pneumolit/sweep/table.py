@@ -48,7 +48,7 @@ def collect_row(run: RunDir, choices: Mapping[str, Any], *, monitor: str | None 
         return row
     checkpoint = _checkpoint_settings(run)
     own = checkpoint.get("monitor", monitor)
-    scored = _scored_epoch(rows, status.get("checkpoint", checkpoint.get("use")), own)
+    scored = scored_epoch(rows, status.get("checkpoint", checkpoint.get("use")), own)
     wanted = monitor or own
     found = _read(run.evaluation_metrics_file("val"))
     interval = found.get("intervals", {}).get("ranking", {}).get("auroc")
@@ -141,7 +141,7 @@ def _checkpoint_settings(run: RunDir) -> Mapping[str, Any]:
     return found
 
 
-def _scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: str | None) -> Mapping[str, float]:
+def scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: str | None) -> Mapping[str, float]:
     """The epoch whose weights were scored: the last one, or the first best one of the last stage."""
     if use == "best" and monitor is not None:
         stage = rows[-1].get("stage") if rows else None

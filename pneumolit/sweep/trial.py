@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumolit.config import monitor_mode
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import DONE, PRUNED, RunDir, read_json
 from pneumolit.stage_plan import plan_stages
@@ -141,14 +140,7 @@ def scored_value(run: RunDir, cfg: Mapping[str, Any], monitor: str) -> float:
         cfg: its configuration.
         monitor: a column of metrics.csv.
     """
-    last = plan_stages(cfg)[-1]
-    checkpoint = last.cfg["callbacks"]["checkpoint"]
-    rows = run.read_metrics()
-    if cfg["callbacks"]["checkpoint"]["use"] == "best":
-        chosen_by = checkpoint["monitor"]
-        own = [
-            row for row in rows if row.get("stage", 1) == last.index + 1 and math.isfinite(row.get(chosen_by, math.nan))
-        ]
-        best = min if monitor_mode(chosen_by) == "min" else max
-        rows = [best(own, key=lambda row: row[chosen_by])] if own else []
-    return rows[-1].get(monitor, math.nan) if rows else math.nan
+    from pneumolit.sweep.table import scored_epoch
+
+    chosen_by = plan_stages(cfg)[-1].cfg["callbacks"]["checkpoint"]["monitor"]
+    return scored_epoch(run.read_metrics(), cfg["callbacks"]["checkpoint"]["use"], chosen_by).get(monitor, math.nan)

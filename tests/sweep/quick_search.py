@@ -27,10 +27,7 @@ from pneumolit.sweep.study import SharedStudy
 from pneumolit.sweep.trial import Reporter, open_trial
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "y": {"choices": ["a", "b", "c"]}}
-STRATEGY: dict[str, dict[str, Any]] = {
-    "sampler": {"name": "tpe", "seed": 0, "n_startup_trials": 5},
-    "pruner": {"name": "none"},
-}
+TPE: dict[str, Any] = {"name": "tpe", "n_startup_trials": 5}
 BASE: dict[str, Any] = {
     "trainer": {"accelerator": "cpu", "max_epochs": 3},
     "callbacks": {"checkpoint": {"use": "last", "monitor": "val/loss"}},
