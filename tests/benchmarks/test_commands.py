@@ -50,6 +50,8 @@ def assert_rates(content: dict[str, Any], names: tuple[str, ...], rounds: int) -
         ("features", "rounds=2", "data.root is not set; give data.root=VALUE"),
         ("ingest", "root=absent", "root=.*absent is not a folder"),
         ("startup", "rounds=0", "rounds must be above 0, got 0"),
+        ("search", "trials=0", "trials must be above 0, got 0"),
+        ("search", "data.root=absent", "data.root=.*absent does not exist"),
     ],
 )
 def test_a_mistake_ends_a_benchmark_at_once_without_a_traceback(name: str, argument: str, message: str) -> None:
@@ -128,3 +130,14 @@ def test_sweep_measures_the_pool_against_a_loop_and_hydras_own_launcher(demo_roo
     content = results("sweep", f"data.root={demo_root}", *small)
     assert_rates(content, ("loop", "basic", "one", "two"), rounds=1)
     assert content["seconds_per_job_of_pool"] == pytest.approx((content["one"] - content["basic"]) / 2, abs=0.01)
+
+
+@pytest.mark.slow
+def test_search_scores_both_samplers_with_the_same_number_of_trials() -> None:
+    further = "overrides=model.pretrained=false data.val_fraction=0.25 data.store_size=64"
+    content = results("search", "backbone=test_resnet", "image_size=32", "seeds=2", "trials=3", "epochs=1", further)
+    for name in ("tpe", "random"):
+        best, mean = content["best"][name], content[name]["mean"]
+        assert len(best) == 2 and mean == pytest.approx(sum(best) / 2, abs=1e-4) and content[name]["error"] >= 0
+    assert content["best"]["tpe"] == content["best"]["random"]  # TPE's first ten trials are drawn blindly too
+    assert content["tpe_minus_random"] == {"mean": 0.0, "error": 0.0} and content["trials"] == 3
