@@ -7,7 +7,7 @@ python -m benchmarks.search [data.root=FOLDER] [backbone=tf_efficientnet_lite0] 
 
 For each seed of the samplers both search as many trials over the same space, with the same split and training seed,
 and the smallest validation loss among their trials counts. TPE's first ten trials are drawn blindly, and are those of
-random search with that seed. FOLDER is in the Kaggle layout; without it phantoms are made, which say little about films.
+random search with that seed. FOLDER is in the Kaggle layout; without it phantoms are made, which say little of films.
 The features are computed once, by the first search. Searches take turns. The last line is one JSON object with mean and
 standard error over the seeds, and of the differences seed by seed.
 """
