@@ -156,7 +156,8 @@ RICH = (
     [
         ("plain", []),
         ("rich", RICH),
-        ("own", ["optim=mine", "~optim.weight_decay"]),
+        ("own", ["optim=mine"]),
+        ("less", ["~optim.weight_decay"]),
         ("stages", ["experiment=two_stages", "search.space.optim=null"]),
     ],
 )
@@ -183,7 +184,21 @@ def test_the_recipe_of_the_winner_composes_to_its_configuration(
         k: v for k, v in stored.items() if not k.startswith(apart)
     }
     assert (folder / "experiment" / f"{name}_best.yaml").read_text().startswith("# @package _global_\n# Trial ")
-    assert (folder / "optim").is_dir() == (name == "own")
+    assert (folder / "optim").is_dir() == (name in ("own", "less"))
+
+
+def test_from_eight_complete_trials_on_the_page_shows_what_mattered(
+    tune: Command, one_place: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out" / "tune" / "default"
+    for total, pictures in ((7, 2), (8, 3)):
+        result = tune(*QUICK, f"n_trials={total}")
+        assert result.code == 0, result.err
+        page = (folder / "tune.html").read_text()
+        assert page.count("data:image/png;base64,") == pictures
+        assert ("estimated from 8 complete trials on" in page) == (pictures == 2)
+    with (folder / "trials.csv").open() as handle:
+        assert [row["trial"] for row in csv.DictReader(handle)] == [str(number) for number in range(8)]
 
 
 @pytest.mark.slow
