@@ -53,6 +53,7 @@ def multirun(command: Command, demo_root: Path) -> Command:
             ["seed=0,1", "hydra/launcher=slurm", "hydra.launcher.gpus=[0]"],
             r"gpus must be a list of GPUs for cluster=lo",
         ),
+        (["seed=0,1", "trainer.devices=2"], r"trainer\.devices=2 cannot be inside a sweep, whose jobs have one device"),
         (["seed=0,1", "sweep=gird"], r"sweep=gird is no option; did you mean grid"),
         (["seed=0,1", "data.root=/nowhere"], r"data\.root=/nowhere is not a folder"),
     ],
