@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pneumolit.data import stress
 from pneumolit.data.dataset import BLOCK, UNREADABLE, ChestXrayData
+from pneumolit.data.parts import WHOLE, Part
 from pneumolit.data.resident import ResidentImages, fits_device
 from pneumolit.data.sending import send
 from pneumolit.data.stress import STRESS_FAMILIES, distort
@@ -81,7 +81,7 @@ class ImageRows(Rows):
 
 @dataclass(frozen=True)
 class IndexBatch:
-    """Rows of one batch, the place of its first row in the epoch's order, and the epoch."""
+    """Rows of a batch or of a part of one, the place of the first of them in the epoch's order, and the epoch."""
 
     rows: np.ndarray
     start: int
@@ -97,16 +97,25 @@ class TrainSampler(Sampler[IndexBatch]):
         seed: base seed.
         is_balanced: every class equally often; each image of a class comes again only after all the others did.
         start_epoch: the epoch that the next iteration belongs to.
+        part: which rows of every batch are handed out; order, batches and places are those of one process.
     """
 
     def __init__(
-        self, targets: np.ndarray, *, batch_size: int, seed: int, is_balanced: bool, start_epoch: int = 0
+        self,
+        targets: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        is_balanced: bool,
+        start_epoch: int = 0,
+        part: Part = WHOLE,
     ) -> None:
         self.targets = targets
         self.batch_size = min(batch_size, len(targets))
         self.seed = seed
         self.is_balanced = is_balanced
         self.epoch = start_epoch
+        self.part = part
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -130,9 +139,9 @@ class TrainSampler(Sampler[IndexBatch]):
         return rng.permutation(np.concatenate(drawn))
 
     def __iter__(self) -> Iterator[IndexBatch]:
-        order = self.order(self.epoch)
+        order, (begin, end) = self.order(self.epoch), self.part.bounds(self.batch_size)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield IndexBatch(order[start : start + self.batch_size], start, self.epoch)
+            yield IndexBatch(order[start + begin : start + end], start + begin, self.epoch)
 
 
 def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
@@ -147,18 +156,26 @@ def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 class EvalSampler(Sampler[IndexBatch]):
-    """All rows once, in order."""
+    """All rows once, in order; several processes take whole batches in turn.
 
-    def __init__(self, length: int, batch_size: int = EVAL_BATCH) -> None:
+    A row so stands in the batch that it stands in for one process. A process that gets none hands out one batch without
+    rows, since Lightning would leave the validation out there that the others wait in.
+    """
+
+    def __init__(self, length: int, batch_size: int = EVAL_BATCH, *, part: Part = WHOLE) -> None:
         self.length = length
         self.batch_size = batch_size
+        self.part = part
 
     def __len__(self) -> int:
-        return math.ceil(self.length / self.batch_size)
+        return max(len(self._starts()), 1)
 
     def __iter__(self) -> Iterator[IndexBatch]:
-        for start in range(0, self.length, self.batch_size):
+        for start in self._starts() or (self.length,):
             yield IndexBatch(np.arange(start, min(start + self.batch_size, self.length)), start, 0)
+
+    def _starts(self) -> range:
+        return range(self.part.index * self.batch_size, self.length, self.part.count * self.batch_size)
 
 
 class _RowView:
@@ -226,6 +243,7 @@ class ChestXrayDataModule(LightningDataModule):
         balance: "none", "sampler" or "undersample" (the last is done by `load_data`).
         is_stressed: whether the stress distortions of validation are a second validation set.
         num_workers: processes that read training batches ahead; the batches are the same for any number.
+        part: what of every batch this process takes.
 
     Attributes:
         stored: what the loaders of these names (`train`, `val`, `stress`, `block`) hand out in place of images.
@@ -241,6 +259,7 @@ class ChestXrayDataModule(LightningDataModule):
         balance: str = "none",
         is_stressed: bool = True,
         num_workers: int = 0,
+        part: Part = WHOLE,
     ) -> None:
         super().__init__()
         self.data = data
@@ -249,6 +268,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.balance = balance
         self.is_stressed = is_stressed
         self.num_workers = num_workers
+        self.part = part
         self.stored: Mapping[str, Rows] = {}
         self.views = 0
         self._stress: ImageRows | None = None
@@ -288,6 +308,7 @@ class ChestXrayDataModule(LightningDataModule):
             seed=self.seed,
             is_balanced=self.balance == "sampler",
             start_epoch=epoch,
+            part=self.part,
         )
 
     def num_train_batches(self, limit: float | int = 1.0) -> int:
@@ -325,9 +346,9 @@ class ChestXrayDataModule(LightningDataModule):
         return [self.eval_loader(name) for name in self.val_names]
 
     def eval_loader(self, name: str) -> DataLoader[dict[str, Any]]:
-        """All rows of a split (or `stress`) once, in order."""
+        """All rows of a split (or `stress`) once, in order; of several processes each one its part."""
         rows = self.stored[name] if name in self.stored else self.images_of(name)
-        return DataLoader(rows, sampler=EvalSampler(len(rows)), batch_size=None)
+        return DataLoader(rows, sampler=EvalSampler(len(rows), part=self.part), batch_size=None)
 
     def images_of(self, name: str) -> ImageRows:
         """Images of a split, or with `stress` the distorted copies of validation."""

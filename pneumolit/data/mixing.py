@@ -22,7 +22,7 @@ class Mix:
 
     Attributes:
         share: of an image's own pixels in the result, 0 to 1.
-        order: `(B,)` int64, partner of each image, a permutation.
+        order: `(B,)` int64, partner of each image, a permutation (of a whole batch; a part has a part of it).
         box: (top, left, height, width) of what CutMix takes from the partner, in fractions of the side; None mixes
             all pixels.
     """
@@ -62,13 +62,16 @@ def draw_mix(count: int, *, mixup_alpha: float, cutmix_alpha: float, seed: int, 
 
 
 @torch.no_grad()
-def apply_mix(images: Tensor, mix: Mix) -> Tensor:
+def apply_mix(images: Tensor, mix: Mix, pool: Tensor | None = None) -> Tensor:
     """Mix `(B, 1, S, S)` float images; they are left as they are.
+
+    `pool` holds the images that the mix's order names, where they are not these themselves but a batch that these are a
+    part of.
 
     A box ends anywhere within a pixel, and a pixel that it covers in part is mixed in part: so the share is exact
     at every image size.
     """
-    partners = images[send(mix.order, images.device)]
+    partners = (images if pool is None else pool)[send(mix.order, images.device)]
     if mix.box is None:
         return images.mul(mix.share).add_(partners, alpha=1 - mix.share)
     top, left, height, width = mix.box
