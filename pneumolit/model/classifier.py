@@ -27,6 +27,7 @@ from pneumolit.data.mixing import apply_mix, draw_mix
 from pneumolit.data.sending import send
 from pneumolit.labels import LabelSet
 from pneumolit.model.backbone import build_backbone, find_backbone
+from pneumolit.model.collectives import equal_rows_of_all, mean_of_all, num_processes, process_index, rows_of_all
 from pneumolit.model.cuda_graphs import RecordedBackbone
 from pneumolit.model.cut import Cut, features_of, head_logits
 from pneumolit.model.freeze import FreezePlan, apply_freeze, hold_still
@@ -184,7 +185,9 @@ class PneumoniaClassifier(LightningModule):
         if batch_idx == 0:
             # Lightning ends validation by setting modes one by one, without train().
             self._use_batch_statistics(collect=True)
-            state = np.random.SeedSequence([int(self.settings["seed"]), self.current_epoch]).generate_state(1)
+            # Each of several processes draws for images of its own, the first one what a single process draws.
+            own = [process_index()] if process_index() else []
+            state = np.random.SeedSequence([int(self.settings["seed"]), self.current_epoch, *own]).generate_state(1)
             torch.manual_seed(int(state[0]))
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
@@ -196,7 +199,7 @@ class PneumoniaClassifier(LightningModule):
         """
         targets = batch["target"]
         if "features" in batch:
-            loss: Tensor = self.loss(self._from_features(batch["features"]), targets)
+            loss = self._mean_loss(self._from_features(batch["features"]), targets)
         else:
             loss = self._loss_of_images(batch, batch_idx)
         if loss.device.type == "cpu" or batch_idx % 50 == 49:
@@ -209,13 +212,15 @@ class PneumoniaClassifier(LightningModule):
         """Log the mean loss of the epoch at its end; a log in every step costs 0.3 ms, and a GPU waits for its work."""
         if batch_idx + 1 == self.trainer.num_training_batches:
             total, images = self._losses
-            self.log("train/loss", total / images, on_step=False, on_epoch=True, batch_size=1, logger=False)
+            mean = mean_of_all(total / images)  # every process has equally many
+            self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1, logger=False)
 
     def _loss_of_images(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         epoch, targets = int(batch["epoch"]), batch["target"]
         images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.train_size)
+        count, own = len(targets), process_index() * len(targets)
         mix = draw_mix(
-            len(targets),
+            count * num_processes(),
             mixup_alpha=float(self.settings["mixup_alpha"]),
             cutmix_alpha=float(self.settings.get("cutmix_alpha", 0.0)),
             seed=int(self.settings["seed"]),
@@ -223,13 +228,20 @@ class PneumoniaClassifier(LightningModule):
             batch=batch_idx,
         )
         if mix is None:
-            loss: Tensor = self.loss(self(images), targets)
+            return self._mean_loss(self(images), targets)
+        # A partner may be in the part of the batch that another process has.
+        mix = replace(mix, order=send(mix.order[own : own + count], images.device))
+        logits = self(apply_mix(images, mix, equal_rows_of_all(images)))
+        others = equal_rows_of_all(targets)[mix.order]
+        return mix.share * self._mean_loss(logits, targets) + (1 - mix.share) * self._mean_loss(logits, others)
+
+    def _mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of this process's part of a batch, such that the mean over processes is the loss of the batch."""
+        loss: Tensor = self.loss(logits, targets)
+        if num_processes() == 1 or self.loss.weight is None:
             return loss
-        mix = replace(mix, order=send(mix.order, images.device))
-        logits = self(apply_mix(images, mix))
-        others = targets[mix.order]
-        mixed: Tensor = mix.share * self.loss(logits, targets) + (1 - mix.share) * self.loss(logits, others)
-        return mixed
+        weight = self.loss.weight[targets].sum()  # what the loss has divided by
+        return loss * weight / mean_of_all(weight)
 
     def _check_finite(self, loss: float, batch_idx: int) -> None:
         if not math.isfinite(loss):
@@ -243,6 +255,8 @@ class PneumoniaClassifier(LightningModule):
         """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
         logits = self._logits_in_one_shape(batch)
         kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
+        if num_processes() > 1:
+            kept["index"] = batch["index"]
         for key, value in kept.items():
             self._outputs[self.val_names[dataloader_idx]][key].add(value.detach())
 
@@ -252,6 +266,8 @@ class PneumoniaClassifier(LightningModule):
         A new shape has kernels chosen for it, or compiled, and a GPU waits.
         """
         count = len(batch["target"])
+        if not count:  # of several processes this one has no row of the set
+            return torch.empty((0, len(self.labels.classes)), device=self.device)
         if self.device.type == "cpu" or count == EVAL_BATCH:
             return self.logits_of(batch)
         key = "features" if "features" in batch else "image"
@@ -260,12 +276,12 @@ class PneumoniaClassifier(LightningModule):
         return self.logits_of({key: full})[:count]
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss, accuracy and AUROC of every validation set."""
+        """Log loss, accuracy and AUROC of every validation set, in each of several processes the same."""
         outputs, self._outputs = self._outputs, _nothing_gathered()
         if self.trainer.sanity_checking:
             return
         for name, gathered in outputs.items():
-            joined = {key: values.rows().cpu() for key, values in gathered.items()}
+            joined = _in_order({key: rows_of_all(values.rows().cpu()) for key, values in gathered.items()})
             if not bool(joined["logits"].isfinite().all()):
                 # Before any checkpoint of this epoch: the last good one stays.
                 self._check_finite(math.nan, int(self.trainer.num_training_batches) - 1)
@@ -369,6 +385,14 @@ def validation_numbers(
 def _nothing_gathered() -> defaultdict[str, defaultdict[str, Gathered]]:
     """Validation set -> logits, target, family."""
     return defaultdict(partial(defaultdict, Gathered))
+
+
+def _in_order(joined: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The rows of several processes as one process has them, so that sums over them are the same."""
+    if "index" not in joined:
+        return joined
+    order = joined["index"].argsort()
+    return {key: values[order] for key, values in joined.items()}
 
 
 def _with_channels_last_strides(images: Tensor) -> Tensor:
