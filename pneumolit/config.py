@@ -59,6 +59,7 @@ _PATH = Rule(lambda value: value is None or (isinstance(value, str | int | float
 _SHARE = _number(0, 1, is_open=True)
 _CHANCE = _number(0, 1)
 _SIDE = _number(16, 2048, is_whole=True)
+_COUNT = _number(1, is_whole=True)
 _BELOW_1 = Rule(lambda value: _CHANCE.holds(value) and value < 1, "a number from 0 to below 1")
 _POSITIVE = Rule(_number(0, float("inf"), is_open=True).holds, "a number above 0")
 
@@ -153,7 +154,8 @@ SCHEMA: dict[str, Rule] = {
     "callbacks.swa.start_fraction": _or_null(_BELOW_1),
     "trainer.max_epochs": _number(1, is_whole=True),
     "trainer.accelerator": _TEXT,
-    "trainer.devices": Rule(lambda v: v == 1, "1 (one process trains one model)"),
+    "trainer.devices": Rule(lambda v: v == "auto" or _COUNT.holds(v), "auto or a whole number of at least 1"),
+    "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.gradient_clip_val": _or_null(_number(0)),
     "trainer.accumulate_grad_batches": _number(1, is_whole=True),
     "trainer.auto_batch_size": _FLAG,
@@ -181,6 +183,7 @@ _NOT_THE_TASK = (
     "logger.",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.strategy",
     "trainer.progress_bar",
     "trainer.cache_features",
     "trainer.conv_gradients",
@@ -322,6 +325,8 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         if flat["trainer.cuda_graphs"] is True and holds:
             value = str(flat[key]).lower()
             problems.append(f"trainer.cuda_graphs=true cannot be together with {key}={value}; leave one of them out")
+    if flat["trainer.devices"] != "auto":
+        problems += process_problems(flat, flat["trainer.devices"])
     given = [k for k in ("data.folds", "data.resplit", "data.split_file") if flat[k] is not None]
     if len(given) > 1:
         problems.append(f"{' and '.join(given)} each decide the split; set only one of them")
@@ -359,6 +364,11 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "callbacks.early_stopping.patience is not set",
         ),
         (
+            "trainer.strategy",
+            flat["trainer.strategy"] != "auto" and flat["trainer.devices"] == 1,
+            "trainer.devices=1",
+        ),
+        (
             "trainer.feature_views",
             flat["trainer.feature_views"] > 0 and flat["trainer.cache_features"] is False,
             "trainer.cache_features=false",
@@ -371,6 +381,40 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
     ):
         if is_set:
             problems.append(f"{key}={flat[key]} has no effect because {why}; leave one of them out")
+    return problems
+
+
+def process_problems(flat: Mapping[str, Any], count: int) -> list[str]:
+    """What of a configuration cannot be where several processes train one model; nothing for one process.
+
+    Args:
+        flat: the configuration with dotted keys.
+        count: processes, which `trainer.devices=auto` leaves to the machine.
+    """
+    if count == 1:
+        return []
+    size, problems = flat["data.batch_size"], []
+    if size % count:
+        near = max(size // count, 1) * count
+        problems.append(
+            f"data.batch_size={size} cannot be divided among {count} processes (trainer.devices), which take equal "
+            f"parts of every batch; set data.batch_size={near}"
+        )
+    wishes = (
+        ("trainer.auto_batch_size", True, "a batch that fits is looked for by one process alone"),
+        ("trainer.cuda_graphs", True, "gradients are averaged over processes within each backward pass"),
+        ("trainer.cache_features", True, "a head on stored features trains in seconds in one process"),
+    )
+    problems += [
+        f"{key}=true cannot be together with {count} processes (trainer.devices): {why}; leave one of them out"
+        for key, value, why in wishes
+        if flat[key] is value
+    ]
+    if flat["trainer.feature_views"]:
+        problems.append(
+            f"trainer.feature_views={flat['trainer.feature_views']} cannot be together with {count} processes "
+            "(trainer.devices): a head on stored features trains in seconds in one process; leave one of them out"
+        )
     return problems
 
 

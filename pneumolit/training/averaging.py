@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any, cast
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.collectives import average_buffers
 from pneumolit.model.freeze import FreezePlan
 
 NORM_BATCHES = 50  # of a new estimate: 1600 images at 32 per batch, forward only
@@ -78,6 +79,8 @@ class AveragedWeights(WeightAveraging):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average in place of the moving weights, during training."""
         if _is_amid_training(trainer) and not self._is_swapped:
+            assert self._average_model is not None
+            share_statistics(cast(PneumoniaClassifier, self._average_model.module))
             super().on_validation_epoch_start(trainer, pl_module)
             self._is_swapped = True
 
@@ -233,6 +236,24 @@ class SwaWeights(AveragedWeights):
                 for norm in norms:
                     norm.momentum = 1 / number  # the mean so far; None would mean that, but reads a counter back
                 model(model.augment(batch["image"], batch["position"], epoch=epoch, size=size))
+
+
+class SharedStatistics(Callback):
+    """Several processes validate with the same running statistics of batch norms: the means of what each one has seen.
+
+    It stands before an average, which puts its own statistics in place of these.
+    """
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace what this process has by the mean over processes."""
+        share_statistics(cast(PneumoniaClassifier, pl_module))
+
+
+@torch.no_grad()
+def share_statistics(model: PneumoniaClassifier) -> None:
+    """Replace running statistics of moving batch norms by their means over processes."""
+    norms = _moving_norms(model)
+    average_buffers(b for n in norms for b in (n.running_mean, n.running_var) if b is not None)
 
 
 def _is_amid_training(trainer: Trainer) -> bool:

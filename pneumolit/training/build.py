@@ -19,6 +19,7 @@ from torch import nn
 from pneumolit.data.augment import AugmentConfig
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData
+from pneumolit.data.parts import WHOLE, Part
 from pneumolit.labels import prior_log_odds
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics, transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -31,11 +32,12 @@ from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
 from pneumolit.training.checkpoints import AtomicCheckpointIO
+from pneumolit.training.distributed import JoinedStrategy, leave_signals_alone
 from pneumolit.training.precision import lightning_precision
 
 _OWN_KEYS = frozenset(
-    ("progress_bar", "auto_batch_size", "accelerator", "max_epochs", "cache_features", "feature_views",
-     "conv_gradients", "compile", "cuda_graphs")
+    ("progress_bar", "auto_batch_size", "accelerator", "devices", "strategy", "max_epochs", "cache_features",
+     "feature_views", "conv_gradients", "compile", "cuda_graphs")
 )  # fmt: skip  # of the group `trainer` that are not Lightning's, or not as they stand
 _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 _MIXING = ("mixup_alpha", "cutmix_alpha")  # of the group `augment`, but about whole batches
@@ -124,8 +126,8 @@ def make_backbone(
     )
 
 
-def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData) -> ChestXrayDataModule:
-    """The loaders of a run over its opened data set."""
+def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData, part: Part = WHOLE) -> ChestXrayDataModule:
+    """The loaders of a run over its opened data set, in one of the processes that train it."""
     return ChestXrayDataModule(
         data,
         batch_size=cfg["data"]["batch_size"],
@@ -133,6 +135,7 @@ def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData) -> ChestXrayDa
         balance=cfg["data"]["balance"],
         is_stressed=cfg["data"]["stress"],
         num_workers=cfg["data"]["num_workers"],
+        part=part,
     )
 
 
@@ -227,16 +230,22 @@ def build_trainer(
     accelerator: str,
     precision: str,
     epochs_before: int = 0,
+    part: Part = WHOLE,
 ) -> Trainer:
     """Lightning's Trainer of a stage; its epochs go on counting from those of the earlier stages."""
+    is_alone, settings = part.count == 1, cfg["trainer"]
+    # What is asked for is how several processes do it; one has nothing to share.
+    asked = "auto" if settings["strategy"] == "ddp" else settings["strategy"]
     trainer = Trainer(
-        **{k: v for k, v in cfg["trainer"].items() if k not in _OWN_KEYS},
-        max_epochs=epochs_before + cfg["trainer"]["max_epochs"],
+        **{k: v for k, v in settings.items() if k not in _OWN_KEYS},
+        max_epochs=epochs_before + settings["max_epochs"],
         accelerator=accelerator,
+        devices=part.count,
+        strategy=asked if is_alone else JoinedStrategy(part),
         precision=lightning_precision(precision),
         callbacks=list(callbacks),
         logger=logger if logger is not None else False,
-        plugins=_plugins(),
+        plugins=_plugins(is_alone=is_alone),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -247,12 +256,12 @@ def build_trainer(
     for counter in (progress.current, progress.total):
         for name in ("ready", "started", "processed", "completed"):
             setattr(counter, name, epochs_before)
-    return trainer
+    return trainer if is_alone else leave_signals_alone(trainer)
 
 
-def _plugins() -> list[Any]:
+def _plugins(*, is_alone: bool) -> list[Any]:
     # Lightning would answer Slurm's signals with a checkpoint in the middle of an epoch and a requeue of its own.
-    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    slurm = [SLURMEnvironment(auto_requeue=False)] if is_alone and SLURMEnvironment.detect() else []
     return [AtomicCheckpointIO(), *slurm]
 
 
@@ -298,6 +307,10 @@ def quiet_lightning() -> Iterator[None]:
         # The thread of the backward pass meets the GPU for the first time.
         warnings.filterwarnings("ignore", message=".*there was no current CUDA context.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Its new name is not known to the oldest torch that is allowed.
+        warnings.filterwarnings("ignore", message=".*.broadcast_buffers. is deprecated.*")
+        # What several processes log is the same in each already.
+        warnings.filterwarnings("ignore", message=".*It is recommended to use .self.log.*sync_dist=True.*")
         try:
             yield
         finally:

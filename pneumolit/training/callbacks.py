@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pneumolit.config import monitor_mode
+from pneumolit.data.parts import WHOLE, Part
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
-from pneumolit.training.averaging import EmaWeights, SwaWeights
+from pneumolit.training.averaging import EmaWeights, SharedStatistics, SwaWeights
 from pneumolit.training.checkpoints import SECONDS_BETWEEN, EpochCheckpoints, ResumableEarlyStopping
 from pneumolit.training.place import Watch
 
@@ -192,6 +193,7 @@ def build_callbacks(
     is_live: bool,
     is_quick: bool = False,
     watch: Watch | None = None,
+    part: Part = WHOLE,
 ) -> list[Callback]:
     """The callbacks of a stage, from the `callbacks` group.
 
@@ -206,19 +208,21 @@ def build_callbacks(
         is_live: whether a moving progress bar is wanted.
         is_quick: whether an epoch takes no longer than its checkpoint, so that not every one is written.
         watch: told of every epoch.
+        part: which of the processes that train the model this is; only the first one tells anybody of an epoch.
     """
     monitor = settings["checkpoint"]["monitor"]
     shown = list(dict.fromkeys(["train/loss", "val/loss", "val/auroc", "stress/auroc", "block/auroc", monitor]))
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [SharedStatistics()] if part.count > 1 else []
     if settings["ema"]["decay"] is not None:
         callbacks.append(EmaWeights(settings["ema"]["decay"]))
     if settings["swa"]["start_fraction"] is not None:
         callbacks.append(SwaWeights(epochs_before + int(settings["swa"]["start_fraction"] * stage.epochs)))
-    callbacks += [
-        EpochRecorder(run, stage, steps_before, watch),
-        ProgressLine(console, stage, epochs, shown, is_live),
-        AugmentedBatch(),
-    ]
+    if part.is_first:
+        callbacks += [
+            EpochRecorder(run, stage, steps_before, watch),
+            ProgressLine(console, stage, epochs, shown, is_live),
+            AugmentedBatch(),
+        ]
     stopping = settings["early_stopping"]
     if stopping["patience"] is not None:
         watched = stopping["monitor"] or monitor

@@ -31,6 +31,7 @@ def print_plan(
     reasons: Sequence[str],
     source: WeightsSource,
     precision: Precision,
+    processes: Mapping[str, Any] | None = None,
 ) -> None:
     """What will train on what; `reasons` by stage are why it trains on images and not on stored features."""
     console.print(_image_table(data))
@@ -48,6 +49,7 @@ def print_plan(
     lines += [
         ("seed", f"{first['seed']}, balance {first['data']['balance']}"),
         ("in", f"{precision.training} (scores in {precision.scoring})"),
+        *_process_line(processes),
         ("folder", str(run.path)),
     ]
     for label, text in lines:
@@ -56,6 +58,16 @@ def print_plan(
     for stage, plan in zip(stages, plans, strict=True):
         if plan.frozen:
             console.print(_freeze_table(stage, plan))
+
+
+def _process_line(processes: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Who trains the model together; nothing for one process."""
+    if processes is None:
+        return []
+    count, norms = processes["processes"], processes["batch_norm"]
+    return [
+        ("by", f"{count} processes ({processes['strategy']}), an equal part of every batch each; batch norm: {norms}")
+    ]
 
 
 def _stage_lines(stage: Stage, plan: FreezePlan) -> list[tuple[str, str]]:

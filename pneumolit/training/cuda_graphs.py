@@ -17,7 +17,9 @@ Note = Callable[[str], None]
 RECORDED = "forward and backward pass"
 
 
-def why_unrecorded(cfg: Mapping[str, Any], *, accelerator: str, precision: str, is_stored: bool) -> str:
+def why_unrecorded(
+    cfg: Mapping[str, Any], *, accelerator: str, precision: str, is_stored: bool, processes: int = 1
+) -> str:
     """Why the steps of a stage are not recorded; empty where they are.
 
     Args:
@@ -25,6 +27,7 @@ def why_unrecorded(cfg: Mapping[str, Any], *, accelerator: str, precision: str, 
         accelerator: Lightning's name of its device.
         precision: number format of training.
         is_stored: whether it trains on stored features.
+        processes: that train the model together.
 
     Raises:
         ValueError: `trainer.cuda_graphs=true`, and it cannot be.
@@ -34,6 +37,7 @@ def why_unrecorded(cfg: Mapping[str, Any], *, accelerator: str, precision: str, 
     reasons = (
         (not settings["cuda_graphs"], "trainer.cuda_graphs=false"),
         (accelerator not in {"gpu", "cuda"}, f"the device is {accelerator} and no NVIDIA GPU"),
+        (processes > 1, f"{processes} processes average their gradients within the backward pass"),
         (settings["compile"], "trainer.compile=true"),
         (is_stored, "the stage trains on stored features"),
         # A replay overwrites the gradients of the one before.

@@ -17,6 +17,7 @@ from rich.console import Console
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
+from pneumolit.data.parts import Part
 from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError, RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -37,14 +38,21 @@ from pneumolit.training.build import (
 )
 from pneumolit.training.console import print_plan, print_result, print_resumption
 from pneumolit.training.cuda_graphs import why_unrecorded
+from pneumolit.training.distributed import describe_processes, moving_norms_of
 from pneumolit.training.environment import peak_memory_gb
-from pneumolit.training.frozen import feature_seconds, scored_rows, why_images
+from pneumolit.training.frozen import feature_seconds, has_features, scored_rows, why_images
 from pneumolit.training.hparams import final_metrics, table_hparams
 from pneumolit.training.memory import is_out_of_memory
 from pneumolit.training.page import write_page
 from pneumolit.training.place import Watch, Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.progress import data_progress
+from pneumolit.training.ranks import (
+    count_processes,
+    refuse_other_launchers,
+    refuse_unequal_parts,
+    several_processes,
+)
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
 from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
@@ -72,6 +80,7 @@ def fit(
         RunPrunedError: ended by `watch`; status.json says so.
     """
     check_run(cfg)
+    refuse_other_launchers()
     run = RunDir(run_path)
     if run.config_file.exists() and not resume:
         way = f"run_dir={shlex.quote(str(run_path))}" if is_begun(run) else "resume=true with the same arguments"
@@ -94,8 +103,10 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
         raise ValueError(f"{run.path} holds checkpoints without the record of a run; choose another folder")
     spec, *_ = [check_names(stage.cfg) for stage in stages]
     accelerator = choose_accelerator(cfg["trainer"]["accelerator"])
+    part = Part(count=count_processes(cfg["trainer"]["devices"], accelerator))
     check_backbones(stages, spec, needs_weights=found is None)
-    datamodule = build_datamodule(cfg, _load(cfg, console))
+    datamodule = build_datamodule(cfg, _load(cfg, console), part)
+    refuse_unequal_parts(stages, part.count, len(datamodule.data.rows("train")))
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
     gradients = "library" if cfg["trainer"]["compile"] else cfg["trainer"]["conv_gradients"]
@@ -129,11 +140,19 @@ def _set_up(
                 precision=precision.training,
                 accelerator=place.accelerator,
                 cache_dir=place.cache_dir,
+                processes=place.part.count,
             )
             reasons.append(reason)
-            why_unrecorded(stage.cfg, accelerator=place.accelerator, precision=precision.training, is_stored=not reason)
+            why_unrecorded(
+                stage.cfg,
+                accelerator=place.accelerator,
+                precision=precision.training,
+                is_stored=not reason,
+                processes=place.part.count,
+            )
         except ValueError as error:
             raise ValueError(f"stage {stage.name}: {error}" if stage.count > 1 else str(error)) from None
+    processes = describe_processes(place.part.count, stages, [plan.moving_norms for plan in plans])
     write_record(
         run,
         cfg,
@@ -143,6 +162,7 @@ def _set_up(
         source=source,
         precision=precision,
         gradient_routes=place.gradient_routes,
+        processes=processes,
     )
     print_plan(
         place.console,
@@ -153,6 +173,7 @@ def _set_up(
         reasons=reasons,
         source=source,
         precision=precision,
+        processes=processes,
     )
     return model
 
@@ -161,12 +182,17 @@ def _take_up(stages: Sequence[Stage], place: Workplace, found: Found | None) -> 
     """Make sure that a run goes on with what it began with; its classifier where no checkpoint holds it."""
     run, model = place.run, None
     refuse_other_images(run, place.datamodule.data)
+    if place.part.count > 1 and found is not None and not found[1]["is_over"] and has_features(found[0], run):
+        raise ValueError(
+            f"the run in {run.path} trains on stored features, which one process does alone; set trainer.devices=1"
+        )
     if found is None:
         model, source, _ = build_model(stages[0].cfg, place.spec, place.datamodule)
         refuse_other_weights(run, source)
     if found is None or not found[1]["is_over"] or not found[0].is_last:
         run.forget_scores()  # of weights that are trained further
-    note_resumption(run, found[1]["epochs"] if found else 0)
+    processes = describe_processes(place.part.count, stages, moving_norms_of(run))
+    note_resumption(run, found[1]["epochs"] if found else 0, processes)
     print_resumption(place.console, run, stages, found)
     return model
 
@@ -180,7 +206,8 @@ def _train_and_score(
     found: Found | None,
 ) -> dict[str, Any]:
     run, console = place.run, place.console
-    epochs = train_stages(stages, place, model, found)
+    with several_processes(cfg, place, found):
+        epochs = train_stages(stages, place, model, found)
     start, device = time.monotonic(), model_device(place.accelerator)
     try:
         results = score(cfg, stages[-1], place, precision.scoring, device=device)

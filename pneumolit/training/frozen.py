@@ -38,6 +38,7 @@ def why_images(
     precision: str,
     accelerator: str,
     cache_dir: Path,
+    processes: int = 1,
 ) -> str:
     """Why a stage trains on images; empty where it trains on stored features.
 
@@ -49,6 +50,7 @@ def why_images(
         precision: number format of training.
         accelerator: Lightning's name of its device.
         cache_dir: folder of stored features.
+        processes: that train the model together.
 
     Raises:
         ValueError: stored features are asked for and cannot be.
@@ -56,6 +58,8 @@ def why_images(
     asked, views = cfg["trainer"]["cache_features"], int(cfg["trainer"]["feature_views"])
     if asked is False:
         return "trainer.cache_features=false"
+    if processes > 1:  # those who ask for them are refused with the configuration
+        return f"{processes} processes train on images; one alone trains on stored features in seconds"
     is_wished, is_head = bool(views) or asked is True, trains_head_alone(model.backbone, plan)
     reason = _obstacle(cfg, plan, model)
     if not reason and not is_wished:  # what can be said before the model is taken apart, which takes seconds

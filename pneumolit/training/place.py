@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pneumolit.data.datamodule import ChestXrayDataModule
+from pneumolit.data.parts import Part
 from pneumolit.model.backbone import BackboneSpec
 from pneumolit.rundir import RunDir
 
@@ -41,3 +42,8 @@ class Workplace:
     cache_dir: Path
     gradient_routes: tuple[str, ...] = ()
     watch: Watch | None = None
+
+    @property
+    def part(self) -> Part:
+        """Which of the processes that train the model this is."""
+        return self.datamodule.part

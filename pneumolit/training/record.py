@@ -21,6 +21,8 @@ from pneumolit.training.build import seen_prior
 from pneumolit.training.environment import describe_environment, source_hash
 from pneumolit.training.precision import Precision
 
+DISTRIBUTED = "distributed"  # key of the environment: who trains the model together
+
 
 def write_record(
     run: RunDir,
@@ -32,6 +34,7 @@ def write_record(
     source: WeightsSource,
     precision: Precision,
     gradient_routes: Sequence[str],
+    processes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files that stand before training; status.json comes last and says that they are whole."""
     data = datamodule.data
@@ -64,14 +67,15 @@ def write_record(
             "conv_gradients": f"{', '.join(gradient_routes)} (version {ROUTES_VERSION})"
             if gradient_routes
             else "library",
+            **({DISTRIBUTED: dict(processes)} if processes else {}),
         },
     )
     run.write_status(RUNNING, configuration=configuration_hash(cfg), code=source_hash())
 
 
-def note_resumption(run: RunDir, epochs: int) -> None:
+def note_resumption(run: RunDir, epochs: int, processes: Mapping[str, Any] | None = None) -> None:
     """Write down that a run goes on: when, after how many epochs, and what of the environment is another."""
-    before, now = read_json(run.environment_file), describe_environment()
+    before, now = read_json(run.environment_file), {**describe_environment(), DISTRIBUTED: processes}
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     resumed = [*before.get("resumed", []), {"time": utc_now(), "epochs": epochs, "changed": changed}]
     run.write_json(run.environment_file, {**before, "resumed": resumed})

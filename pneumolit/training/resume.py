@@ -15,11 +15,13 @@ from pneumolit.config import flatten
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.stage_plan import Stage
 
-# Where things lie and how a run is watched; none of it changes a bit of the result. That images, split and weights
-# are the same is checked by their contents.
+# Where things lie and how a run is watched; none of it changes a bit of the result, but for the number of processes:
+# batches are the same ones with any, and only roundings, dropout and batch norms differ, which the record names. That
+# images, split and weights are the same is checked by their contents.
 _MAY_DIFFER = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
     "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
+    "trainer.devices", "trainer.strategy",
 )  # fmt: skip
 
 

@@ -11,9 +11,10 @@ import torch
 
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.collectives import share_state
 from pneumolit.model.cut import Cut
 from pneumolit.model.gradients import use_fast_gradients
-from pneumolit.rundir import read_json
+from pneumolit.rundir import RunDir, read_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import (
     build_logger,
@@ -27,6 +28,7 @@ from pneumolit.training.callbacks import build_callbacks
 from pneumolit.training.checkpoints import EpochCheckpoints
 from pneumolit.training.compiling import compile_backbone, compiler_errors_explained
 from pneumolit.training.cuda_graphs import Recording, why_unrecorded
+from pneumolit.training.distributed import unused_weights_explained
 from pneumolit.training.frozen import has_features, store_features, why_images
 from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
 from pneumolit.training.place import Workplace
@@ -52,7 +54,7 @@ class _Begin:
 def train_stages(
     stages: Sequence[Stage], place: Workplace, model: PneumoniaClassifier | None = None, found: Found | None = None
 ) -> int:
-    """Train what is not trained yet.
+    """Train what is not trained yet; of several processes only the first one writes, and the others get its weights.
 
     Args:
         stages: of the run.
@@ -64,13 +66,8 @@ def train_stages(
         Finished epochs of the whole run.
     """
     run = place.run
-    for leftover in run.checkpoint_folder.glob(".*"):  # of a writer that was killed
-        leftover.unlink()
     done = int(found[1]["epochs"]) if found is not None else 0
-    run.keep_epochs(done)
-    # Points after the checkpoint are of epochs that come again.
-    is_fresh = found is None and not run.tensorboard_folder.exists()
-    logger = build_logger(stages[0].cfg, run, first_epoch=None if is_fresh else done + 1)
+    logger = _tidy_up(stages, run, done, is_new=found is None) if place.part.is_first else None
     first, begin = 0, _Begin()
     if found is not None:
         at, progress = found
@@ -80,7 +77,7 @@ def train_stages(
     for stage in stages[first:]:
         if model is None or stage.index or begin.goes_on:
             model, _, _ = build_model(stage.cfg, place.spec, place.datamodule, is_pretrained=False)
-        if stage.index and not begin.goes_on:
+        if stage.index and not begin.goes_on and place.part.is_first:
             before = run.checkpoint(stages[stage.index - 1].checkpoint(stage.start))
             if not before.is_file():
                 raise ValueError(f"{before} is gone, and stage {stage.index + 1} begins from it; put it back")
@@ -91,12 +88,23 @@ def train_stages(
     return done
 
 
+def _tidy_up(stages: Sequence[Stage], run: RunDir, done: int, *, is_new: bool) -> Any:
+    """Take away what a killed run left behind its last checkpoint; the logger of what comes now."""
+    for leftover in run.checkpoint_folder.glob(".*"):  # of a writer that was killed
+        leftover.unlink()
+    run.keep_epochs(done)
+    # Points after the checkpoint are of epochs that come again.
+    is_fresh = is_new and not run.tensorboard_folder.exists()
+    return build_logger(stages[0].cfg, run, first_epoch=None if is_fresh else done + 1)
+
+
 def _train_stage(
     stage: Stage, model: PneumoniaClassifier, place: Workplace, logger: Any, begin: _Begin, *, planned: int
 ) -> Mapping[str, Any]:
     """Fit one stage, from its beginning or from its last checkpoint; how far the run is then."""
     run, datamodule = place.run, place.datamodule
     ckpt_path = run.checkpoint(stage.checkpoint("last")) if begin.goes_on else None
+    share_state(model)
     datamodule.stored, datamodule.views = {}, 0
     assert model.plan is not None
     # A stage goes on with what it began with: room on the disk decides too, and comes and goes.
@@ -110,6 +118,7 @@ def _train_stage(
             precision=place.precision,
             accelerator=place.accelerator,
             cache_dir=place.cache_dir,
+            processes=place.part.count,
         )
     )
     if is_stored:
@@ -136,9 +145,16 @@ def _train_stage(
         is_live=cfg["trainer"]["progress_bar"],
         is_quick=trains_head,
         watch=place.watch,
+        part=place.part,
     )
     note = partial(_note_recording, stage, place)
-    why = why_unrecorded(cfg, accelerator=place.accelerator, precision=place.precision, is_stored=is_stored)
+    why = why_unrecorded(
+        cfg,
+        accelerator=place.accelerator,
+        precision=place.precision,
+        is_stored=is_stored,
+        processes=place.part.count,
+    )
     if why:
         note(f"no: {why}")
     else:
@@ -152,9 +168,10 @@ def _train_stage(
             accelerator=place.accelerator,
             precision=place.precision,
             epochs_before=begin.epochs,
+            part=place.part,
         )
         try:
-            with compiler_errors_explained():
+            with compiler_errors_explained(), unused_weights_explained(cfg["backbone"]):
                 trainer.fit(model.use_channels_last(), datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         except Exception as error:
             if is_out_of_memory(error):
@@ -169,6 +186,8 @@ def _train_stage(
 
 def _note_recording(stage: Stage, place: Workplace, what: str) -> None:
     """Write down what of a stage's steps is recorded as CUDA graphs, or why nothing is."""
+    if not place.part.is_first:
+        return
     environment = read_json(place.run.environment_file)
     environment.setdefault("cuda_graphs", {})[str(stage.index + 1)] = what
     place.run.write_json(place.run.environment_file, environment)
