@@ -82,8 +82,9 @@ def _run_sweep(
         )
     from pneumolit.rundir import SweepDir
     from pneumolit.sweep.plan import Settings
+    from pneumolit.sweep.pool import warm_up
     from pneumolit.sweep.run import Asked, sweep_jobs
-    from pneumolit.sweep.settings import SETTINGS
+    from pneumolit.sweep.settings import SETTINGS, DevicesSettings
 
     _refuse_unused(config)
     launcher = SETTINGS[kind](**_plain(settings))
@@ -91,6 +92,8 @@ def _run_sweep(
     name = keys.pop("name")
     if name is not None and (not isinstance(name, str | int) or "/" in str(name) or str(name).startswith(".")):
         raise ValueError(f"sweep.name must be the name of a folder, got {name!r}")
+    if isinstance(launcher, DevicesSettings):
+        warm_up(launcher.start)
     configurations = [_job_config(context, config, number, given) for number, given in enumerate(overrides)]
     problems = [found for found in configurations if isinstance(found, str)]
     if problems:

@@ -178,6 +178,27 @@ class EvalSampler(Sampler[IndexBatch]):
         return range(self.part.index * self.batch_size, self.length, self.part.count * self.batch_size)
 
 
+class DirectLoader:
+    """Batches of rows, read in this process; what a DataLoader does around each takes longer than one of features.
+
+    Args:
+        rows: to read from.
+        sampler: names the rows of each batch.
+    """
+
+    batch_sampler = None  # Lightning looks for both, and tells the sampler the epoch
+
+    def __init__(self, rows: Rows, sampler: TrainSampler | EvalSampler) -> None:
+        self.dataset, self.sampler = rows, sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.sampler:
+            yield self.dataset[batch]
+
+
 class _RowView:
     """Some rows of a store, read when asked for, so that the file stays mapped."""
 
@@ -328,27 +349,31 @@ class ChestXrayDataModule(LightningDataModule):
             batch |= {"position": torch.from_numpy(self.data.rows("train")[index.rows]), "epoch": epoch % self.views}
         return batch
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> DataLoader[dict[str, Any]] | DirectLoader:
         """Batches of one epoch."""
         # Lightning's own epoch counter is one too low at this moment of a resumed run.
         done = getattr(self.trainer.fit_loop.epoch_progress.current, "processed", 0) if self.trainer is not None else 0
-        workers = 0 if "train" in self.stored else self.num_workers  # a batch of features is a few kilobytes
+        if "train" in self.stored:
+            return DirectLoader(self.stored["train"], self.train_sampler(done))
         return DataLoader(
-            self.stored.get("train", self.images_of("train")),
+            self.images_of("train"),
             sampler=self.train_sampler(done),
             batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
         )
 
-    def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+    def val_dataloader(self) -> list[DataLoader[dict[str, Any]] | DirectLoader]:
         """Validation, its stressed copies, the held-out block."""
         return [self.eval_loader(name) for name in self.val_names]
 
-    def eval_loader(self, name: str) -> DataLoader[dict[str, Any]]:
+    def eval_loader(self, name: str) -> DataLoader[dict[str, Any]] | DirectLoader:
         """All rows of a split (or `stress`) once, in order; of several processes each one its part."""
         rows = self.stored[name] if name in self.stored else self.images_of(name)
-        return DataLoader(rows, sampler=EvalSampler(len(rows), part=self.part), batch_size=None)
+        sampler = EvalSampler(len(rows), part=self.part)
+        return (
+            DirectLoader(rows, sampler) if name in self.stored else DataLoader(rows, sampler=sampler, batch_size=None)
+        )
 
     def images_of(self, name: str) -> ImageRows:
         """Images of a split, or with `stress` the distorted copies of validation."""

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from typing import Any
 
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING
@@ -216,6 +216,15 @@ def start_context(start: str) -> Any:
         context.set_forkserver_preload([_PRELOADED])
         return context
     return multiprocessing.get_context(SPAWN)
+
+
+def warm_up(start: str) -> None:
+    """Let the process that forks jobs begin with its imports, while this one still composes and checks them.
+
+    It ends with this process, whether it was needed or not.
+    """
+    if start_context(start).get_start_method() == FORKSERVER:
+        forkserver.ensure_running()
 
 
 def tree_memory_gb(pid: int | None) -> float:

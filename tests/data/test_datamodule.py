@@ -138,7 +138,7 @@ def test_a_training_batch_names_its_rows_its_places_and_its_epoch(data: ChestXra
     loaders = module(data, seed=3)
     rows = loaders.rows_of("train")
     loader = loaders.train_dataloader()
-    loader.sampler.set_epoch(2)  # type: ignore[attr-defined]
+    loader.sampler.set_epoch(2)  # type: ignore[union-attr]
     batches = list(loader)
     assert {batch["epoch"] for batch in batches} == {2}
     np.testing.assert_array_equal(whole(batches, "position"), np.arange(len(batches) * 8))
