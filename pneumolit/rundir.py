@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pneumolit.predictions import Predictions
 
@@ -377,6 +377,26 @@ def _written_whole(path: Path) -> Iterator[TextIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file."""
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def shortest(folder: Path) -> Path:
+    """A folder or file as a person would type it from here."""
+    with contextlib.suppress(ValueError):
+        return folder.absolute().relative_to(Path.cwd())
+    return folder.absolute()
 
 
 def utc_now() -> str:

@@ -26,6 +26,7 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     """Fit, calibrate and report one run in a folder, or go on with one."""
     from rich.console import Console
 
+    from pneumolit.rundir import shortest
     from pneumolit.stage_plan import check_run
     from pneumolit.training.resume import newest_unfinished
 
@@ -46,7 +47,7 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     _look_at_the_data(asked["data"])
     from pneumolit.training.fit import fit
 
-    fit(asked, _shortest(folder.absolute()), console, resume=is_resumed)
+    fit(asked, shortest(folder), console, resume=is_resumed)
 
 
 def _refuse_sweep_of_one() -> None:
@@ -95,14 +96,6 @@ def _look_at_the_data(cfg: dict[str, Any]) -> None:
     if cfg["source"] != "demo" or cfg["root"]:
         _, records = read_records(cfg, Path())
         choose_labels(records, cfg["target"], cfg["positive"])
-
-
-def _shortest(folder: Path) -> Path:
-    """The folder as a person would type it from here."""
-    try:
-        return folder.relative_to(Path.cwd())
-    except ValueError:
-        return folder
 
 
 def main() -> None:

@@ -210,7 +210,7 @@ def _search(
     from rich.console import Console
 
     from pneumolit.data.store import cache_folder
-    from pneumolit.rundir import TuneDir
+    from pneumolit.rundir import TuneDir, shortest
     from pneumolit.sweep.fingerprint import Fingerprints
     from pneumolit.sweep.search import Search
     from pneumolit.training.environment import source_hash
@@ -221,7 +221,7 @@ def _search(
         base_name = names.of(base)
     content = cfg["search"]
     return Search(
-        tune=TuneDir(_shortest(folder.absolute())),
+        tune=TuneDir(shortest(folder)),
         settings=settings,
         base=base,
         base_name=base_name,
@@ -233,14 +233,6 @@ def _search(
         compose=compose_point,
         name_run=names.of,
     )
-
-
-def _shortest(folder: Path) -> Path:
-    """The folder as a person would type it from here."""
-    try:
-        return folder.relative_to(Path.cwd())
-    except ValueError:
-        return folder
 
 
 def main() -> None:

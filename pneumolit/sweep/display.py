@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -127,13 +126,6 @@ def say_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def shortest(folder: Path) -> Path:
-    """The folder as a person would type it from here."""
-    with contextlib.suppress(ValueError):
-        return folder.absolute().relative_to(Path.cwd())
-    return folder
 
 
 def rows_so_far(run: RunDir) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -67,6 +67,29 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     device: str = ""
+
+
+class Waiting:
+    """Jobs that have not begun, read one by one as there is room for them.
+
+    Args:
+        jobs: None among them says that there is nothing to begin with at this moment.
+
+    Attributes:
+        is_over: whether the last one was taken.
+    """
+
+    def __init__(self, jobs: Iterable[Job | None]) -> None:
+        self._jobs = iter(jobs)
+        self.is_over = False
+
+    def take(self) -> Job | None:
+        """The next job; None where there is none now, or none any more."""
+        try:
+            return None if self.is_over else next(self._jobs)
+        except StopIteration:
+            self.is_over = True
+            return None
 
 
 Target = Callable[[Job], None]  # a function of a module, so that a process of its own finds it

@@ -14,7 +14,7 @@ from typing import Any
 
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING
 from pneumolit.sweep.devices import Device
-from pneumolit.sweep.job import ORPHANED, Job, Outcome, Target, attempts_of, note, run_in_process
+from pneumolit.sweep.job import ORPHANED, Job, Outcome, Target, Waiting, attempts_of, note, run_in_process
 
 FORKSERVER, SPAWN = "forkserver", "spawn"
 _PRELOADED = "pneumolit.sweep.preloaded"
@@ -147,22 +147,15 @@ class Pool:
 
         Leaving the iteration early, Ctrl-C included, stops what runs.
         """
-        waiting, is_over = iter(jobs), False
+        waiting = Waiting(jobs)
         try:
             while True:
                 is_late = self.deadline is not None and time.monotonic() > self.deadline
                 if is_late:
                     self.stop("the time of the sweep was over (hydra.launcher.sweep_minutes)")
-                while self.free and not (is_over or is_late):
-                    try:
-                        job = next(waiting)
-                    except StopIteration:
-                        is_over = True
-                        break
-                    if job is None:
-                        break
+                while self.free and not is_late and (job := waiting.take()) is not None:
                     self._begin(job)
-                if not self._running and (is_over or is_late):
+                if not self._running and (waiting.is_over or is_late):
                     return
                 yield from self._ended(_LOOK_SECONDS)
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
 from pneumolit.sweep.devices import Device
-from pneumolit.sweep.job import Job, Outcome, Target, note
+from pneumolit.sweep.job import Job, Outcome, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
 from pneumolit.sweep.pool import Limits, run_one
 from pneumolit.sweep.settings import RaySettings
@@ -59,22 +59,15 @@ class RayPlaces:
         )(_run_here)
         end = time.monotonic() + 60 * settings.sweep_minutes if settings.sweep_minutes is not None else None
         running: dict[Any, tuple[Job, float]] = {}
-        waiting, is_over = iter(jobs), False
+        waiting = Waiting(jobs)
         # Where a task asks for no GPU, Ray leaves all of them visible.
         device = Device("Ray", "" if self.needs["GPU"] else None, threads=max(1, int(settings.num_cpus)))
         try:
             while True:
                 is_late = end is not None and time.monotonic() > end
-                while len(running) < self.count and not (is_over or is_late):
-                    try:
-                        job = next(waiting)
-                    except StopIteration:
-                        is_over = True
-                        break
-                    if job is None:
-                        break
+                while len(running) < self.count and not is_late and (job := waiting.take()) is not None:
                     running[task.remote(target, job, settings.limits, device)] = (job, time.monotonic())
-                if not running and (is_over or is_late):
+                if not running and (waiting.is_over or is_late):
                     return
                 if is_late:
                     yield from self._stop(running, "the time of the sweep was over (hydra.launcher.sweep_minutes)")

@@ -17,8 +17,8 @@ from pneumolit.config import monitor_mode
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.tables import Table
 from pneumolit.report.tuning import COMPLETE, PRUNED, TrialRow, draw_history, draw_importance, draw_slices
-from pneumolit.rundir import write_text
-from pneumolit.sweep.display import say, shortest
+from pneumolit.rundir import shortest, write_text
+from pneumolit.sweep.display import say
 from pneumolit.sweep.recipe import Recipe
 from pneumolit.sweep.search import Search
 from pneumolit.sweep.search_display import say_point

@@ -14,8 +14,8 @@ from pneumolit.config import flatten
 from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError
 from pneumolit.report.sweep import SweepRow, group_rows
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, WAITING, SweepDir, utc_now
-from pneumolit.sweep.display import Display, say, shortest
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, WAITING, SweepDir, shortest, utc_now
+from pneumolit.sweep.display import Display, say
 from pneumolit.sweep.fingerprint import Fingerprints
 from pneumolit.sweep.job import Job, train_job
 from pneumolit.sweep.places import places_for

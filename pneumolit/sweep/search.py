@@ -13,8 +13,8 @@ from rich.console import Console
 
 from pneumolit.config import monitor_mode
 from pneumolit.interrupts import RunInterruptedError
-from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, TuneDir, read_json
-from pneumolit.sweep.display import say_seconds, shortest
+from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, TuneDir, read_json, shortest
+from pneumolit.sweep.display import say_seconds
 from pneumolit.sweep.job import Job, Outcome, Target
 from pneumolit.sweep.places import LocalPlaces, Places
 from pneumolit.sweep.search_display import SearchDisplay

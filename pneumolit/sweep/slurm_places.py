@@ -15,7 +15,7 @@ from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
 from pneumolit.sweep.devices import Device, cpu_devices, gpu_devices
-from pneumolit.sweep.job import Job, Outcome, Target, note
+from pneumolit.sweep.job import Job, Outcome, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
 from pneumolit.sweep.pool import run_one
 from pneumolit.sweep.settings import SlurmSettings
@@ -58,25 +58,18 @@ class SlurmPlaces:
         """Submit jobs; leaving early cancels what waits or runs."""
         minutes = self.settings.sweep_minutes
         end = time.monotonic() + 60 * minutes if minutes is not None else None
-        free, waiting, is_over = list(self.devices), iter(jobs), False
+        free, waiting = list(self.devices), Waiting(jobs)
         running: list[tuple[Any, Job, Device, float]] = []
         try:
             while True:
                 is_late = end is not None and time.monotonic() > end
-                while free and not (is_over or is_late):
-                    try:
-                        job = next(waiting)
-                    except StopIteration:
-                        is_over = True
-                        break
-                    if job is None:
-                        break
+                while free and not is_late and (job := waiting.take()) is not None:
                     device = free.pop(0)
                     # Another job of Slurm may have it: of a sweep whose process is gone.
                     patient = replace(job, lock_seconds=None) if self.settings.cluster == "slurm" else job
                     submitted = self._executor.submit(run_one, target, patient, device, self.settings.limits)
                     running.append((submitted, job, device, time.monotonic()))
-                if is_late or (not running and is_over):
+                if is_late or (not running and waiting.is_over):
                     return
                 time.sleep(_LOOK_SECONDS)
                 for entry in [entry for entry in running if entry[0].done()]:

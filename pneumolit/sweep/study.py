@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from pneumolit.rundir import TuneDir, fingerprint
+from pneumolit.rundir import TuneDir, fingerprint, is_locked
 from pneumolit.sweep.storage import open_storage
 
 if TYPE_CHECKING:
@@ -167,19 +167,6 @@ class SharedStudy:
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial is one of those that were asked for: complete or pruned."""
     return trial.state in (_states().COMPLETE, _states().PRUNED)
-
-
-def is_locked(path: Any) -> bool:
-    """Whether a process holds a lock file."""
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from pneumolit.config import flatten
-from pneumolit.rundir import DONE, RunDir, read_json
+from pneumolit.rundir import DONE, RunDir, is_locked, read_json
 from pneumolit.stage_plan import Stage
 
 # Where things lie and how a run is watched; none of it changes a bit of the result, but for the number of processes:
@@ -143,12 +143,4 @@ def held(run: RunDir) -> Iterator[None]:
 
 def is_held(run: RunDir) -> bool:
     """Whether a process works in a run's folder at this moment."""
-    if not run.lock_file.exists():
-        return False
-    lock = FileLock(run.lock_file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return is_locked(run.lock_file)

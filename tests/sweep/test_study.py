@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pneumolit.rundir import TuneDir
+from pneumolit.rundir import TuneDir, is_locked
 from pneumolit.sweep.storage import mend_last_line, open_storage
 from pneumolit.sweep.strategy import quiet_optuna
-from pneumolit.sweep.study import DIED, SharedStudy, is_locked
+from pneumolit.sweep.study import DIED, SharedStudy
 
 HELPER = Path(__file__).with_name("quick_search.py")
 
