@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+# What SQLite, PostgreSQL and MySQL say where two processes make the same tables, and put in the same first row.
+_MADE_BY_ANOTHER = ("already exists", "unique constraint", "duplicate", "database is locked", "no such table")
+_TRIES, _SECONDS_BETWEEN = 10, 0.5
 
 
 def open_storage(address: str | None, journal: Path) -> BaseStorage:
@@ -23,16 +28,31 @@ def open_storage(address: str | None, journal: Path) -> BaseStorage:
     Raises:
         ValueError: the address leads nowhere, or what it needs is not installed.
     """
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     if address is None:
         journal.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldJournal(journal)))  # type: ignore[arg-type]
     try:
-        return get_storage(address)
+        return _open_database(address)
     except Exception as error:  # whatever a driver raises: of SQLAlchemy, of the database, of the import system
         raise ValueError(f"storage={hide_password(address)} cannot be opened: {_first_line(error, address)}") from error
+
+
+def _open_database(address: str) -> BaseStorage:
+    """Open a database, whose tables another process may be making at this moment."""
+    from optuna import storages
+    from sqlalchemy.exc import DBAPIError
+
+    for _ in range(_TRIES):
+        try:
+            return storages.get_storage(address)
+        except DBAPIError as error:
+            if not any(word in str(error).lower() for word in _MADE_BY_ANOTHER):
+                raise
+            time.sleep(_SECONDS_BETWEEN)
+    return storages.get_storage(address)
 
 
 class _HeldJournal:

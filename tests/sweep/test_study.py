@@ -355,3 +355,23 @@ def test_after_kills_at_random_moments_the_total_is_right(quick: ModuleType, tmp
     for trial in done:
         assert trial.value == pytest.approx(quick.value_of(trial.user_attrs["point"]), abs=1e-6)
     assert len({trial.user_attrs["run"] for trial in done}) == len(done)
+
+
+def test_tables_that_another_process_makes_at_the_same_moment_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna import storages
+    from sqlalchemy.exc import OperationalError
+
+    real, calls = storages.get_storage, []
+
+    def slower(address: str) -> object:
+        calls.append(address)
+        if len(calls) == 1:
+            raise OperationalError("CREATE TABLE studies", {}, Exception("table studies already exists"))
+        return real(address)
+
+    monkeypatch.setattr(storages, "get_storage", slower)
+    monkeypatch.setattr("pneumolit.sweep.storage._SECONDS_BETWEEN", 0.0)
+    open_storage(f"sqlite:///{tmp_path / 'studies.db'}", tmp_path / "study.log")
+    assert len(calls) == 2
