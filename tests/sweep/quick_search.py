@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -144,12 +146,24 @@ def trials_of(folder: Path, storage: str | None = None) -> list[Any]:
     return found.get_trials(deepcopy=False)
 
 
+def die_after(seconds: float) -> None:
+    """Have SIGKILL end this process so long after it has taken its first trial: imports take what the machine lets."""
+    take = SharedStudy.claim
+    timers: list[threading.Timer] = []
+
+    def claim(self: SharedStudy, total: int) -> Any:
+        trial = take(self, total)
+        if trial is not None and not timers:
+            timers.append(threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+            timers[0].start()
+        return trial
+
+    SharedStudy.claim = claim  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     kill = arguments.pop("kill_after", None)
     if kill is not None:
-        import signal
-        import threading
-
-        threading.Timer(kill, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        die_after(kill)
     search_quickly(**arguments, console=Console(width=400))

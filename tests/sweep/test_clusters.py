@@ -68,8 +68,8 @@ def test_bad_ends_have_their_reasons_and_the_others_go_on(
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(RaySettings(total_cpus=1, total_gpus=0, sweep_minutes=0.15), id="ray"),
-        pytest.param(SlurmSettings(cluster="local", at_once=1, sweep_minutes=0.15), id="submitit"),
+        pytest.param(RaySettings(total_cpus=1, total_gpus=0, sweep_minutes=0.5), id="ray"),
+        pytest.param(SlurmSettings(cluster="local", at_once=1, sweep_minutes=0.3), id="submitit"),
     ],
 )
 def test_time_of_the_sweep_ends_what_runs_and_begins_nothing_else(
