@@ -61,6 +61,7 @@ class BorrowedCores:
         self.folder = folder
         self._own = available_cores()
         self._used = self._own
+        self._threads = 0  # before anything was borrowed
 
     def __enter__(self) -> BorrowedCores:
         return self
@@ -84,9 +85,15 @@ class BorrowedCores:
         return found
 
     def _use(self, cores: tuple[int, ...]) -> None:
-        if cores != self._used:
-            use_cores(cores)
-            self._used = cores
+        if cores == self._used:
+            return
+        import torch
+
+        self._threads = self._threads or torch.get_num_threads()
+        use_cores(cores)
+        if cores == self._own:
+            torch.set_num_threads(self._threads)
+        self._used = cores
 
 
 def _machine() -> str:

@@ -81,7 +81,7 @@ def _run_sweep(
             "hydra.launcher.cpu_jobs); leave it out"
         )
     from pneumolit.rundir import SweepDir
-    from pneumolit.sweep.plan import Settings
+    from pneumolit.sweep.plan import SweepSettings
     from pneumolit.sweep.pool import warm_up
     from pneumolit.sweep.run import Asked, sweep_jobs
     from pneumolit.sweep.settings import SETTINGS, DevicesSettings
@@ -91,7 +91,7 @@ def _run_sweep(
     keys = _plain(config.sweep)
     name = keys.pop("name")
     if name is not None and (not isinstance(name, str | int) or "/" in str(name) or str(name).startswith(".")):
-        raise ValueError(f"sweep.name must be the name of a folder, got {name!r}")
+        raise ValueError(f"sweep.name must be the name of a folder, such as sweep.name=night1, got {name!r}")
     if isinstance(launcher, DevicesSettings):
         warm_up(launcher.start)
     configurations = [_job_config(context, config, number, given) for number, given in enumerate(overrides)]
@@ -104,7 +104,7 @@ def _run_sweep(
         sweep=SweepDir(Path(config.hydra.sweep.dir)),
         configurations=[found for found in configurations if isinstance(found, dict)],
         overrides=[tuple(given) for given in overrides],
-        settings=Settings(**keys),
+        settings=SweepSettings(**keys),
         launcher=launcher,
     )
     (asked.sweep.path / "multirun.yaml").unlink(missing_ok=True)

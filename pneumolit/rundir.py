@@ -167,7 +167,7 @@ class RunDir:
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write JSON atomically; NaN is refused, since other readers of JSON do not take it."""
-        write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(path, content)
 
     def write_status(self, state: str, **details: Any) -> None:
         """Update status.json, keeping what it already says."""
@@ -359,6 +359,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN is refused, since other readers of JSON do not take it."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: readers see the old or the new one, also after a power cut."""
     with _written_whole(path) as handle:
@@ -377,6 +382,29 @@ def _written_whole(path: Path) -> Iterator[TextIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, refusal: str, seconds: float | None = 0.0) -> Iterator[None]:
+    """Hold a lock file.
+
+    Args:
+        path: of the lock.
+        refusal: what to say where another process holds it.
+        seconds: to wait for it; None: as long as it takes.
+
+    Raises:
+        ValueError: with these words.
+    """
+    lock = FileLock(path, timeout=-1 if seconds is None else seconds)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(refusal) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:

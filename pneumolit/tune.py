@@ -21,7 +21,7 @@ from pneumolit.hydra_errors import explain_error
 
 if TYPE_CHECKING:
     from pneumolit.sweep.recipe import Recipe
-    from pneumolit.sweep.search import Search, SearchSettings
+    from pneumolit.sweep.search_plan import Search, SearchSettings
     from pneumolit.sweep.space import Axis
 
 OWN_KEYS = (
@@ -35,7 +35,8 @@ def tune(cfg: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
 
     from pneumolit.sweep.display import say
-    from pneumolit.sweep.search import check_pruner, run_search
+    from pneumolit.sweep.search import run_search
+    from pneumolit.sweep.search_plan import check_pruner
     from pneumolit.sweep.study import SharedStudy
 
     console = Console(soft_wrap=False)
@@ -152,7 +153,7 @@ def _refuse_keys(cfg: Mapping[str, Any], given: Sequence[str]) -> None:
 
 def _settings(cfg: Mapping[str, Any], base: Mapping[str, Any]) -> SearchSettings:
     """The keys of the command itself, checked."""
-    from pneumolit.sweep.search import SearchSettings
+    from pneumolit.sweep.search_plan import SearchSettings
 
     # What fits the training images best is no choice.
     names = [name for name in loggable_metrics(flatten(base)) if not name.startswith("train/")]
@@ -212,7 +213,7 @@ def _search(
     from pneumolit.data.store import cache_folder
     from pneumolit.rundir import TuneDir, shortest
     from pneumolit.sweep.fingerprint import Fingerprints
-    from pneumolit.sweep.search import Search
+    from pneumolit.sweep.search_plan import Search
     from pneumolit.training.environment import source_hash
     from pneumolit.training.progress import data_progress
 

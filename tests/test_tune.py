@@ -65,7 +65,9 @@ def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pneumolit.sweep.search.LocalPlaces", Place)
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize(
+    "search", [name if name == "head" else pytest.param(name, marks=pytest.mark.slow) for name in SEARCHES]
+)
 def test_every_point_of_a_ready_search_is_a_sound_run(compose_config: Command, search: str) -> None:
     content = compose_config(f"search={search}", name="tune")["search"]
     check_strategy(content["sampler"], content["pruner"])
@@ -154,11 +156,11 @@ RICH = (
 @pytest.mark.parametrize(
     ("name", "further"),
     [
-        ("plain", []),
+        pytest.param("plain", [], marks=pytest.mark.slow),
         ("rich", RICH),
-        ("own", ["optim=mine"]),
-        ("less", ["~optim.weight_decay"]),
-        ("stages", ["experiment=two_stages", "search.space.optim=null"]),
+        pytest.param("own", ["optim=mine"], marks=pytest.mark.slow),
+        pytest.param("less", ["~optim.weight_decay"], marks=pytest.mark.slow),
+        pytest.param("stages", ["experiment=two_stages", "search.space.optim=null"], marks=pytest.mark.slow),
     ],
 )
 def test_the_recipe_of_the_winner_composes_to_its_configuration(
@@ -187,6 +189,7 @@ def test_the_recipe_of_the_winner_composes_to_its_configuration(
     assert (folder / "optim").is_dir() == (name in ("own", "less"))
 
 
+@pytest.mark.slow
 def test_from_eight_complete_trials_on_the_page_shows_what_mattered(
     tune: Command, one_place: None, tmp_path: Path
 ) -> None:
@@ -232,7 +235,7 @@ def test_a_search_of_other_settings_under_the_same_name_is_refused(tune: Command
     # A study without trials is enough: the time is over before one has begun.
     first = tune("n_trials=1", "timeout=1e-9", *QUICK)
     assert first.code == 0, first.err
-    assert "timeout=1e-09 was over (0 s): 0 of 1 trials are finished; the same command goes on" in first.out
+    assert "timeout=1e-09 was over (0.0 s): 0 of 1 trials are finished; the same command goes on" in first.out
     second = tune("n_trials=1", "timeout=1e-9", "augment=light", "trainer.max_epochs=3", *QUICK)
     assert second.code == 2
     assert "belongs to another search: " in second.err and "trainer.max_epochs=3 instead of 2" in second.err

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from pneumolit.cores import available_cores, use_cores
 
-JOB_MEMORY_GB = 3.0  # of a job on a CPU, where shares are counted by themselves: the default recipe takes 2.2
+_JOB_MEMORY_GB = 3.0  # of a job on a CPU, where shares are counted by themselves: the default recipe takes 2.2
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -79,7 +79,7 @@ def count_shares(jobs: int) -> int:
     """
     import psutil
 
-    by_memory = int(psutil.virtual_memory().available / (JOB_MEMORY_GB * 1e9))
+    by_memory = int(psutil.virtual_memory().available / (_JOB_MEMORY_GB * 1e9))
     return max(1, min(jobs, len(available_cores()), by_memory))
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pneumolit.config import monitor_mode
+from pneumolit.report.sweep_tables import duration
 from pneumolit.rundir import DONE, FAILED, RunDir
 from pneumolit.stage_plan import plan_stages
 from pneumolit.sweep.job import Job, Outcome
@@ -84,7 +85,7 @@ class Display:
             value = rows[-1].get(self.monitor) if rows else None
             table.add_row(
                 escape(name_of(job)), device.name, f"{len(rows)}/{planned}", "" if value is None else f"{value:.4f}",
-                say_seconds(seconds),
+                duration(seconds),
             )  # fmt: skip
         counts = self.counts
         ended = sum(counts.values())
@@ -96,7 +97,7 @@ class Display:
             going = sum(min(seconds, mean) for _, _, seconds in running)
             rest = max(mean * (self.total - ended) - going, 0.0) / self.places
             end = time.strftime("%H:%M", time.localtime(time.time() + rest))
-            words.append(f"about {say_seconds(rest)} to go (until {end})")
+            words.append(f"about {duration(rest)} to go (until {end})")
         best = "" if self.best is None else f"best {self.monitor} {self.best[0]:.4f}: {name_of(self.best[1])}"
         return Group(table, f"  {', '.join(words)}", f"  {escape(best)}")
 
@@ -112,20 +113,6 @@ def say(console: Console, text: str) -> None:
 def name_of(job: Job) -> str:
     """What sets a job apart, in words."""
     return ", ".join(f"{key}={value}" for key, value in job.choices.items()) or f"job {job.number}"
-
-
-def say_seconds(seconds: float) -> str:
-    """A span of time, coarsely.
-
-    >>> say_seconds(9.7), say_seconds(95), say_seconds(7300)
-    ('10 s', '1 min 35 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def rows_so_far(run: RunDir) -> list[dict[str, float]]:

@@ -8,14 +8,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
 from pneumolit.interrupts import RunPrunedError
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, utc_now
+from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, utc_now, write_json
 from pneumolit.sweep.devices import Device
 
 ORPHANED = 75  # exit code of a process whose sweep is gone (EX_TEMPFAIL): it can be done again
@@ -69,6 +69,9 @@ class Outcome:
     device: str = ""
 
 
+Outcomes = Generator[Outcome, None, None]  # whoever closes it stops what runs
+
+
 class Waiting:
     """Jobs that have not begun, read one by one as there is room for them.
 
@@ -101,7 +104,7 @@ def train_job(job: Job) -> None:
 
     from pneumolit.training.fit import fit
 
-    fit(configuration_of(job), Path(job.folder), Console(width=120), resume=True)
+    fit(configuration_of(job), Path(job.folder), Console(width=120), resume=True, lock_seconds=job.lock_seconds)
 
 
 def configuration_of(job: Job) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def note(job: Job, state: str, **details: Any) -> None:
     known = read_json(run.job_file) if run.job_file.is_file() else {}
     known.pop("reason", None)
     known |= {"number": job.number, "overrides": list(job.overrides), "choices": dict(job.choices)}
-    run.write_json(run.job_file, {**known, "state": state, "time": utc_now(), **details})
+    write_json(run.job_file, {**known, "state": state, "time": utc_now(), **details})
     if state in (FAILED, INTERRUPTED) and run.status_file.is_file() and read_json(run.status_file)["state"] != DONE:
         run.write_status(state, reason=str(details.get("reason", "")))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from pneumolit.cores import available_cores
 from pneumolit.sweep.devices import Device, count_shares, cpu_devices, gpu_devices, visible_gpus
-from pneumolit.sweep.job import Job, Outcome, Target
+from pneumolit.sweep.job import Job, Outcomes, Target
 from pneumolit.sweep.pool import Pool
 from pneumolit.sweep.settings import CommonSettings, DevicesSettings, RaySettings, SlurmSettings
 
@@ -26,7 +26,7 @@ class Places(Protocol):
     count: int
     words: str
 
-    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Iterator[Outcome]:
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Run jobs, read one by one as there is room (None: none now); outcomes as they end."""
         ...
 
@@ -55,7 +55,7 @@ class LocalPlaces:
             self.words = f"{shares} share{'s' * (shares > 1)} of {cores} core{'s' * (cores > 1)}"
         self.count = len(self.devices)
 
-    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Iterator[Outcome]:
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Run jobs on the devices."""
         minutes = self.settings.sweep_minutes
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -63,13 +63,12 @@ class LocalPlaces:
         yield from Pool(self.devices, target, limits, start=start, deadline=deadline, on_look=look).run(jobs)
 
 
-def places_for(settings: CommonSettings, jobs: Sequence[Job], *, total: int | None = None) -> Places:
+def places_for(settings: CommonSettings, jobs: Sequence[Job]) -> Places:
     """The places that the settings of a launcher describe.
 
     Args:
         settings: of the launcher.
-        jobs: some or all of those that will run.
-        total: how many there will be; None: those.
+        jobs: those that will run.
 
     Raises:
         ValueError: what the launcher needs is not installed or not there.
@@ -84,7 +83,7 @@ def places_for(settings: CommonSettings, jobs: Sequence[Job], *, total: int | No
 
         return SlurmPlaces(settings, jobs)
     assert isinstance(settings, DevicesSettings)
-    return LocalPlaces(settings, len(jobs) if total is None else total, only_cpu=only_cpu)
+    return LocalPlaces(settings, len(jobs), only_cpu=only_cpu)
 
 
 def missing_package(name: str, extra: str) -> ValueError:

@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
-
-from pneumolit.rundir import DONE, FAILED, RunDir, SweepDir, read_json, utc_now
+from pneumolit.rundir import DONE, FAILED, RunDir, SweepDir, locked, read_json, utc_now
 from pneumolit.sweep.job import Job
 from pneumolit.training.resume import is_begun, is_held
 
@@ -17,7 +15,7 @@ CUT_OFF, NEW = "cut off", "new"
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """The keys under `sweep`.
 
     Attributes:
@@ -53,7 +51,7 @@ def standing(run: RunDir) -> str:
     return CUT_OFF if state is not None else NEW
 
 
-def choose_jobs(sweep: SweepDir, jobs: Sequence[Job], settings: Settings, code: str) -> list[Job]:
+def choose_jobs(sweep: SweepDir, jobs: Sequence[Job], settings: SweepSettings, code: str) -> list[Job]:
     """Jobs that are to be run now, in their order.
 
     Args:
@@ -91,19 +89,13 @@ def held_sweep(sweep: SweepDir) -> Iterator[None]:
         ValueError: another process holds it.
     """
     sweep.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(sweep.lock_file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"another process is running the sweep in {sweep.path}; wait for it, or give another sweep.name"
-        ) from None
-    try:
-        yield
-    finally:
-        if [path.name for path in sweep.path.iterdir()] == [sweep.lock_file.name]:
-            sweep.lock_file.unlink()  # of a sweep that was refused
-        lock.release()
+    refusal = f"another process is running the sweep in {sweep.path}; wait for it, or give another sweep.name"
+    with locked(sweep.lock_file, refusal):
+        try:
+            yield
+        finally:
+            if [path.name for path in sweep.path.iterdir()] == [sweep.lock_file.name]:
+                sweep.lock_file.unlink()  # of a sweep that was refused
 
 
 def _supersede(sweep: SweepDir, job: Job) -> None:

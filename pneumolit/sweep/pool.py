@@ -7,14 +7,14 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from typing import Any
 
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING
 from pneumolit.sweep.devices import Device
-from pneumolit.sweep.job import ORPHANED, Job, Outcome, Target, Waiting, attempts_of, note, run_in_process
+from pneumolit.sweep.job import ORPHANED, Job, Outcome, Outcomes, Target, Waiting, attempts_of, note, run_in_process
 
 FORKSERVER, SPAWN = "forkserver", "spawn"
 _PRELOADED = "pneumolit.sweep.preloaded"
@@ -139,7 +139,7 @@ class Pool:
         self._running: list[_Attempt] = []
         self._context = start_context(start)
 
-    def run(self, jobs: Iterable[Job | None]) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job | None]) -> Outcomes:
         """Run jobs; outcomes come in the order in which they end.
 
         Args:
@@ -199,7 +199,8 @@ class Pool:
 
 def run_one(target: Target, job: Job, device: Device, limits: Limits) -> Outcome:
     """Run one job here, wherever a cluster has sent it: the same process, limits and records as in a pool."""
-    return next(iter(list(Pool([device], target, limits, start=SPAWN).run([job]))))
+    (outcome,) = Pool([device], target, limits, start=SPAWN).run([job])
+    return outcome
 
 
 def start_context(start: str) -> Any:

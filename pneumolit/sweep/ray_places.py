@@ -6,13 +6,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
 from pneumolit.sweep.devices import Device
-from pneumolit.sweep.job import Job, Outcome, Target, Waiting, note
+from pneumolit.sweep.job import Job, Outcome, Outcomes, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
 from pneumolit.sweep.pool import Limits, run_one
 from pneumolit.sweep.settings import RaySettings
@@ -51,7 +51,7 @@ class RayPlaces:
         self.count = int(min(has.get(kind, 0) // needed for kind, needed in self.needs.items() if needed))
         self.words = f"Ray, {self.count} at once"
 
-    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Iterator[Outcome]:
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Run jobs as tasks; a task's worker ends with it."""
         ray, settings = self._ray, self.settings
         task = ray.remote(
@@ -131,7 +131,12 @@ def _start(settings: RaySettings) -> Any:
             log_to_driver=False, logging_level=logging.ERROR, **totals,
         )  # fmt: skip
     except Exception as error:  # by its way of connecting, of many kinds
-        raise ValueError(f"hydra.launcher.address={settings.address}: Ray cannot be reached: {error}") from error
+        what, way = ("no Ray can be started here", "use hydra/launcher=devices")
+        if settings.address is not None:
+            what = f"there is no Ray at hydra.launcher.address={settings.address}"
+            way = "give the address that `ray start --head` prints, or leave it out for a Ray of its own"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"{what} ({lines[0]}); {way}") from error
     return ray
 
 

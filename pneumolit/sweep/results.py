@@ -20,8 +20,8 @@ from pneumolit.report.tuning import COMPLETE, PRUNED, TrialRow, draw_history, dr
 from pneumolit.rundir import shortest, write_text
 from pneumolit.sweep.display import say
 from pneumolit.sweep.recipe import Recipe
-from pneumolit.sweep.search import Search
 from pneumolit.sweep.search_display import say_point
+from pneumolit.sweep.search_plan import Search
 from pneumolit.sweep.space import Range, describe_space, name_of_key
 from pneumolit.sweep.study import SharedStudy
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ from rich.console import Console
 from pneumolit.config import flatten
 from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError
-from pneumolit.report.sweep import SweepRow, group_rows
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, WAITING, SweepDir, shortest, utc_now
+from pneumolit.report.sweep import SweepRow
+from pneumolit.report.sweep_tables import best_words, counted
+from pneumolit.rundir import FAILED, SweepDir, shortest, utc_now, write_json
 from pneumolit.sweep.display import Display, say
 from pneumolit.sweep.fingerprint import Fingerprints
 from pneumolit.sweep.job import Job, train_job
 from pneumolit.sweep.places import places_for
-from pneumolit.sweep.plan import Settings, choose_jobs, held_sweep
+from pneumolit.sweep.plan import SweepSettings, choose_jobs, held_sweep
 from pneumolit.sweep.settings import CommonSettings
 from pneumolit.sweep.table import Tables, collect_row, winner_commands
 from pneumolit.training.environment import source_hash
@@ -43,7 +45,7 @@ class Asked:
     sweep: SweepDir
     configurations: Sequence[Mapping[str, Any]]
     overrides: Sequence[tuple[str, ...]]
-    settings: Settings
+    settings: SweepSettings
     launcher: CommonSettings
 
 
@@ -72,22 +74,22 @@ def sweep_jobs(asked: Asked, console: Console) -> int:
         try:
             if places is not None:
                 display = Display(console, total=len(left), places=places.count, monitor=monitor)
-                with display.shown():
-                    for outcome in places.run(train_job, left, display.look):
+                with display.shown(), contextlib.closing(places.run(train_job, left, display.look)) as outcomes:
+                    for outcome in outcomes:
                         row = collect_row(outcome.job.run, outcome.job.choices, monitor=monitor)
                         rows[outcome.job.folder] = row
                         display.ended(outcome, row.score)
                         tables.write_texts(list(rows.values()))
         except KeyboardInterrupt as stop:
-            rows = {job.folder: collect_row(job.run, job.choices, monitor=monitor) for job in jobs}
-            tables.write_all(list(rows.values()))
-            code = getattr(stop, "exit_code", 130)
             raise RunInterruptedError(
-                "the sweep was stopped; what has begun is kept, and the same command goes on with it", code
+                "the sweep was stopped; what has begun is kept, and the same command goes on with it",
+                getattr(stop, "exit_code", 130),
             ) from None
-        tables.write_all(list(rows.values()))
-        _say_result(sweep, list(rows.values()), monitor, console)
-    return sum(row.state == FAILED for row in rows.values())
+        finally:  # all of them anew: some were stopped on the way out
+            found = [collect_row(job.run, job.choices, monitor=monitor) for job in jobs]
+            tables.write_all(found)
+        _say_result(sweep, found, monitor, console)
+    return sum(row.state == FAILED for row in found)
 
 
 def refuse_several_devices(configurations: Sequence[Mapping[str, Any]]) -> None:
@@ -138,7 +140,7 @@ def _write_record(asked: Asked, jobs: Sequence[Job], monitor: str) -> None:
         {"name": job.run.path.name, "overrides": list(job.overrides), "choices": dict(job.choices)} for job in jobs
     ]
     content = {"time": utc_now(), "arguments": sys.argv[1:], "monitor": monitor, "jobs": listed}
-    asked.sweep.job("").write_json(asked.sweep.record_file, content)
+    write_json(asked.sweep.record_file, content)
 
 
 def _say_result(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str, console: Console) -> None:
@@ -147,11 +149,7 @@ def _say_result(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str, console
         what = ", ".join(f"{key}={value}" for key, value in row.choices.items())
         log = shortest(sweep.job(row.name).log_file)
         say(console, f"failed: {what or row.name}: {' '.join(row.reason.split())} (log: {log})")
-    groups = group_rows(rows, monitor)
-    if groups and groups[0].mean is not None:
-        what = ", ".join(f"{key}={value}" for key, value in groups[0].choices.items())
-        spread = f" (mean of {groups[0].n}, sd {groups[0].sd:.4f})" if groups[0].sd is not None else ""
-        say(console, f"  best    {monitor} {groups[0].mean:.4f}{spread}" + (f": {what}" if what else ""))
+    say(console, f"  result  {best_words(rows, monitor)}")
     say(console, f"  page    {shortest(sweep.page_file)}")
     say(console, f"  curves  tensorboard --logdir {shlex.quote(str(shortest(sweep.path)))}")
     lines = [
@@ -164,5 +162,4 @@ def _say_result(sweep: SweepDir, rows: Sequence[SweepRow], monitor: str, console
             console,
             f"          and {len(lines) - _SHOWN} more, for its other seeds and folds: {shortest(sweep.markdown_file)}",
         )
-    counts = {state: sum(row.state == state for row in rows) for state in (DONE, FAILED, INTERRUPTED, WAITING)}
-    say(console, f"{len(rows)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
+    say(console, counted(rows))

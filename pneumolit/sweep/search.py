@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,88 +13,19 @@ from rich.console import Console
 
 from pneumolit.config import monitor_mode
 from pneumolit.interrupts import RunInterruptedError
-from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, TuneDir, read_json, shortest
-from pneumolit.sweep.display import say_seconds
+from pneumolit.report.sweep_tables import duration
+from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, read_json, shortest
 from pneumolit.sweep.job import Job, Outcome, Target
 from pneumolit.sweep.places import LocalPlaces, Places
 from pneumolit.sweep.search_display import SearchDisplay
-from pneumolit.sweep.settings import DevicesSettings
-from pneumolit.sweep.space import Axis, overrides_of, suggest_point
-from pneumolit.sweep.storage import check_address
-from pneumolit.sweep.strategy import build_pruner, build_sampler, quiet_optuna
+from pneumolit.sweep.search_plan import Search, check_record
+from pneumolit.sweep.space import overrides_of, suggest_point
+from pneumolit.sweep.strategy import build_sampler, quiet_optuna
 from pneumolit.sweep.study import SharedStudy, shared_study
-from pneumolit.sweep.trial import epochs_of, is_done, scored_value, tune_job
-from pneumolit.training.resume import differences, is_begun
+from pneumolit.sweep.trial import is_done, scored_value, tune_job
+from pneumolit.training.resume import is_begun
 
 _LOOK_SECONDS = 1.0  # between two looks for processes that have died
-_RECORD = "pneumolit"  # attribute of the study: what it searches
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """The keys of `tune` itself.
-
-    Attributes:
-        n_trials: finished trials in total.
-        timeout: seconds of this call; None: no limit.
-        storage: URL; None: a journal file.
-        monitor: what is optimised.
-        max_failed: failed trials of this call that are put up with.
-        accept_code_change: whether trials of other code count.
-
-    Raises:
-        ValueError: a value that is none.
-    """
-
-    n_trials: int
-    timeout: float | None
-    storage: str | None
-    monitor: str
-    max_failed: int
-    accept_code_change: bool
-
-    def __post_init__(self) -> None:
-        for key in ("n_trials", "max_failed"):
-            value = getattr(self, key)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{key} must be a whole number of at least 1, got {value!r}")
-        is_number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
-        if self.timeout is not None and not (is_number and 0 < self.timeout < math.inf):
-            raise ValueError(f"timeout must be null or seconds above 0, got {self.timeout!r}")
-        if not isinstance(self.accept_code_change, bool):
-            raise ValueError(f"accept_code_change must be true or false, got {self.accept_code_change!r}")
-        check_address(self.storage)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search is.
-
-    Attributes:
-        tune: its folder.
-        settings: the keys of the command.
-        base: complete configuration, with what all trials share.
-        base_name: hash of that and of the data.
-        code: hash of the sources.
-        axes: what varies.
-        sampler: the mapping `search.sampler`, checked.
-        pruner: the mapping `search.pruner`, checked.
-        launcher: where trials run.
-        compose: complete, checked configuration of a point, from its overrides.
-        name_run: hash of a configuration and its data.
-    """
-
-    tune: TuneDir
-    settings: SearchSettings
-    base: Mapping[str, Any]
-    base_name: str
-    code: str
-    axes: Sequence[Axis]
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    launcher: DevicesSettings
-    compose: Callable[[Sequence[str]], Mapping[str, Any]]
-    name_run: Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -154,8 +85,9 @@ def run_search(
         display.begin(study)
         work = _Work(search, study, display)
         try:
-            with display.shown():
-                for outcome in places.run(target, work.jobs(), work.look):
+            running = places.run(target, work.jobs(), work.look)
+            with display.shown(), contextlib.closing(running) as outcomes:
+                for outcome in outcomes:
                     work.ended(outcome)
         except KeyboardInterrupt as stop:
             # The storage in memory may have been interrupted in the middle of reading: a new one says what is true.
@@ -168,43 +100,6 @@ def run_search(
             ) from None
         close(study)
         return work.ending()
-
-
-def check_record(search: Search, study: SharedStudy) -> None:
-    """Write down what a study searches, or refuse to mix it with another search.
-
-    Raises:
-        ValueError: what varies, what is optimised, or what all trials share is not the same; or the code has changed.
-    """
-    settings, name = search.settings, search.tune.path.name
-    space = {axis.key: repr(axis) for axis in search.axes}
-    new = {"monitor": settings.monitor, "space": space, "base": search.base_name, "code": search.code}
-    known = study.study.user_attrs.get(_RECORD)
-    if known is None:
-        study.study.set_user_attr(_RECORD, new | {"configuration": search.base})
-        return
-    found = []
-    if known["monitor"] != settings.monitor:
-        found.append(f"monitor={settings.monitor} instead of {known['monitor']}")
-    for key in dict.fromkeys([*space, *known["space"]]):
-        if space.get(key) != known["space"].get(key):
-            found.append(f"search.space.{key} differs" if key in space and key in known["space"] else
-                         f"search.space.{key} is {'new' if key in space else 'gone'}")  # fmt: skip
-    if known["base"] != search.base_name:
-        words = differences(search.base, known["configuration"])
-        found += words or ["other images or other weights"]
-    if found:
-        raise ValueError(
-            f"the study {name} belongs to another search: {'; '.join(found)}. To go on with it give the same command "
-            "as then; for another search give another name"
-        )
-    if known["code"] != search.code and any(trial.state.is_finished() for trial in study.trials()):
-        if not settings.accept_code_change:
-            raise ValueError(
-                f"trials of the study {name} were run by other code (of labels, data, model or training). Give "
-                "accept_code_change=true to count them and go on, or another name to begin anew"
-            )
-        study.study.set_user_attr(_RECORD, known | {"code": search.code})
 
 
 class _Work:
@@ -269,7 +164,7 @@ class _Work:
         if self.failed >= settings.max_failed:
             reason = f"stopped, since {self.failed} trials have failed (max_failed={settings.max_failed})"
         else:
-            reason = f"timeout={settings.timeout} was over ({say_seconds(settings.timeout or 0)})"
+            reason = f"timeout={settings.timeout} was over ({duration(settings.timeout or 0)})"
         return Ending(False, self.failed, f"{reason}: {finished} of {settings.n_trials} trials are finished")
 
     def _next(self) -> Job | None:
@@ -326,13 +221,6 @@ class _Work:
             buried = self.study.bury()
             if buried:
                 self.display.say(f"the process of trials {', '.join(map(str, buried))} has died; they are tried again")
-
-
-def check_pruner(search: Search) -> None:
-    """Refuse arguments of sampler and pruner that Optuna does not take, before anything begins."""
-    with quiet_optuna():
-        build_sampler(search.sampler, 0)
-        build_pruner(search.pruner, epochs_of(search.base))
 
 
 def _facts(job: Job) -> dict[str, Any]:

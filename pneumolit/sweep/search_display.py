@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pneumolit.config import monitor_mode
-from pneumolit.sweep.display import Display, Running, rows_so_far, say, say_seconds
+from pneumolit.report.sweep_tables import duration
+from pneumolit.sweep.display import Display, Running, rows_so_far, say
 from pneumolit.sweep.job import Outcome
 from pneumolit.sweep.study import SharedStudy
 from pneumolit.sweep.trial import epochs_of
@@ -68,7 +69,7 @@ class SearchDisplay(Display):
             value = rows[-1].get(self.monitor) if rows else None
             table.add_row(
                 str(job.number), device.name, f"{len(rows)}/{epochs_of(job.cfg)}",
-                "" if value is None else f"{value:.4f}", say_seconds(seconds), escape(say_point(job.choices)),
+                "" if value is None else f"{value:.4f}", duration(seconds), escape(say_point(job.choices)),
             )  # fmt: skip
         best = "" if self._top is None else f"; best {self.monitor} {self._top[0]:.4f} (trial {self._top[1]})"
         return Group(table, f"  {self._finished} of {self.total} trials finished{best}")

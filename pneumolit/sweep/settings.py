@@ -85,6 +85,8 @@ class RaySettings(CommonSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.address is not None and not isinstance(self.address, str):
+            _refuse("address", "null, auto or an address such as ray://HOST:PORT", self.address)
         for key in ("num_cpus", "num_gpus"):
             value = getattr(self, key)
             if not (_is_number(value, 0) or (key == "num_gpus" and value == "auto")):
@@ -120,6 +122,14 @@ class SlurmSettings(CommonSettings):
         if not isinstance(self.gpus, list | tuple) or (self.gpus and self.cluster == "slurm"):
             _refuse("gpus", "a list of GPUs for cluster=local, and left out for Slurm, which gives them", self.gpus)
         object.__setattr__(self, "gpus", tuple(str(name) for name in self.gpus))
+        for key, kinds, wanted in (
+            ("partition", str | None, "null or the name of a partition"),
+            ("setup", list | tuple, "a list of lines of shell such as [module load cuda]"),
+            ("options", Mapping, "a mapping from options of sbatch such as {account: radiology}"),
+            ("use_srun", bool, "true or false"),
+        ):
+            if not isinstance(getattr(self, key), kinds):
+                _refuse(key, wanted, getattr(self, key))
         self._check_whole(0, "gpus_per_job")
         self._check_whole(1, "cpus_per_job", "minutes", "at_once")
         if not (_is_number(self.memory_gb, 0) and self.memory_gb > 0):

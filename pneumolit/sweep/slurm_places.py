@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
 from pneumolit.sweep.devices import Device, cpu_devices, gpu_devices
-from pneumolit.sweep.job import Job, Outcome, Target, Waiting, note
+from pneumolit.sweep.job import Job, Outcome, Outcomes, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
 from pneumolit.sweep.pool import run_one
 from pneumolit.sweep.settings import SlurmSettings
 
 _LOOK_SECONDS = 1.0
+_Submitted = tuple[Any, Job, Device, float]  # submitit's job, ours, its slot, when it was submitted
 _LOGS = ".submitit"  # submitit's own files, beside the jobs' folders
 
 
@@ -54,12 +55,12 @@ class SlurmPlaces:
         self.count = len(self.devices)
         self.words = f"{'Slurm' if settings.cluster == 'slurm' else 'submitit on this machine'}, {self.count} at once"
 
-    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Iterator[Outcome]:
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Submit jobs; leaving early cancels what waits or runs."""
         minutes = self.settings.sweep_minutes
         end = time.monotonic() + 60 * minutes if minutes is not None else None
         free, waiting = list(self.devices), Waiting(jobs)
-        running: list[tuple[Any, Job, Device, float]] = []
+        running: list[_Submitted] = []
         try:
             while True:
                 is_late = end is not None and time.monotonic() > end
@@ -69,7 +70,9 @@ class SlurmPlaces:
                     patient = replace(job, lock_seconds=None) if self.settings.cluster == "slurm" else job
                     submitted = self._executor.submit(run_one, target, patient, device, self.settings.limits)
                     running.append((submitted, job, device, time.monotonic()))
-                if is_late or (not running and waiting.is_over):
+                if is_late:
+                    yield from _stop(running, "the time of the sweep was over (hydra.launcher.sweep_minutes)")
+                if not running and (waiting.is_over or is_late):
                     return
                 time.sleep(_LOOK_SECONDS)
                 for entry in [entry for entry in running if entry[0].done()]:
@@ -79,10 +82,19 @@ class SlurmPlaces:
                 if look is not None:
                     look([(job, device, time.monotonic() - began) for _, job, device, began in running])
         finally:
-            for submitted, job, _, _ in running:
-                with contextlib.suppress(Exception):  # it may have ended at this moment
-                    submitted.cancel()
-                note(job, INTERRUPTED, reason="the sweep was stopped")
+            _stop(running, "the sweep was stopped")
+
+
+def _stop(running: list[_Submitted], reason: str) -> list[Outcome]:
+    """Cancel what waits or runs, and take it off the list."""
+    outcomes = []
+    while running:
+        submitted, job, device, began = running.pop()
+        with contextlib.suppress(Exception):  # it may have ended at this moment
+            submitted.cancel()
+        note(job, INTERRUPTED, reason=reason)
+        outcomes.append(Outcome(job, INTERRUPTED, reason, time.monotonic() - began, device.name))
+    return outcomes
 
 
 def _outcome(submitted: Any, job: Job, device: Device, began: float) -> Outcome:

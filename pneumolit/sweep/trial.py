@@ -93,7 +93,10 @@ def tune_job(job: Job) -> None:
                 job.run.write_status(PRUNED, reason=str(error))
                 raise
         try:
-            fit(cfg, Path(job.folder), Console(width=120), resume=True, watch=reporter.watch)
+            fit(
+                cfg, Path(job.folder), Console(width=120), resume=True, watch=reporter.watch,
+                lock_seconds=job.lock_seconds,
+            )  # fmt: skip
         except TrainingDivergedError as error:
             # No failure of the search: it says that these settings are bad, which is what was asked.
             reporter.diverged()

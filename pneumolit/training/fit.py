@@ -59,7 +59,13 @@ from pneumolit.training.stages import Found, train_stages
 
 
 def fit(
-    cfg: Mapping[str, Any], run_path: Path, console: Console, *, resume: bool = False, watch: Watch | None = None
+    cfg: Mapping[str, Any],
+    run_path: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+    lock_seconds: float | None = 0.5,
 ) -> dict[str, Any]:
     """Carve validation, train, calibrate, report; with `test=true` score the test split once.
 
@@ -69,6 +75,7 @@ def fit(
         console: for people.
         resume: go on with the run in that folder from its newest checkpoint; without one it starts.
         watch: told of every epoch; may end the run.
+        lock_seconds: to wait for another process that holds the folder; None: as long as it takes.
 
     Returns:
         metrics.json by evaluated set: val, and where they exist block and test.
@@ -85,7 +92,7 @@ def fit(
     if run.config_file.exists() and not resume:
         way = f"run_dir={shlex.quote(str(run_path))}" if is_begun(run) else "resume=true with the same arguments"
         raise ValueError(f"{run_path} already holds a run; go on with it by {way}, or choose another folder")
-    with held(run):
+    with held(run, lock_seconds):
         return _fit(cfg, run, console, watch)
 
 

@@ -33,7 +33,7 @@ from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage, plan_stages
 from pneumolit.training.build import build_datamodule, check_names
-from pneumolit.training.others import DONE, READY, Failure, Others, is_lost_contact
+from pneumolit.training.other_ranks import DONE, READY, Failure, Others, is_lost_contact
 from pneumolit.training.place import Workplace
 from pneumolit.training.stages import Found, train_stages
 

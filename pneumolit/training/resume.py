@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from pneumolit.config import flatten
-from pneumolit.rundir import DONE, RunDir, is_locked, read_json
+from pneumolit.rundir import DONE, RunDir, is_locked, locked, read_json
 from pneumolit.stage_plan import Stage
 
 # Where things lie and how a run is watched; none of it changes a bit of the result, but for the number of processes:
@@ -23,6 +22,7 @@ _MAY_DIFFER = (
     "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
     "trainer.devices", "trainer.strategy",
 )  # fmt: skip
+_INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
 
 
 def is_begun(run: RunDir) -> bool:
@@ -120,23 +120,25 @@ def find_progress(run: RunDir, stages: Sequence[Stage]) -> tuple[Stage, Mapping[
 
 
 @contextlib.contextmanager
-def held(run: RunDir) -> Iterator[None]:
+def held(run: RunDir, seconds: float | None = _INSTANT) -> Iterator[None]:
     """Hold a run's folder, so that no second process trains in it.
+
+    Args:
+        run: its folder.
+        seconds: to wait for a process that holds it; None: as long as it takes.
 
     Raises:
         ValueError: another process holds it.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.lock_file, timeout=0)
+    refusal = f"another process is working on the run in {run.path}; wait for it or stop it"
     try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"another process is working on the run in {run.path}; wait for it or stop it") from None
-    try:
-        yield
+        with locked(run.lock_file, refusal, seconds):
+            try:
+                yield
+            finally:
+                run.lock_file.unlink(missing_ok=True)
     finally:
-        run.lock_file.unlink(missing_ok=True)
-        lock.release()
         with contextlib.suppress(OSError):
             run.path.rmdir()  # refused where a run has written anything
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +21,9 @@ from rich.console import Console
 
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import DONE, FAILED, PRUNED, TuneDir, fingerprint
-from pneumolit.sweep.job import Job, Outcome, Target
-from pneumolit.sweep.search import Ending, Search, SearchSettings, run_search
+from pneumolit.sweep.job import Job, Outcome, Outcomes, Target
+from pneumolit.sweep.search import Ending, run_search
+from pneumolit.sweep.search_plan import Search, SearchSettings
 from pneumolit.sweep.settings import DevicesSettings
 from pneumolit.sweep.space import read_space
 from pneumolit.sweep.study import SharedStudy
@@ -44,7 +45,7 @@ class Inline:
     def __init__(self, seconds: float | None = None) -> None:
         self.deadline = None if seconds is None else time.monotonic() + seconds
 
-    def run(self, target: Target, jobs: Iterable[Job | None], look: Any = None) -> Iterator[Outcome]:
+    def run(self, target: Target, jobs: Iterable[Job | None], look: Any = None) -> Outcomes:
         for job in jobs:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 return

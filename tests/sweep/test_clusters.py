@@ -78,7 +78,8 @@ def test_time_of_the_sweep_ends_what_runs_and_begins_nothing_else(
     jobs = [job(0, "hang"), job(1)]
     places: Places = places_for(settings, jobs)
     outcomes = list(places.run(act, jobs))
-    assert all(outcome.state == "interrupted" for outcome in outcomes)
+    assert [(outcome.job.number, outcome.state) for outcome in outcomes] == [(0, "interrupted")]
+    assert "sweep_minutes" in outcomes[0].reason
     assert read_json(jobs[0].run.job_file)["state"] == "interrupted"
     assert not jobs[1].run.job_file.exists()
 

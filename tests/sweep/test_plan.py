@@ -10,7 +10,7 @@ import pytest
 
 from pneumolit.rundir import FAILED, RUNNING, RunDir, SweepDir, read_json
 from pneumolit.sweep.job import Job, note
-from pneumolit.sweep.plan import Settings, choose_jobs, held_sweep, standing
+from pneumolit.sweep.plan import SweepSettings, choose_jobs, held_sweep, standing
 from pneumolit.training.environment import source_hash
 from pneumolit.training.resume import held
 
@@ -34,7 +34,7 @@ def jobs(job: MakeJob, small_run: Path) -> dict[str, Job]:
 def chosen(jobs: dict[str, Job], tmp_path: Path, code: str | None = None, **settings: bool) -> list[str]:
     names = {job.number: name for name, job in jobs.items()}
     sweep = SweepDir(tmp_path)
-    left = choose_jobs(sweep, list(jobs.values()), Settings(**settings), code or source_hash())
+    left = choose_jobs(sweep, list(jobs.values()), SweepSettings(**settings), code or source_hash())
     return [names[job.number] for job in left]
 
 
@@ -86,9 +86,9 @@ def test_failure_of_a_run_that_has_begun_stands_in_its_status_too(jobs: dict[str
 
 def test_settings_that_are_none_are_named() -> None:
     with pytest.raises(ValueError, match=r"sweep\.rerun must be true or false, got 'yes'"):
-        Settings(rerun="yes")  # type: ignore[arg-type]
+        SweepSettings(rerun="yes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="contradict"):
-        Settings(rerun=True, accept_code_change=True)
+        SweepSettings(rerun=True, accept_code_change=True)
 
 
 def test_second_process_on_a_sweep_is_refused(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_jobs_are_read_one_by_one_and_none_means_nothing_to_begin_now(act: Targe
     assert ended == [0, 1, 2]
 
 
-def test_job_over_its_time_has_failed_and_what_it_started_is_gone(act: Target, job: MakeJob) -> None:
+def test_job_over_its_time_has_failed(act: Target, job: MakeJob) -> None:
     slow = job(0, "hang")
     (outcome,) = Pool(CPU, act, Limits(minutes=0.01)).run([slow])
     assert (outcome.state, outcome.reason) == ("failed", "took longer than hydra.launcher.job_minutes=0.01")

@@ -109,6 +109,7 @@ def test_two_processes_finish_exactly_the_total_and_no_point_twice(quick: Module
     assert sum(bool(trial.user_attrs.get("excess")) for trial in trials) <= 3
 
 
+@pytest.mark.slow
 def test_processes_share_a_study_in_a_database_too(quick: ModuleType, tmp_path: Path) -> None:
     folders = [tmp_path / machine / "study" for machine in ("here", "there")]
     address = f"sqlite:///{tmp_path / 'studies.db'}"

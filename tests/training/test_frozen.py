@@ -364,6 +364,7 @@ def test_only_the_stage_that_trains_its_head_alone_runs_on_features_and_the_next
     assert set(keys) == {"1", "4"} and keys["1"]["keys"]["train"] != keys["4"]["keys"]["train"]
 
 
+@pytest.mark.slow
 def test_size_of_training_images_is_asked_of_the_stage_itself(own_cache: Configure, tmp_path: Path) -> None:
     small, plain = "{freeze: none, epochs: 1, augment: light, model.train_size: 24}", "{freeze: head, epochs: 1"
     wish = "trainer.cache_features: true"

@@ -34,7 +34,7 @@ from pneumolit.training.build import build_datamodule
 from pneumolit.training.cuda_graphs import why_unrecorded
 from pneumolit.training.distributed import describe_processes, unused_weights_explained
 from pneumolit.training.fit import fit
-from pneumolit.training.others import Failure
+from pneumolit.training.other_ranks import Failure
 from pneumolit.training.ranks import count_processes, refuse_other_launchers, refuse_unequal_parts
 
 Configure = Callable[..., dict[str, Any]]

@@ -101,7 +101,7 @@ def assert_same_run(folder: Path, other: Path, tensors_of: Tensors) -> None:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
     start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
@@ -160,7 +160,8 @@ STORED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("cache", ["lost", pytest.param("kept", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["lost", "kept"])
 def test_run_on_stored_features_killed_in_every_kind_of_moment_ends_with_the_same_bits(
     start: Start, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, cache: str
 ) -> None:
