@@ -102,10 +102,7 @@ def score_scale(rows: Iterable[SweepRow], monitor: str) -> ScoreScale:
         raise ValueError(f"no run of the sweep has a {monitor} to draw")
     sign = 1.0 if monitor_mode(monitor) == "max" else -1.0
     goodness = np.sort(scores * sign)
-    low, high = np.quantile(goodness, [0.25, 0.75])
-    kept = goodness
-    if len(goodness) >= _FEWEST and high > low:
-        kept = goodness[goodness >= low - 3 * (high - low)]  # Tukey's outer fence
+    kept = goodness[goodness >= far_worse(goodness)]
     worst, best = float(kept[0] * sign), float(kept[-1] * sign)
     if worst == best:
         return ScoreScale(worst, best, ((0.5, f"{best:.4g}"),), len(goodness) - len(kept))
@@ -113,6 +110,19 @@ def score_scale(rows: Iterable[SweepRow], monitor: str) -> ScoreScale:
     inside = [mark for mark in marks if min(worst, best) <= mark <= max(worst, best)]
     ticks = sorted((float((mark - worst) / (best - worst)), f"{mark:.6g}") for mark in inside)
     return ScoreScale(worst, best, tuple(ticks), len(goodness) - len(kept))
+
+
+def far_worse(goodness: np.ndarray) -> float:
+    """Tukey's outer fence: values below it are so far from all others that on one axis they would squeeze these.
+
+    Args:
+        goodness: any shape; more is better.
+
+    Returns:
+        -inf where values are too few, or too many of them equal, to say so.
+    """
+    low, high = np.quantile(goodness, [0.25, 0.75])
+    return float(low - 3 * (high - low)) if goodness.size >= _FEWEST and high > low else -math.inf
 
 
 def spread_ticks(ticks: Sequence[tuple[float, str]], distance: float) -> list[tuple[float, str]]:

@@ -13,10 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pneumolit.report.canvas import BLUE, GREY, ORANGE, blank_figure, plain_text, save, style
+from pneumolit.report.sweep_scale import far_worse
 
 COMPLETE, PRUNED = "complete", "pruned"
 _COLUMNS = 3
 _MARGIN = 0.08  # of the range of complete trials, above and below
+_FAR = "complete, far worse: at the border"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,9 @@ def draw_history(rows: Sequence[TrialRow], path: Path, *, monitor: str, mode: st
     complete, pruned = _with_values(rows, COMPLETE), _with_values(rows, PRUNED)
     figure = blank_figure(9.6, 3.6)
     axes = figure.subplots()
-    low, high = _limits(complete)
-    if pruned:
-        # One that was pruned may be far away; it is drawn at the border, or all others would be one line.
-        heights = [min(max(value, low), high) for value in _values(pruned)]
-        axes.plot(_numbers(pruned), heights, "v", mfc="none", mec=GREY, ms=6, label="pruned, at its last epoch")
-    axes.plot(_numbers(complete), _values(complete), "o", color=BLUE, ms=6, label="complete")
+    low, high = _limits(complete, mode)
+    for group, look in _looks(complete, pruned, (low, high)):
+        axes.plot(_numbers(group), np.clip(_values(group), low, high), ms=6, **look)
     best = (np.minimum if mode == "min" else np.maximum).accumulate(_values(complete))
     last = max(row.number for row in [*complete, *pruned])
     axes.step(
@@ -110,16 +109,15 @@ def draw_slices(rows: Sequence[TrialRow], path: Path, *, monitor: str, mode: str
     columns = min(_COLUMNS, len(names))
     height = math.ceil(len(names) / columns)
     figure = blank_figure(3.6 * columns, 3.0 * height)
-    low, high = _limits(complete)
+    low, high = _limits(complete, mode)
     grid = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
     for position, (axes, name) in enumerate(zip(grid, names, strict=False)):
         shown = [row.point[name] for row in [*complete, *pruned] if name in row.point]
         place = _scale(axes, shown, scales.get(name))
-        for group, marker, face, edge in ((pruned, "v", "none", GREY), (complete, "o", BLUE, BLUE)):
+        for group, look in _looks(complete, pruned, (low, high)):
             known = [row for row in group if name in row.point]
-            heights = [min(max(value, low), high) for value in _values(known)]
             places = [place(row.point[name]) for row in known]
-            axes.plot(places, heights, marker, mfc=face, mec=edge, ms=5)
+            axes.plot(places, np.clip(_values(known), low, high), ms=5, **look)
         axes.plot(place(best.point[name]), best.value, "*", color=ORANGE, ms=14, mec="black", mew=0.6)
         style(axes, "", plain_text(name, 30), monitor if position % columns == 0 else "")
         axes.ticklabel_format(axis="y", useOffset=False)
@@ -158,9 +156,30 @@ def _values(rows: Sequence[TrialRow]) -> list[float]:
     return [float(row.value) for row in rows if row.value is not None]
 
 
-def _limits(complete: Sequence[TrialRow]) -> tuple[float, float]:
-    """The range of the complete trials and a little more."""
-    values = _values(complete)
-    low, high = min(values), max(values)
+def _looks(
+    complete: Sequence[TrialRow], pruned: Sequence[TrialRow], limits: tuple[float, float]
+) -> list[tuple[list[TrialRow], dict[str, Any]]]:
+    """Trials that are drawn alike, and how; groups without trials are left out.
+
+    What lies beyond the limits is drawn at the border and hollow, or one bad trial would make all others one line.
+    """
+    is_near = [limits[0] <= value <= limits[1] for value in _values(complete)]
+    near = [row for row, near in zip(complete, is_near, strict=True) if near]
+    far = [row for row, near in zip(complete, is_near, strict=True) if not near]
+    grey = {"linestyle": "none", "mfc": "none", "mec": GREY}
+    groups: list[tuple[list[TrialRow], dict[str, Any]]] = [
+        (list(pruned), {**grey, "marker": "v", "label": "pruned, at its last epoch"}),
+        (far, {**grey, "marker": "o", "mec": BLUE, "label": _FAR}),
+        (near, {"linestyle": "none", "marker": "o", "color": BLUE, "label": "complete"}),
+    ]
+    return [(group, look) for group, look in groups if group]
+
+
+def _limits(complete: Sequence[TrialRow], mode: str) -> tuple[float, float]:
+    """The range of the complete trials and a little more, without those that are far worse than the others."""
+    sign = 1.0 if mode == "max" else -1.0
+    goodness = sign * np.array(_values(complete))
+    kept = sign * goodness[goodness >= far_worse(goodness)]
+    low, high = float(kept.min()), float(kept.max())
     margin = _MARGIN * (high - low) or 0.05 * abs(high) or 0.05
     return low - margin, high + margin

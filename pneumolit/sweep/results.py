@@ -164,7 +164,8 @@ def _write_page(
         else:
             few = f"What mattered is estimated from {_LEAST} complete trials on that differ in their value."
             sections.append(Section("What mattered", [few]))
-        sections.append(Section("Setting by setting", images=[(slices, "Each setting against the value; star: best")]))
+        caption = "Each setting against the value; star: best; hollow: pruned, or far worse and drawn at the border"
+        sections.append(Section("Setting by setting", images=[(slices, caption)]))
         sections.append(Section("Best trials", tables=[_table(rows, monitor)]))
         sections.append(Section("Train the winner", [_honesty(rows)], code=str(command)))
     failures = _failures(rows)

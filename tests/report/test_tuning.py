@@ -75,6 +75,22 @@ def test_slices_have_a_panel_per_setting_and_a_star_at_the_best(figures: list[Fi
     assert lines_of(figures[0], 1)["o"] == [(1, 0.90), (1, 0.94), (0, 0.92)]
 
 
+def test_a_trial_that_came_to_nothing_does_not_squeeze_the_others(figures: list[Figure], tmp_path: Path) -> None:
+    good = [row(number, "complete", 0.50 + number / 100) for number in range(9)]
+    draw_history([*good, row(9, "complete", 21.0)], tmp_path / "a.png", monitor="val/loss", mode="min")
+    draw_slices([*good, row(9, "complete", 21.0)], tmp_path / "b.png", monitor="val/loss", mode="min", scales=SCALES)
+    for figure in figures:
+        low, high = figure.axes[0].get_ylim()
+        assert 0.4 < low < 0.5 and 0.58 < high < 0.7
+    hollow, full = [line for line in figures[0].axes[0].get_lines() if line.get_marker() == "o"]
+    assert hollow.get_markerfacecolor() == "none" and len(np.asarray(full.get_xydata())) == 9
+    ((number, height),) = np.asarray(hollow.get_xydata())
+    assert number == 9 and 0.58 < height <= figures[0].axes[0].get_ylim()[1]
+    better = [row(9, "complete", 1e-3), *good]  # far better is what is looked for
+    draw_history(better, tmp_path / "c.png", monitor="val/loss", mode="min")
+    assert figures[2].axes[0].get_ylim()[0] < 1e-3
+
+
 def test_lists_and_null_are_places_of_their_own(figures: list[Figure], tmp_path: Path) -> None:
     rows = [row(n, "complete", 0.5 + n / 10, optim=value) for n, value in enumerate([[1, 2], None, "$x", None])]
     draw_slices(rows, tmp_path / "a.png", monitor="val/auroc", mode="max", scales=SCALES)
