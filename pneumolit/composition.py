@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumolit.hydra_errors import config_groups
+from pneumolit.rundir import fingerprint
 
 OUR_VARIABLES = "PNEUMOLIT_"  # other variables could be secrets, and a run's record shows resolved values
 _OF_THE_COMMAND = ("run_dir", "resume", "sweep")  # keys of `train` that are not the run's
@@ -58,8 +59,6 @@ def name_sweeps() -> None:
 
 def _sweep_name(name: str | None, overrides: Sequence[str]) -> str:
     """The name, else a hash of what was asked for, in whatever order; how to go on is no part of it."""
-    from pneumolit.rundir import fingerprint  # here: it needs NumPy, and help does not
-
     asked = sorted(str(o) for o in overrides if not str(o).lstrip("+~").startswith("sweep."))
     return str(name) if name is not None else fingerprint(asked)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -28,6 +29,7 @@ _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
     "--experimental-rerun",
 )  # fmt: skip
+_HELP_FLAGS = frozenset(("--help", "-h", "--hydra-help"))
 WRONG_INPUT = 2
 
 Task = Callable[[dict[str, Any], Path], None]
@@ -79,7 +81,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         _refuse_unknown_flags(sys.argv[1:])
         _refuse_no_folder(given)
         name_sweeps()
-        with raised_as_exceptions(), bare_sweeps_removed():
+        with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
         if wants_traceback:
@@ -153,6 +155,22 @@ def _removed_when_empty(folder: Path, base: Path) -> Iterator[None]:
                 continue  # the command has taken it away itself
             except OSError:
                 break
+
+
+@contextlib.contextmanager
+def _groups_listed_once(arguments: Sequence[str]) -> Iterator[None]:
+    """Hydra's help asks six times for the options of every group, and for each answer copies all its sources."""
+    if not _HELP_FLAGS & set(arguments):
+        yield
+        return
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    original = ConfigLoaderImpl.get_group_options
+    ConfigLoaderImpl.get_group_options = functools.cache(original)  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.get_group_options = original  # type: ignore[method-assign]
 
 
 def _with_its_key(error: Exception, cfg: Any) -> str:

@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from pneumolit.predictions import Predictions
+if TYPE_CHECKING:  # NumPy, which not every command needs
+    from pneumolit.predictions import Predictions
 
 LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
@@ -224,6 +225,8 @@ class RunDir:
 
     def read_predictions(self, name: str) -> Predictions:
         """Read predictions.csv of an evaluated set."""
+        from pneumolit.predictions import Predictions
+
         data = read_json(self.data_file)
         if self.evaluation_metrics_file(name).is_file():  # another set may tell only normal from pneumonia
             data["positive"] = read_json(self.evaluation_metrics_file(name))["positive"]
