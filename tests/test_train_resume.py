@@ -53,7 +53,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "reason"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+    ("number", "code", "reason"),
+    [(signal.SIGINT, 130, "Ctrl-C"), pytest.param(signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow)],
 )
 def test_stopped_run_keeps_its_epochs_says_how_to_go_on_and_does(
     command: Command, demo_root: Path, tmp_path: Path, stop_in: Callable[..., None], number: int, code: int, reason: str

@@ -190,14 +190,14 @@ def _markdown(search: Search, rows: Sequence[TrialRow], best: TrialRow | None, c
 def _summary(search: Search, rows: Sequence[TrialRow], best: TrialRow | None) -> list[tuple[str, str]]:
     settings, mode = search.settings, monitor_mode(search.settings.monitor)
     summary = [
-        ("Trials", count_words(rows)),
-        ("Optimised", f"{settings.monitor}, {'down' if mode == 'min' else 'up'}, on validation"),
-        ("Sampler", _arguments(search.sampler)),
-        ("Pruner", _arguments(search.pruner)),
-        *((f"Space: {name}", words) for name, words in describe_space(search.axes).items()),
+        ("trials", count_words(rows)),
+        ("optimised", f"{settings.monitor}, {'down' if mode == 'min' else 'up'}, on validation"),
+        ("sampler", _arguments(search.sampler)),
+        ("pruner", _arguments(search.pruner)),
+        *((f"space of {name}", words) for name, words in describe_space(search.axes).items()),
     ]
     if best is not None:
-        summary.insert(0, ("Best", f"{settings.monitor} {best.value:.4f}: {say_point(best.point)}"))
+        summary.insert(0, ("best", f"{settings.monitor} {best.value:.4f}: {say_point(best.point)}"))
     return summary
 
 

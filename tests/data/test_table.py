@@ -94,6 +94,7 @@ def test_rows_are_found_by_path_in_another_table() -> None:
     assert listed.repeated_paths() == ["1.png"]
 
 
+@pytest.mark.slow
 def test_a_record_takes_a_few_bytes_and_its_names_lie_in_a_file() -> None:
     def memory_of(count: int) -> tuple[int, int]:
         """Bytes that are kept, and bytes in use beside them at the worst moment."""

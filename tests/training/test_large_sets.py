@@ -57,6 +57,7 @@ def path_of(number: int) -> str:
     return f"{number // BLOCK:03d}/film-{number:06d}.png"
 
 
+@pytest.mark.slow
 def test_loading_a_set_and_reading_an_epoch_of_it_keeps_no_pixels(tmp_path: Path) -> None:
     few, many = BLOCK, 4 * BLOCK
     write_films(tmp_path, many)

@@ -101,7 +101,8 @@ def assert_same_run(folder: Path, other: Path, tensors_of: Tensors) -> None:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_run_killed_three_times_ends_with_the_bits_of_an_undisturbed_one(
     start: Start, undisturbed: Path, tiny_config: Configure, tmp_path: Path, tensors_of: Tensors, workers: int
 ) -> None:
