@@ -144,6 +144,7 @@ def test_way_out_of_a_refused_resume_can_be_copied_to_a_shell(tmp_path: Path) ->
         refuse_differences({"seed": 1}, run)
 
 
+@pytest.mark.slow
 def test_override_that_says_what_the_run_says_is_taken(command: Command, stopped_run: Path) -> None:
     outcome = command("train", f"run_dir={stopped_run}", "trainer.max_epochs=3", "data.num_workers=1")
     assert outcome.code == 0, outcome.err
@@ -223,6 +224,7 @@ def test_automatic_precision_is_on_resume_what_it_was_at_the_start(
     assert read_json(folder / "environment.json")["precision"] == {"training": "bf16", "scoring": "float32"}
 
 
+@pytest.mark.slow
 def test_a_run_that_began_before_a_key_existed_is_resumed_with_what_the_key_is_now(
     command: Command, stopped_run: Path
 ) -> None:
@@ -247,6 +249,7 @@ def test_record_that_a_kill_left_unfinished_is_written_again(
     assert read_json(stopped_run / "status.json")["state"] == "done"
 
 
+@pytest.mark.slow
 def test_folder_of_the_environment_does_not_replace_the_runs_own_images(
     command: Command, stopped_run: Path, demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +289,7 @@ def test_recipe_that_a_run_was_started_with_may_be_given_again_and_another_one_n
     assert command("train", f"run_dir={folder}", "experiment=linear_probe").code == 0
 
 
+@pytest.mark.slow
 def test_foreign_files_below_the_output_folder_are_passed_over(
     command: Command, demo_root: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ class Seen:
         monkeypatch.setattr(FeatureCache, "_write", written)
 
 
+@pytest.mark.slow
 def test_run_on_stored_features_ends_as_one_on_images_dropout_and_average_included(
     own_cache: Configure, tmp_path: Path
 ) -> None:

@@ -74,7 +74,13 @@ def find(model: PneumoniaClassifier, batch_size: int, precision: str = "float32"
 @pytest.mark.parametrize("in_backward", [False, True])
 @pytest.mark.parametrize(
     ("asked", "capacity", "tried"),
-    [(64, 64, [64]), (64, 63, [64, 32]), (48, 10, [48, 24, 12, 6]), (7, 2, [7, 3, 1]), (1, 1, [1])],
+    [
+        (64, 64, [64]),
+        (48, 10, [48, 24, 12, 6]),
+        (1, 1, [1]),
+        pytest.param(64, 63, [64, 32], marks=pytest.mark.slow),
+        pytest.param(7, 2, [7, 3, 1], marks=pytest.mark.slow),
+    ],
 )
 def test_batch_is_halved_until_a_whole_step_fits(
     asked: int, capacity: int, tried: list[int], in_backward: bool

@@ -42,9 +42,17 @@ CHOICES = [
     "freeze=groups augment=none trainer.cache_features=true model.drop_rate=0.5 callbacks=swa",
     "freeze=groups augment=light trainer.feature_views=2 model.bn_inference=batch",
 ]  # fmt: skip
+# Options by themselves are slow tests but for one of each group.
+TYPICAL = {"optim=adamw", "scheduler=cosine", "loss=focal", "augment=strong", "freeze=groups", "callbacks=swa"}
+GROUPS = {choice.partition("=")[0] for choice in TYPICAL}
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+def choices() -> list[Any]:
+    others = {c for c in CHOICES if " " not in c and c.partition("=")[0] in GROUPS} - TYPICAL
+    return [pytest.param(choice, marks=pytest.mark.slow) if choice in others else choice for choice in CHOICES]
+
+
+@pytest.mark.parametrize("choice", choices())
 def test_every_option_trains_two_steps_and_resumes_to_the_same_bits(
     tiny_config: Configure,
     tmp_path: Path,
