@@ -166,15 +166,11 @@ class RunDir:
         """The run at a glance."""
         return self.path / "report.html"
 
-    def write_json(self, path: Path, content: Any) -> None:
-        """Write JSON atomically; NaN is refused, since other readers of JSON do not take it."""
-        write_json(path, content)
-
     def write_status(self, state: str, **details: Any) -> None:
         """Update status.json, keeping what it already says."""
         known = read_json(self.status_file) if self.status_file.is_file() else {}
         known.pop("reason", None)  # of an earlier failure or stop
-        self.write_json(self.status_file, {**known, "state": state, "time": utc_now(), **details})
+        write_json(self.status_file, {**known, "state": state, "time": utc_now(), **details})
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """Add one epoch; a row of the same epoch is replaced, so that each stands once."""

@@ -21,7 +21,7 @@ from pneumolit.model.gathered import Gathered
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import draw_evaluation
-from pneumolit.rundir import RunDir, read_json, write_text
+from pneumolit.rundir import RunDir, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from pneumolit.model.classifier import PneumoniaClassifier
@@ -81,11 +81,11 @@ def predict_split(
 def calibrate(run: RunDir, predictions: Predictions) -> None:
     """Fit calibration and operating points on validation predictions and write calibration.json."""
     if not predictions.labels.is_two_class_view:
-        run.write_json(run.calibration_file, {"calibration": None, "operating_points": []})
+        write_json(run.calibration_file, {"calibration": None, "operating_points": []})
         return
     calibration = fit_calibration(predictions.scores, predictions.positives)
     points = fit_operating_points(calibration.probs(predictions.scores, 0.5), predictions.positives)
-    run.write_json(
+    write_json(
         run.calibration_file,
         {
             "calibration": calibration.to_dict(),
@@ -146,7 +146,7 @@ def redraw_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     draw_evaluation(predictions, metrics, calibration, folder)
     write_text(run.evaluation_report_file(name), evaluation_report(metrics, title=title, context=context))
-    run.write_json(run.evaluation_metrics_file(name), metrics)
+    write_json(run.evaluation_metrics_file(name), metrics)
     return metrics
 
 

@@ -26,6 +26,7 @@ from pneumolit.rundir import (
     read_looks,
     read_split_csv,
     record_look,
+    write_json,
     write_text,
 )
 
@@ -51,7 +52,7 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path: Path) -
     path = tmp_path / "status.json"
     write_text(path, "old")
     code = (
-        "import os, sys; from pathlib import Path; from pneumolit.rundir import write_text\n"
+        "import os, sys; from pathlib import Path; from pneumolit.rundir import write_json, write_text\n"
         "os.fsync = lambda handle: os._exit(9)\n"  # written, not yet in place
         "write_text(Path(sys.argv[1]), 'new')"
     )
@@ -61,9 +62,9 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path: Path) -
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    run.write_json(run.status_file, {"state": "running"})
+    write_json(run.status_file, {"state": "running"})
     with pytest.raises(ValueError, match="JSON"):  # other readers of JSON do not take NaN
-        run.write_json(run.status_file, {"loss": math.nan})
+        write_json(run.status_file, {"loss": math.nan})
     with pytest.raises(UnicodeEncodeError):
         write_text(run.status_file, "\ud800")  # cannot be encoded, found out only while writing
     assert read_json(run.status_file) == {"state": "running"}
@@ -196,7 +197,7 @@ def test_predictions_come_back_with_the_classes_and_the_prior_of_the_run(tmp_pat
     run = RunDir(tmp_path)
     labels = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
     before = table(labels, ["a.jpeg", os.fsdecode(b"caf\xe9.jpeg")], 0.75)
-    run.write_json(run.data_file, {"positive": list(labels.positive), "prior_log_odds": 0.75})
+    write_json(run.data_file, {"positive": list(labels.positive), "prior_log_odds": 0.75})
     run.write_predictions("test", before)
     after = run.read_predictions("test")
     assert after.labels == labels
@@ -207,8 +208,8 @@ def test_predictions_come_back_with_the_classes_and_the_prior_of_the_run(tmp_pat
 def test_a_set_with_its_own_positive_classes_is_read_with_those(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     labels = LabelSet(("NORMAL", "PNEUMONIA"), ("PNEUMONIA",))
-    run.write_json(run.data_file, {"positive": ["BACTERIA", "VIRUS"], "prior_log_odds": 0.0})
-    run.write_json(run.evaluation_metrics_file("ward7"), {"positive": ["PNEUMONIA"]})
+    write_json(run.data_file, {"positive": ["BACTERIA", "VIRUS"], "prior_log_odds": 0.0})
+    write_json(run.evaluation_metrics_file("ward7"), {"positive": ["PNEUMONIA"]})
     run.write_predictions("ward7", table(labels, ["a", "b"], 0.0))
     assert run.read_predictions("ward7").labels == labels
 

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock
 
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import RunDir, read_json, write_json
 from pneumolit.training.precision import lightning_precision
 from pneumolit.training.resume import refuse_differences
 
@@ -188,7 +188,7 @@ def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_la
 ) -> None:
     run = RunDir(stopped_run)
     for path in (run.calibration_file, run.evaluation_metrics_file("ward7")):
-        run.write_json(path, {"made by": "weights after one epoch"})
+        write_json(path, {"made by": "weights after one epoch"})
 
     def killed(*arguments: Any, **keywords: Any) -> None:
         raise KeyboardInterrupt
@@ -198,7 +198,7 @@ def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_la
         assert command("train", f"run_dir={stopped_run}").code == 130
     assert "calibration" in read_json(run.calibration_file)
     assert not run.evaluation_folder("ward7").exists()
-    run.write_json(run.evaluation_metrics_file("ward7"), {"made by": "the last weights"})
+    write_json(run.evaluation_metrics_file("ward7"), {"made by": "the last weights"})
     assert command("train", f"run_dir={stopped_run}").code == 0
     assert run.evaluation_metrics_file("ward7").is_file()
 

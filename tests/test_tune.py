@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pneumolit.config import CONFIG_DIR, flatten
-from pneumolit.rundir import read_json
+from pneumolit.rundir import read_json, write_json
 from pneumolit.stage_plan import check_run, expand_stages
 from pneumolit.sweep.job import Outcome
 from pneumolit.sweep.space import overrides_of, probing_points, read_space
@@ -57,7 +57,7 @@ def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
         def run(self, target: Any, jobs: Any, look: Any = None) -> Iterator[Outcome]:
             for job in jobs:
                 assert job is not None
-                job.run.write_json(job.run.status_file, {"state": "done", "code": source_hash()})
+                write_json(job.run.status_file, {"state": "done", "code": source_hash()})
                 job.run.config_file.write_text(yaml.safe_dump(job.cfg))
                 job.run.append_metrics({"epoch": 1, "val/auroc": (job.number * 7 % 4) / 10 + 0.5})
                 yield Outcome(job, "done")

@@ -18,7 +18,6 @@ from pneumolit.report.sweep_scale import far_worse
 COMPLETE, PRUNED = "complete", "pruned"
 _COLUMNS = 3
 _MARGIN = 0.08  # of the range of complete trials, above and below
-_FAR = "complete, far worse: at the border"
 
 
 @dataclass(frozen=True)
@@ -166,10 +165,10 @@ def _looks(
     is_near = [limits[0] <= value <= limits[1] for value in _values(complete)]
     near = [row for row, near in zip(complete, is_near, strict=True) if near]
     far = [row for row, near in zip(complete, is_near, strict=True) if not near]
-    grey = {"linestyle": "none", "mfc": "none", "mec": GREY}
+    hollow = {"linestyle": "none", "mfc": "none"}
     groups: list[tuple[list[TrialRow], dict[str, Any]]] = [
-        (list(pruned), {**grey, "marker": "v", "label": "pruned, at its last epoch"}),
-        (far, {**grey, "marker": "o", "mec": BLUE, "label": _FAR}),
+        (list(pruned), {**hollow, "marker": "v", "mec": GREY, "label": "pruned, at its last epoch"}),
+        (far, {**hollow, "marker": "o", "mec": BLUE, "label": "complete, far worse: at the border"}),
         (near, {"linestyle": "none", "marker": "o", "color": BLUE, "label": "complete"}),
     ]
     return [(group, look) for group, look in groups if group]

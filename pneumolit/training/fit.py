@@ -54,7 +54,7 @@ from pneumolit.training.ranks import (
     several_processes,
 )
 from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
-from pneumolit.training.resume import find_progress, held, is_begun, refuse_differences
+from pneumolit.training.resume import INSTANT, find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
 
 
@@ -65,7 +65,7 @@ def fit(
     *,
     resume: bool = False,
     watch: Watch | None = None,
-    lock_seconds: float | None = 0.5,
+    lock_seconds: float | None = INSTANT,
 ) -> dict[str, Any]:
     """Carve validation, train, calibrate, report; with `test=true` score the test split once.
 

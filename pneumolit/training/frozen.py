@@ -18,7 +18,7 @@ from pneumolit.model.cut import Cut, NoCutError
 from pneumolit.model.features import FeatureCache, FeatureRows, Features, bytes_per_image, rows_origin
 from pneumolit.model.freeze import FreezePlan, trains_head_alone
 from pneumolit.model.front import FrontCut, cut_for
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import RunDir, read_json, write_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import model_device
 from pneumolit.training.memory import is_out_of_memory
@@ -207,7 +207,7 @@ def store_features(stage: Stage, model: PneumoniaClassifier, place: Workplace, *
     if isinstance(cut, FrontCut):
         known["before"] = cut.entrance
     known["seconds"] = round(known["seconds"] + time.monotonic() - start, 1)
-    place.run.write_json(place.run.environment_file, environment)
+    write_json(place.run.environment_file, environment)
 
 
 def has_features(stage: Stage, run: RunDir) -> bool:

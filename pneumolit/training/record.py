@@ -15,7 +15,7 @@ from pneumolit.data.dataset import ChestXrayData, count_classes
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.gradients import ROUTES_VERSION
 from pneumolit.model.weights import WeightsSource
-from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_text
+from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_json, write_text
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import seen_prior
 from pneumolit.training.environment import describe_environment, source_hash
@@ -42,7 +42,7 @@ def write_record(
     write_text(run.config_file, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True))
     counts = count_classes(data)
     prior, odds = seen_prior(stages[-1].cfg, datamodule)  # the last stage makes the logits that are scored
-    run.write_json(
+    write_json(
         run.data_file,
         {
             **data.labels.to_dict(),
@@ -57,8 +57,8 @@ def write_record(
         },
     )
     run.write_split(data.split_rows())
-    run.write_json(run.freeze_plan_file, {"stages": [plan.to_dict() for plan in plans]})
-    run.write_json(
+    write_json(run.freeze_plan_file, {"stages": [plan.to_dict() for plan in plans]})
+    write_json(
         run.environment_file,
         {
             **describe_environment(),
@@ -78,7 +78,7 @@ def note_resumption(run: RunDir, epochs: int, processes: Mapping[str, Any] | Non
     before, now = read_json(run.environment_file), {**describe_environment(), DISTRIBUTED: processes}
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     resumed = [*before.get("resumed", []), {"time": utc_now(), "epochs": epochs, "changed": changed}]
-    run.write_json(run.environment_file, {**before, "resumed": resumed})
+    write_json(run.environment_file, {**before, "resumed": resumed})
     run.write_status(RUNNING)
 
 

@@ -22,7 +22,7 @@ _MAY_DIFFER = (
     "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
     "trainer.devices", "trainer.strategy",
 )  # fmt: skip
-_INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
+INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
 
 
 def is_begun(run: RunDir) -> bool:
@@ -120,7 +120,7 @@ def find_progress(run: RunDir, stages: Sequence[Stage]) -> tuple[Stage, Mapping[
 
 
 @contextlib.contextmanager
-def held(run: RunDir, seconds: float | None = _INSTANT) -> Iterator[None]:
+def held(run: RunDir, seconds: float | None = INSTANT) -> Iterator[None]:
     """Hold a run's folder, so that no second process trains in it.
 
     Args:

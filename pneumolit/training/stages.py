@@ -14,7 +14,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.collectives import share_state
 from pneumolit.model.cut import Cut
 from pneumolit.model.gradients import use_fast_gradients
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import RunDir, read_json, write_json
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import (
     build_logger,
@@ -190,7 +190,7 @@ def _note_recording(stage: Stage, place: Workplace, what: str) -> None:
         return
     environment = read_json(place.run.environment_file)
     environment.setdefault("cuda_graphs", {})[str(stage.index + 1)] = what
-    place.run.write_json(place.run.environment_file, environment)
+    write_json(place.run.environment_file, environment)
 
 
 def _with_fitting_batches(stage: Stage, model: PneumoniaClassifier, place: Workplace) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _with_fitting_batches(stage: Stage, model: PneumoniaClassifier, place: Workp
             image_side=int(place.datamodule.data.store.images.shape[1]),
         )
         known[key] = found
-        place.run.write_json(place.run.environment_file, environment)
+        write_json(place.run.environment_file, environment)
     size = int(known[key])
     more = max(1, round(asked / size))
     if size != asked:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pneumolit.report.sweep import SweepRow
-from pneumolit.rundir import RunDir, SweepDir, read_json, write_text
+from pneumolit.rundir import RunDir, SweepDir, read_json, write_json, write_text
 from pneumolit.sweep.table import Tables, collect_row, winner_commands
 
 # val/auroc is best in the second epoch, val/loss in the third.
@@ -42,11 +42,11 @@ def make_job(
         end = {"seconds": 9.5, "epochs": 3, "checkpoint": use} if state == "done" else {}
         run.write_status(state, **{**end, **status})
     if job is not None:
-        run.write_json(run.job_file, job)
+        write_json(run.job_file, job)
     for epoch in epochs:
         run.append_metrics(epoch)
     if metrics is not None:
-        run.write_json(run.evaluation_metrics_file("val"), metrics)
+        write_json(run.evaluation_metrics_file("val"), metrics)
     return run
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pneumolit.data.dataset import load_data
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.rundir import RunDir
+from pneumolit.rundir import RunDir, write_json
 from pneumolit.stage_plan import plan_stages
 from pneumolit.training.build import build_datamodule, build_model, check_names
 from pneumolit.training.place import Workplace
@@ -31,7 +31,7 @@ def train_run() -> Callable[..., RunDir]:
         spec = check_names(stages[0].cfg)
         run.path.mkdir(exist_ok=True)
         if not run.environment_file.is_file():
-            run.write_json(run.environment_file, {})
+            write_json(run.environment_file, {})
         console = Console(file=told or io.StringIO(), width=200)
         place = Workplace(run, spec, datamodule, "cpu", "float32", console, Path(cfg["cache_dir"]))
         found = find_progress(run, stages)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pneumolit.model.weights import WeightsSource
-from pneumolit.rundir import RunDir
+from pneumolit.rundir import RunDir, write_json
 from pneumolit.training.record import refuse_other_weights
 
 PACKAGE = WeightsSource("package", "net.in1k", "net_model", sha256="a1")
@@ -16,7 +16,7 @@ RANDOM = WeightsSource("none", "net")
 
 def begun_with(source: WeightsSource, folder: Path) -> RunDir:
     run = RunDir(folder)
-    run.write_json(run.environment_file, {"weights": source.to_dict()})
+    write_json(run.environment_file, {"weights": source.to_dict()})
     return run
 
 
