@@ -162,7 +162,7 @@ def _write_page(
             what = "How much of the difference between complete trials each setting explains (functional ANOVA)"
             sections.append(Section("What mattered", images=[(picture, what)]))
         else:
-            few = f"What mattered is estimated from {_LEAST} complete trials on that differ in their value."
+            few = f"This is estimated as soon as {_LEAST} trials are complete and differ in their values."
             sections.append(Section("What mattered", [few]))
         caption = "Each setting against the value; star: best; hollow: pruned, or far worse and drawn at the border"
         sections.append(Section("Setting by setting", images=[(slices, caption)]))
