@@ -199,7 +199,7 @@ def test_from_eight_complete_trials_on_the_page_shows_what_mattered(
         assert result.code == 0, result.err
         page = (folder / "tune.html").read_text()
         assert page.count("data:image/png;base64,") == pictures
-        assert ("estimated from 8 complete trials on" in page) == (pictures == 2)
+        assert ("as soon as 8 trials are complete" in page) == (pictures == 2)
     with (folder / "trials.csv").open() as handle:
         assert [row["trial"] for row in csv.DictReader(handle)] == [str(number) for number in range(8)]
 
