@@ -52,7 +52,7 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path: Path) -
     path = tmp_path / "status.json"
     write_text(path, "old")
     code = (
-        "import os, sys; from pathlib import Path; from pneumolit.rundir import write_json, write_text\n"
+        "import os, sys; from pathlib import Path; from pneumolit.rundir import write_text\n"
         "os.fsync = lambda handle: os._exit(9)\n"  # written, not yet in place
         "write_text(Path(sys.argv[1]), 'new')"
     )

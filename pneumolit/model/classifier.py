@@ -252,10 +252,9 @@ class PneumoniaClassifier(LightningModule):
 
     def _check_finite(self, loss: float, batch_idx: int) -> None:
         if not math.isfinite(loss):
-            kept = " The checkpoint of the last whole epoch is kept." if self.current_epoch else ""
             raise TrainingDivergedError(
                 f"the loss became {loss} in epoch {self.current_epoch + 1}, step {batch_idx + 1} (optimizer step "
-                f"{self.global_step}).{kept} Lower optim.lr "
+                f"{self.global_step}). Lower optim.lr "
                 f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
             )
 

@@ -285,9 +285,6 @@ def test_weights_thrown_away_by_the_last_step_of_an_epoch_are_never_kept(
         "optim.lr=1e30", "scheduler=constant", "trainer.limit_train_batches=1", "data.stress=false",
         "callbacks.ema.decay=null",
     )  # fmt: skip
-    with pytest.raises(
-        TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step 1 .*optim\.lr"
-    ) as error:
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step 1 .*optim\.lr"):
         train_only(cfg, tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.ckpt"))
-    assert "kept" not in str(error.value)
