@@ -20,9 +20,9 @@ from pneumolit.entry import run_command
 from pneumolit.hydra_errors import explain_error
 
 if TYPE_CHECKING:
-    from pneumolit.sweep.recipe import Recipe
-    from pneumolit.sweep.search_plan import Search, SearchSettings
-    from pneumolit.sweep.space import Axis
+    from pneumolit.search.plan import Search, SearchSettings
+    from pneumolit.search.recipe import Recipe
+    from pneumolit.search.space import Axis
 
 OWN_KEYS = (
     "search", "n_trials", "timeout", "name", "storage", "monitor", "max_failed", "accept_code_change",
@@ -34,17 +34,17 @@ def tune(cfg: dict[str, Any], folder: Path) -> None:
     """Search in a folder, or go on with the search there."""
     from rich.console import Console
 
+    from pneumolit.search.plan import check_pruner
+    from pneumolit.search.run import run_search
+    from pneumolit.search.study import SharedStudy
     from pneumolit.sweep.display import say
-    from pneumolit.sweep.search import run_search
-    from pneumolit.sweep.search_plan import check_pruner
-    from pneumolit.sweep.study import SharedStudy
 
     console = Console(soft_wrap=False)
     search = plan_search(cfg, folder)
     check_pruner(search)
 
     def close(study: SharedStudy) -> None:
-        from pneumolit.sweep.results import write_results
+        from pneumolit.search.results import write_results
 
         write_results(search, study, lambda point: winner_recipe(search, point), console)
 
@@ -65,8 +65,8 @@ def plan_search(cfg: Mapping[str, Any], folder: Path) -> Search:
     Raises:
         ValueError: an unsound setting, space or point of the space, or data that cannot be read.
     """
-    from pneumolit.sweep.space import name_of_key, read_space
-    from pneumolit.sweep.strategy import check_strategy
+    from pneumolit.search.space import name_of_key, read_space
+    from pneumolit.search.strategy import check_strategy
 
     given = given_keys()
     _refuse_keys(cfg, given)
@@ -117,8 +117,8 @@ def compose_point(overrides: Sequence[str]) -> dict[str, Any]:
 
 def winner_recipe(search: Search, point: Mapping[str, Any]) -> Recipe:
     """A point as a recipe for `train`."""
-    from pneumolit.sweep.recipe import make_recipe
-    from pneumolit.sweep.space import overrides_of
+    from pneumolit.search.recipe import make_recipe
+    from pneumolit.search.space import overrides_of
 
     overrides = overrides_of(search.axes, point)
     _, choices = compose_choices(overrides)
@@ -153,7 +153,7 @@ def _refuse_keys(cfg: Mapping[str, Any], given: Sequence[str]) -> None:
 
 def _settings(cfg: Mapping[str, Any], base: Mapping[str, Any]) -> SearchSettings:
     """The keys of the command itself, checked."""
-    from pneumolit.sweep.search_plan import SearchSettings
+    from pneumolit.search.plan import SearchSettings
 
     # What fits the training images best is no choice.
     names = [name for name in loggable_metrics(flatten(base)) if not name.startswith("train/")]
@@ -188,7 +188,7 @@ def _launcher(settings: SearchSettings) -> Any:
 
 def _probe(axes: Sequence[Axis]) -> None:
     """Compose and check points all over the space, so that nothing unsound begins overnight."""
-    from pneumolit.sweep.space import overrides_of, probing_points
+    from pneumolit.search.space import overrides_of, probing_points
 
     for point in probing_points(axes):
         overrides = overrides_of(axes, point)
@@ -212,8 +212,8 @@ def _search(
 
     from pneumolit.data.store import cache_folder
     from pneumolit.rundir import TuneDir, shortest
+    from pneumolit.search.plan import Search
     from pneumolit.sweep.fingerprint import Fingerprints
-    from pneumolit.sweep.search_plan import Search
     from pneumolit.training.environment import source_hash
     from pneumolit.training.progress import data_progress
 

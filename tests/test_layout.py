@@ -22,9 +22,9 @@ LEVELS = {
     "": 0, "allocator": 0, "cores": 0, "interrupts": 0, "labels": 0, "predictions": 0, "rundir": 0, "config": 0,
     "stage_plan": 0,
     "data": 1, "model": 2, "evaluation": 3, "report": 3, "scoring": 4, "training": 5, "sweep": 6,
-    "hydra_errors": 7, "composition": 7, "multirun": 7, "entry": 7, "__main__": 7,
+    "search": 7, "hydra_errors": 8, "composition": 8, "multirun": 8, "entry": 8, "__main__": 8,
 }  # fmt: skip
-COMMAND_LEVEL = 8
+COMMAND_LEVEL = 9
 COMMANDS = ("backbones", "train", "tune", "evaluate", "compare", "explain", "predict", "export", "audit")
 PRESENT = [name for name in COMMANDS if (PACKAGE / f"{name}.py").is_file()]
 

@@ -18,10 +18,10 @@ import yaml
 
 from pneumolit.config import CONFIG_DIR, flatten
 from pneumolit.rundir import read_json, write_json
+from pneumolit.search.space import overrides_of, probing_points, read_space
+from pneumolit.search.strategy import check_strategy
 from pneumolit.stage_plan import check_run, expand_stages
 from pneumolit.sweep.job import Outcome
-from pneumolit.sweep.space import overrides_of, probing_points, read_space
-from pneumolit.sweep.strategy import check_strategy
 from pneumolit.training.environment import source_hash
 
 Command = Callable[..., Any]
@@ -62,7 +62,7 @@ def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
                 job.run.append_metrics({"epoch": 1, "val/auroc": (job.number * 7 % 4) / 10 + 0.5})
                 yield Outcome(job, "done")
 
-    monkeypatch.setattr("pneumolit.sweep.search.LocalPlaces", Place)
+    monkeypatch.setattr("pneumolit.search.run.LocalPlaces", Place)
 
 
 @pytest.mark.parametrize(

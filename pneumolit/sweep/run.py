@@ -22,8 +22,8 @@ from pneumolit.sweep.fingerprint import Fingerprints
 from pneumolit.sweep.job import Job, train_job
 from pneumolit.sweep.places import places_for
 from pneumolit.sweep.plan import SweepSettings, choose_jobs, held_sweep
+from pneumolit.sweep.results import Tables, collect_row, winner_commands
 from pneumolit.sweep.settings import CommonSettings
-from pneumolit.sweep.table import Tables, collect_row, winner_commands
 from pneumolit.training.environment import source_hash
 from pneumolit.training.progress import data_progress
 

@@ -78,7 +78,7 @@ def tune_job(job: Job) -> None:
     from rich.console import Console
 
     from pneumolit.model.classifier import TrainingDivergedError
-    from pneumolit.sweep.strategy import quiet_optuna
+    from pneumolit.search.strategy import quiet_optuna
     from pneumolit.training.fit import fit
 
     cfg = configuration_of(job)
@@ -111,8 +111,8 @@ def open_trial(job: Job) -> Trial:
     """
     import optuna
 
-    from pneumolit.sweep.storage import open_storage
-    from pneumolit.sweep.strategy import build_pruner
+    from pneumolit.search.storage import open_storage
+    from pneumolit.search.strategy import build_pruner
 
     extra = job.extra
     storage = open_storage(extra["storage"], Path(extra["journal"]))
@@ -143,7 +143,7 @@ def scored_value(run: RunDir, cfg: Mapping[str, Any], monitor: str) -> float:
         cfg: its configuration.
         monitor: a column of metrics.csv.
     """
-    from pneumolit.sweep.table import scored_epoch
+    from pneumolit.sweep.results import scored_epoch
 
     chosen_by = plan_stages(cfg)[-1].cfg["callbacks"]["checkpoint"]["monitor"]
     return scored_epoch(run.read_metrics(), cfg["callbacks"]["checkpoint"]["use"], chosen_by).get(monitor, math.nan)

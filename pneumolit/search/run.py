@@ -15,14 +15,14 @@ from pneumolit.config import monitor_mode
 from pneumolit.interrupts import RunInterruptedError
 from pneumolit.report.sweep_tables import duration
 from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, read_json, shortest
+from pneumolit.search.display import SearchDisplay
+from pneumolit.search.plan import Search, check_record
+from pneumolit.search.space import overrides_of, suggest_point
+from pneumolit.search.strategy import build_sampler, quiet_optuna
+from pneumolit.search.study import SharedStudy, shared_study
+from pneumolit.search.trial import is_done, scored_value, tune_job
 from pneumolit.sweep.job import Job, Outcome, Target
 from pneumolit.sweep.places import LocalPlaces, Places
-from pneumolit.sweep.search_display import SearchDisplay
-from pneumolit.sweep.search_plan import Search, check_record
-from pneumolit.sweep.space import overrides_of, suggest_point
-from pneumolit.sweep.strategy import build_sampler, quiet_optuna
-from pneumolit.sweep.study import SharedStudy, shared_study
-from pneumolit.sweep.trial import is_done, scored_value, tune_job
 from pneumolit.training.resume import is_begun
 
 _LOOK_SECONDS = 1.0  # between two looks for processes that have died

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from pneumolit.config import monitor_mode
 from pneumolit.report.sweep_tables import duration
+from pneumolit.search.study import SharedStudy
+from pneumolit.search.trial import epochs_of
 from pneumolit.sweep.display import Display, Running, rows_so_far, say
 from pneumolit.sweep.job import Outcome
-from pneumolit.sweep.study import SharedStudy
-from pneumolit.sweep.trial import epochs_of
 
 
 class SearchDisplay(Display):

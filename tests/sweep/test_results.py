@@ -13,7 +13,7 @@ import yaml
 
 from pneumolit.report.sweep import SweepRow
 from pneumolit.rundir import RunDir, SweepDir, read_json, write_json, write_text
-from pneumolit.sweep.table import Tables, collect_row, winner_commands
+from pneumolit.sweep.results import Tables, collect_row, winner_commands
 
 # val/auroc is best in the second epoch, val/loss in the third.
 EPOCHS: list[dict[str, float]] = [
@@ -230,7 +230,7 @@ def test_where_nothing_has_a_score_nothing_is_to_be_tested(tmp_path: Path) -> No
 
 def test_tables_are_made_without_torch() -> None:
     code = (
-        "import sys, pneumolit.sweep.table; "
+        "import sys, pneumolit.sweep.results; "
         "print([m for m in ('torch', 'pytorch_lightning', 'timm', 'matplotlib.pyplot') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

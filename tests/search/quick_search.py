@@ -21,13 +21,13 @@ from rich.console import Console
 
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import DONE, FAILED, PRUNED, TuneDir, fingerprint
+from pneumolit.search.plan import Search, SearchSettings
+from pneumolit.search.run import Ending, run_search
+from pneumolit.search.space import read_space
+from pneumolit.search.study import SharedStudy
+from pneumolit.search.trial import Reporter, open_trial
 from pneumolit.sweep.job import Job, Outcome, Outcomes, Target
-from pneumolit.sweep.search import Ending, run_search
-from pneumolit.sweep.search_plan import Search, SearchSettings
 from pneumolit.sweep.settings import DevicesSettings
-from pneumolit.sweep.space import read_space
-from pneumolit.sweep.study import SharedStudy
-from pneumolit.sweep.trial import Reporter, open_trial
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "y": {"choices": ["a", "b", "c"]}}
 TPE: dict[str, Any] = {"name": "tpe", "n_startup_trials": 5}
@@ -141,7 +141,7 @@ def trials_of(folder: Path, storage: str | None = None) -> list[Any]:
     """All trials of a search, read anew."""
     import optuna
 
-    from pneumolit.sweep.storage import open_storage
+    from pneumolit.search.storage import open_storage
 
     found = optuna.load_study(study_name=folder.name, storage=open_storage(storage, folder / "study.log"))
     return found.get_trials(deepcopy=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pneumolit.sweep.strategy import PRUNERS, SAMPLERS, build_pruner, build_sampler, check_strategy, quiet_optuna
+from pneumolit.search.strategy import PRUNERS, SAMPLERS, build_pruner, build_sampler, check_strategy, quiet_optuna
 
 TPE, MEDIAN = {"name": "tpe"}, {"name": "median"}
 

@@ -20,9 +20,9 @@ import pytest
 from rich.console import Console
 
 from pneumolit.rundir import TuneDir, is_locked
-from pneumolit.sweep.storage import mend_last_line, open_storage
-from pneumolit.sweep.strategy import quiet_optuna
-from pneumolit.sweep.study import DIED, SharedStudy
+from pneumolit.search.storage import mend_last_line, open_storage
+from pneumolit.search.strategy import quiet_optuna
+from pneumolit.search.study import DIED, SharedStudy
 
 HELPER = Path(__file__).with_name("quick_search.py")
 
@@ -373,6 +373,6 @@ def test_tables_that_another_process_makes_at_the_same_moment_are_no_error(
         return real(address)
 
     monkeypatch.setattr(storages, "get_storage", slower)
-    monkeypatch.setattr("pneumolit.sweep.storage._SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("pneumolit.search.storage._SECONDS_BETWEEN", 0.0)
     open_storage(f"sqlite:///{tmp_path / 'studies.db'}", tmp_path / "study.log")
     assert len(calls) == 2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumolit.sweep.space import (
+from pneumolit.search.space import (
     Choices,
     Range,
     override_value,
@@ -18,7 +18,7 @@ from pneumolit.sweep.space import (
     read_space,
     suggest_point,
 )
-from pneumolit.sweep.strategy import quiet_optuna
+from pneumolit.search.strategy import quiet_optuna
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumolit.rundir import TuneDir
+from pneumolit.search.space import Axis
+from pneumolit.search.storage import check_address
+from pneumolit.search.strategy import build_pruner, build_sampler, quiet_optuna
+from pneumolit.search.study import SharedStudy
+from pneumolit.search.trial import epochs_of
 from pneumolit.sweep.settings import DevicesSettings
-from pneumolit.sweep.space import Axis
-from pneumolit.sweep.storage import check_address
-from pneumolit.sweep.strategy import build_pruner, build_sampler, quiet_optuna
-from pneumolit.sweep.study import SharedStudy
-from pneumolit.sweep.trial import epochs_of
 from pneumolit.training.resume import differences
 
 _RECORD = "pneumolit"  # attribute of the study: what it searches

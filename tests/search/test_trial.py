@@ -12,8 +12,8 @@ import pytest
 
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import RunDir
-from pneumolit.sweep.strategy import build_pruner, quiet_optuna
-from pneumolit.sweep.trial import Reporter, scored_value
+from pneumolit.search.strategy import build_pruner, quiet_optuna
+from pneumolit.search.trial import Reporter, scored_value
 
 
 @pytest.fixture(autouse=True)

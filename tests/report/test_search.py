@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pneumolit.report.canvas import save
-from pneumolit.report.tuning import TrialRow, draw_history, draw_importance, draw_slices
+from pneumolit.report.search import TrialRow, draw_history, draw_importance, draw_slices
 
 SCALES = {"optim.lr": "log"}
 
@@ -40,7 +40,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr("pneumolit.report.tuning.save", kept_and_saved)
+    monkeypatch.setattr("pneumolit.report.search.save", kept_and_saved)
     return kept
 
 

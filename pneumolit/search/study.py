@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock
 
 from pneumolit.rundir import TuneDir, fingerprint, is_locked
-from pneumolit.sweep.storage import open_storage
+from pneumolit.search.storage import open_storage
 
 if TYPE_CHECKING:
     from optuna import Study
