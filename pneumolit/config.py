@@ -97,6 +97,7 @@ SCHEMA: dict[str, Rule] = {
     "data.fold": _number(0, is_whole=True),
     "data.carve": _one_of("random", "blocks"),
     "data.holdout_fraction": Rule(lambda v: v == 0 or _SHARE.holds(v), "0 or strictly between 0 and 1"),
+    "data.holdout_blocks": _number(1, 3, is_whole=True),
     "data.resplit": Rule(
         lambda v: (
             v is None or (isinstance(v, list) and len(v) == 3 and all(map(_SHARE.holds, v)) and abs(sum(v) - 1) < 1e-6)
@@ -275,7 +276,8 @@ def check_values(cfg: Mapping[str, Any]) -> None:
 
 def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
     """Names that a run with this configuration logs once per epoch."""
-    sets = ["val"] + (["stress"] if flat["data.stress"] else []) + (["block"] if flat["data.holdout_fraction"] else [])
+    blocks = ["block", "block2", "block3"][: flat["data.holdout_blocks"]] if flat["data.holdout_fraction"] else []
+    sets = ["val"] + (["stress"] if flat["data.stress"] else []) + blocks
     return [
         "train/loss",
         *(f"{s}/{m}" for s in sets for m in ("loss", "accuracy", "balanced_accuracy", "auroc")),
@@ -377,6 +379,11 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "data.holdout_fraction",
             bool(flat["data.holdout_fraction"]) and bool({"data.resplit", "data.split_file"} & set(given)),
             f"{splitter} divides everything",
+        ),
+        (
+            "data.holdout_blocks",
+            flat["data.holdout_blocks"] > 1 and not flat["data.holdout_fraction"],
+            "data.holdout_fraction=0 sets no block aside",
         ),
     ):
         if is_set:

@@ -15,19 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pneumolit.allocator import restart_with_allocator
 from pneumolit.config import check_values
 from pneumolit.entry import run_command
+from pneumolit.report.evaluation import TITLES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pneumolit.rundir import RunDir
 
-SPLITS = ("val", "test", "block", "train")
-_TITLES = {
-    "val": "Validation",
-    "test": "Test",
-    "block": "Held-out block of patient numbers",
-    "train": "Training images",
-}
+SPLITS = tuple(TITLES)
 
 
 def evaluate(cfg: dict[str, Any], folder: Path) -> None:
@@ -74,7 +69,7 @@ def _draw_again(run: RunDir, name: str, console: Console) -> dict[str, Any]:
     )
     old = read_metrics(run.evaluation_metrics_file(name))
     calibration, points = read_calibration(run)
-    title = _TITLES.get(name, name)
+    title = TITLES.get(name, name)
     return redraw_evaluation(
         run, name, run.read_predictions(name), calibration, points, title=title, context=old["context"]
     )
@@ -85,7 +80,7 @@ def _score(cfg: dict[str, Any], run: RunDir, name: str, is_other_set: bool, cons
 
     if is_other_set:
         return score_other_set(cfg, run, name, console)
-    return score_own_split(cfg, run, cfg["split"], console, title=_TITLES[name])
+    return score_own_split(cfg, run, cfg["split"], console, title=TITLES[name])
 
 
 def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pneumolit.stage_plan import check_run
 
 Compose = Callable[..., dict[str, Any]]
 FILES = sorted((CONFIG_DIR / "sweep").glob("*.yaml"))
-RUNS = {"backbones": 6, "folds": 5, "freeze_policies": 10, "grid": 24, "seeds": 5, "study_d": 12}
+RUNS = {"backbones": 6, "criterion": 12, "folds": 5, "freeze_policies": 10, "grid": 24, "seeds": 5, "study_d": 12}
 
 
 def jobs_of(sweep: str, *arguments: str) -> list[list[str]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pneumolit.data import stress
-from pneumolit.data.dataset import BLOCK, UNREADABLE, ChestXrayData
+from pneumolit.data.dataset import BLOCKS, UNREADABLE, ChestXrayData
 from pneumolit.data.parts import WHOLE, Part
 from pneumolit.data.resident import ResidentImages, fits_device
 from pneumolit.data.sending import send
@@ -298,8 +298,8 @@ class ChestXrayDataModule(LightningDataModule):
     @property
     def val_names(self) -> list[str]:
         """Names of the validation loaders, in order."""
-        block = [BLOCK] if len(self.data.rows(BLOCK)) else []
-        return ["val", *(["stress"] if self.is_stressed else []), *block]
+        blocks = [name for name in BLOCKS if len(self.data.rows(name))]
+        return ["val", *(["stress"] if self.is_stressed else []), *blocks]
 
     @property
     def class_counts(self) -> list[int]:

@@ -31,8 +31,9 @@ from pneumolit.labels import LabelSet
 from pneumolit.rundir import fingerprint, read_split_csv
 
 DROPPED, UNREADABLE, BLOCK = "dropped", "unreadable", "block"
+BLOCKS = (BLOCK, "block2", "block3")  # from the lowest patient numbers on
 _CARVING = {"val_fraction": 0.1, "folds": None, "carve": "random", "holdout_fraction": 0}  # keys with their defaults
-_SIDES = frozenset({*SPLITS, BLOCK, DROPPED, UNREADABLE})
+_SIDES = frozenset({*SPLITS, *BLOCKS, DROPPED, UNREADABLE})
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ChestXrayData:
     """A data set, opened and divided.
 
     Attributes:
-        records: one per row of the store, with the task's label and the final split: train, val, test, block,
+        records: one per row of the store, with the task's label and the final split: train, val, test, one of `BLOCKS`,
             dropped (an exact copy or left out by balancing) or unreadable.
         store: the images.
         labels: the classes.
@@ -105,9 +106,9 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     if cfg["balance"] == "undersample":
         rows = np.flatnonzero(records.is_in("split", "train"))
         records = records.with_split(DROPPED, rows[~undersample(records.select(rows), seed=cfg["seed"])])
-    for name in ("train", "val", BLOCK):
+    for name in ("train", "val", *BLOCKS):
         side = records.select(records.is_in("split", name))
-        if name != BLOCK or side:
+        if name not in BLOCKS or side:
             check_classes(side, labels.classes, name)
     return ChestXrayData(records, store, labels, is_copy)
 
@@ -209,9 +210,11 @@ def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
         return records
     rows = np.flatnonzero(records.is_in("split", "train"))
     if cfg["holdout_fraction"]:
-        is_block = carve_block(records.select(rows), fraction=cfg["holdout_fraction"])
-        records = records.with_split(BLOCK, rows[is_block])
-        rows = rows[~is_block]
+        pool = records.select(rows)
+        for fold, name in enumerate(BLOCKS[: cfg["holdout_blocks"]]):
+            is_block = carve_block(pool, fraction=cfg["holdout_fraction"], fold=fold)
+            records = records.with_split(name, rows[is_block])
+        rows = np.flatnonzero(records.is_in("split", "train"))
     pool = records.select(rows)
     if cfg["folds"] is not None:
         is_val = carve_fold(pool, folds=cfg["folds"], fold=cfg["fold"], seed=cfg["seed"], carve=cfg["carve"])

@@ -57,7 +57,7 @@ def carve_block(records: RecordTable, *, fraction: float, fold: int = 0) -> np.n
     check_fraction("data.val_fraction", fraction)
     bounds = (fold * fraction, (fold + 1) * fraction)
     if bounds[1] > 1 + 1e-9:
-        raise ValueError(f"data.fold={fold} with blocks of {fraction:g} lies beyond the last patient; use a lower one")
+        raise ValueError(f"{fold + 1} blocks of {fraction:g} are more than there is; use fewer or smaller ones")
     return _is_in_range(records, *bounds)
 
 

@@ -16,6 +16,14 @@ from pneumolit.report.tables import (
 )
 
 DISCLAIMER = "Research software, not a medical device."
+TITLES = {
+    "val": "Validation",
+    "test": "Test",
+    "block": "Held-out block of patient numbers",
+    "block2": "Second held-out block",
+    "block3": "Third held-out block",
+    "train": "Training images",
+}
 
 
 def evaluation_report(metrics: dict[str, Any], *, title: str, context: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pneumolit.data.dataset import ChestXrayData, count_classes
+from pneumolit.data.dataset import BLOCKS, ChestXrayData, count_classes
 from pneumolit.model.freeze import FreezePlan, GroupRow
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir
@@ -117,9 +117,11 @@ def _image_table(data: ChestXrayData) -> Table:
         "dropped": "left out: copies or balancing",
         "unreadable": "left out: unreadable",
         "block": "held-out block",
+        "block2": "second block",
+        "block3": "third block",
     }
     patients = data.records.patients()
-    for split in ("train", "val", "block", "test", "dropped", "unreadable"):
+    for split in ("train", "val", *BLOCKS, "test", "dropped", "unreadable"):
         if split in counts:
             shown = len(np.unique(patients[data.rows(split)]))
             cells = [str(counts[split][name]) for name in data.labels.classes]

@@ -16,13 +16,14 @@ from rich.console import Console
 
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
-from pneumolit.data.dataset import BLOCK, ChestXrayData, count_classes, load_data
+from pneumolit.data.dataset import BLOCKS, ChestXrayData, count_classes, load_data
 from pneumolit.data.parts import Part
 from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError, RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import ROUTES
 from pneumolit.predictions import Predictions
+from pneumolit.report.evaluation import TITLES
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
 from pneumolit.stage_plan import Stage, check_run, plan_stages
@@ -256,16 +257,16 @@ def score(
 
         val = predict("val")
         calibrate(run, val)
-        results["val"] = write_evaluation(run, "val", val, title="Validation", context=context)
-        if len(data.rows(BLOCK)):
-            title = "Held-out block of patient numbers"
-            results[BLOCK] = write_evaluation(run, BLOCK, predict(BLOCK), title=title, context=context)
+        results["val"] = write_evaluation(run, "val", val, title=TITLES["val"], context=context)
+        for name in BLOCKS:
+            if len(data.rows(name)):
+                results[name] = write_evaluation(run, name, predict(name), title=TITLES[name], context=context)
         if cfg["test"] and run.evaluation_metrics_file("test").is_file():  # a resumed run that had come this far
             results["test"] = read_metrics(run.evaluation_metrics_file("test"))
         elif cfg["test"]:
             look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
             seen = {**context, "look": look}
-            results["test"] = write_evaluation(run, "test", predict("test"), title="Test", context=seen)
+            results["test"] = write_evaluation(run, "test", predict("test"), title=TITLES["test"], context=seen)
     return results
 
 
@@ -321,7 +322,7 @@ def _refuse_absent_images(cfg: Mapping[str, Any], stages: Sequence[Stage], datam
 
 
 def _stored_results(run: RunDir) -> dict[str, Any]:
-    names = [name for name in ("val", BLOCK, "test") if run.evaluation_metrics_file(name).is_file()]
+    names = [name for name in ("val", *BLOCKS, "test") if run.evaluation_metrics_file(name).is_file()]
     return {name: read_metrics(run.evaluation_metrics_file(name)) for name in names}
 
 

@@ -26,7 +26,7 @@ from pneumolit.training.place import Workplace
 from pneumolit.training.progress import data_progress
 from pneumolit.training.worth import LARGEST, why_few, why_large
 
-_WORDS = {"val": "validation", "block": "block", "test": "test", "stress": "stressed validation"}
+_WORDS = {"val": "validation", "stress": "stressed validation"}  # the others are called what they are
 
 
 def why_images(
@@ -157,7 +157,7 @@ class RunFeatures:
             return self._rows({0: pooled}, name)
         rows = self.data.rows(name)
         images = image_rows(self.data, rows)
-        own = self.cache.open(images, rows_origin(self.data, rows), what=_WORDS[name], rows=rows)
+        own = self.cache.open(images, rows_origin(self.data, rows), what=_WORDS.get(name, name), rows=rows)
         self.used[name] = own.key
         return FeatureRows({0: own}, np.arange(len(rows)), images)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pneumolit.data.dataset import BLOCKS
+from pneumolit.report.evaluation import TITLES
 from pneumolit.report.figures import draw_training_curves
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.tables import class_table, headline_table, rule_table, transfer_table
 from pneumolit.rundir import RunDir, read_json, write_text
 from pneumolit.scoring import headline, read_metrics
 
-_TITLES = {"test": "Test", "val": "Validation", "block": "Held-out block of patient numbers"}
 _ALTS = {
     "roc.png": "ROC curve with operating points",
     "pr.png": "precision and recall",
@@ -21,7 +22,7 @@ _ALTS = {
 
 def write_page(run: RunDir) -> None:
     """Draw the training curves and write report.html from what the run folder holds."""
-    names = [n for n in ("test", "val", "block") if run.evaluation_metrics_file(n).is_file()]
+    names = [n for n in ("test", "val", *BLOCKS) if run.evaluation_metrics_file(n).is_file()]
     evaluations = {n: read_metrics(run.evaluation_metrics_file(n)) for n in names}
     status, environment = read_json(run.status_file), read_json(run.environment_file)
     sections = []
@@ -31,11 +32,9 @@ def write_page(run: RunDir) -> None:
         if "rules" in metrics:
             tables += [rule_table(metrics), transfer_table(metrics)]
         tables.append(class_table(metrics))
-        images = [
-            (folder / file, f"{_TITLES[name]}: {alt}") for file, alt in _ALTS.items() if (folder / file).is_file()
-        ]
+        images = [(folder / file, f"{TITLES[name]}: {alt}") for file, alt in _ALTS.items() if (folder / file).is_file()]
         paragraphs = [metrics["context"]["look"]] if "look" in metrics["context"] else []
-        sections.append(Section(_TITLES[name], paragraphs, tables, images))
+        sections.append(Section(TITLES[name], paragraphs, tables, images))
     rows = run.read_metrics()
     if rows:
         draw_training_curves(rows, run.training_curves_file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumolit.data.datamodule import STRESS_IMAGES, pool_of
-from pneumolit.data.dataset import BLOCK, ChestXrayData
+from pneumolit.data.dataset import BLOCKS, ChestXrayData
 from pneumolit.data.stress import STRESS_FAMILIES
 from pneumolit.model.features import bytes_per_image, free_bytes
 from pneumolit.model.front import FrontCut
@@ -35,7 +35,7 @@ def why_few(cfg: Mapping[str, Any], data: ChestXrayData, accelerator: str, share
         share,
         epochs=cfg["trainer"]["max_epochs"],
         trained=len(data.rows("train")),
-        scored=len(data.rows("val")) + len(data.rows(BLOCK)) + stressed,
+        scored=sum(len(data.rows(name)) for name in ("val", *BLOCKS)) + stressed,
         stored=len(pool_of(data)) + stressed,
     )
     if gain >= LEAST_GAIN:

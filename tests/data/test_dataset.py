@@ -201,6 +201,18 @@ def test_the_held_out_block_has_the_lowest_numbers_and_is_in_no_other_split(demo
     assert len(block) / (len(block) + len(rest)) == pytest.approx(0.2, abs=0.05)
 
 
+def test_several_blocks_follow_one_another_and_share_no_patient_with_the_rest(demo_root: Path, load: Load) -> None:
+    data = load(demo_root, holdout_fraction=0.2, holdout_blocks=2)
+    one = load(demo_root, holdout_fraction=0.2)
+    assert data.rows("block").tolist() == one.rows("block").tolist()
+    parts = [[data.records[i] for i in data.rows(name)] for name in ("block", "block2", "train")]
+    for series in ("IM", "NORMAL2-IM", ""):
+        numbers = [[r.number or 0 for r in p if ("" if r.cause else r.series) == series] for p in parts]
+        assert max(numbers[0]) < min(numbers[1]) and max(numbers[1]) < min(numbers[2])
+    with pytest.raises(ValueError, match=r"2 blocks of 0\.6 are more than there is"):
+        load(demo_root, holdout_fraction=0.6, holdout_blocks=2)
+
+
 def test_a_block_without_every_class_is_refused(films: Path, load: Load) -> None:
     # Here every bacterial number is below every viral one, so the lowest fifth of persons has no virus.
     with pytest.raises(ValueError, match=r"the val split holds no image of VIRUS"):
@@ -292,7 +304,7 @@ def test_a_split_file_with_an_unknown_side_is_refused(films: Path, load: Load, t
     run = RunDir(tmp_path / "run")
     rows = list(load(films).split_rows())
     run.write_split([{**rows[0], "split": "valid"}, *rows[1:]])
-    with pytest.raises(ValueError, match=r"has the splits \['valid'\]; allowed are block, dropped, test"):
+    with pytest.raises(ValueError, match=r"has the splits \['valid'\]; allowed are block, block2, "):
         load(films, split_file=str(run.split_file))
 
 

@@ -224,7 +224,7 @@ def test_a_block_has_its_share_of_every_series_from_the_lowest_numbers() -> None
 
 def test_a_block_beyond_the_last_patient_is_refused() -> None:
     carve_block(EVEN, fraction=0.1, fold=9)
-    with pytest.raises(ValueError, match=r"data\.fold=10 with blocks of 0\.1"):
+    with pytest.raises(ValueError, match=r"11 blocks of 0\.1 are more than there is"):
         carve_block(EVEN, fraction=0.1, fold=10)
 
 
