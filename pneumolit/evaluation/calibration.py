@@ -49,11 +49,19 @@ class Calibration:
             Saerens, Latinne and Decaestecker, Neural Computation 14, 2002 (new priors by shifting the log
             odds).
         """
+        return np.asarray(expit(self.log_odds(scores, prevalence)))
+
+    def log_odds(self, scores: np.ndarray, prevalence: float | None = None) -> np.ndarray:
+        """Logit of `probs`, `(N,)` float64, which keeps its digits where the probability is next to 0 or 1.
+
+        Raises:
+            ValueError: the prevalence lies outside (0, 1).
+        """
         log_odds = self.slope * np.asarray(scores, dtype=np.float64) + self.intercept
         if prevalence is not None:
             _check_prevalence(prevalence)
             log_odds = log_odds - logit(self.prevalence) + logit(prevalence)
-        return np.asarray(expit(log_odds))
+        return np.asarray(log_odds)
 
     def to_dict(self) -> dict[str, float]:
         """Plain form for JSON."""

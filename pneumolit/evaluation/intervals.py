@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap over patients, within class.
+"""How sure a number is: over patients, within class; by formula where a good one is known, else by bootstrap.
 
 The images of one patient resemble each other, so whole patients are drawn; the number of patients of each
 class is fixed by whoever collected the data, so each class is drawn by itself. A resample is a row of
@@ -13,10 +13,67 @@ from typing import Any
 
 import numpy as np
 
+from pneumolit.evaluation.clustered import auroc_interval, mean_recall_interval, proportion_interval
+from pneumolit.evaluation.prevalence import predictive_interval
+
+NUM_RESAMPLES = 10_000
+METHODS = {
+    "auroc": "logit scale, variance over patients (Obuchowski 1997)",
+    "sensitivity, specificity": "Wilson with the design effect of patients",
+    "accuracy, balanced accuracy": "weighted sum of the intervals of both recalls (square and add)",
+    "PPV, NPV": "ratio of the intervals of both recalls, at the class mix of the set",
+    "average precision, F1": "percentiles of a bootstrap of patients within class",
+}
 _CHUNK = 250  # resamples drawn at a time, where there are not too many patients
 _DRAWS = 250 * 1024  # resamples x patients drawn at a time; another number would give other draws of the same seed
 _CELLS = 250 * 624  # resamples x images that are ranked at a time: so many float64 stay within a second-level cache
 Interval = list[float]
+
+
+def patient_intervals(
+    positives: np.ndarray,
+    scores: np.ndarray,
+    preds_by_rule: Mapping[str, np.ndarray],
+    patient_ids: np.ndarray,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Intervals over patients of the ranking and of every decision rule, each by the method that `METHODS` names.
+
+    Percentiles of a bootstrap shrink to a point where every image is right; the formulas for recalls and AUROC do not.
+
+    Returns:
+        As `bootstrap_intervals`, and `methods`.
+
+    Raises:
+        ValueError: as `bootstrap_intervals`.
+    """
+    found = bootstrap_intervals(
+        positives, scores, preds_by_rule, patient_ids, num_resamples=num_resamples, seed=seed, level=level
+    )
+    positives, patient_ids = np.asarray(positives).astype(np.int64), np.asarray(patient_ids).astype(str)
+    is_pos = positives == 1
+    has_both = 0 < is_pos.sum() < len(is_pos)
+    found["ranking"]["auroc"] = auroc_interval(positives, scores, patient_ids, level) if has_both else None
+    for rule, preds in preds_by_rule.items():
+        hits = np.asarray(preds) == positives
+        by_formula = {
+            "sensitivity": proportion_interval(hits[is_pos], patient_ids[is_pos], level),
+            "specificity": proportion_interval(hits[~is_pos], patient_ids[~is_pos], level),
+            "accuracy": mean_recall_interval(hits, positives, patient_ids, weights="images", level=level),
+        }
+        if has_both:
+            by_formula["balanced_accuracy"] = mean_recall_interval(
+                hits, positives, patient_ids, weights="classes", level=level
+            )
+            rates, odds = (float(hits[is_pos].mean()), float(hits[~is_pos].mean())), is_pos.sum() / (~is_pos).sum()
+            limits = (by_formula["sensitivity"], by_formula["specificity"])
+            by_formula["ppv"] = predictive_interval(rates[0], rates[1], limits, 1 / odds)
+            by_formula["npv"] = predictive_interval(rates[1], rates[0], limits[::-1], odds)
+        found["rules"][rule] |= by_formula
+    return found | {"methods": METHODS}
 
 
 def bootstrap_intervals(
@@ -25,7 +82,7 @@ def bootstrap_intervals(
     preds_by_rule: Mapping[str, np.ndarray],
     patient_ids: np.ndarray,
     *,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Any]:
@@ -44,8 +101,9 @@ def bootstrap_intervals(
 
     Returns:
         `level`, `num_resamples`, `num_patients`; `ranking`: auroc and average_precision; `rules`: per rule
-        accuracy, balanced_accuracy, sensitivity, specificity. Each interval is [low, high], or None where the
-        metric is undefined for want of a class.
+        accuracy, balanced_accuracy, sensitivity, specificity, ppv, npv, f1, macro_f1. Each interval is [low, high], or
+        None where the metric is undefined for want of a class, or in some resample for want of a call, or where all
+        resamples agree.
 
     Raises:
         ValueError: lengths differ, there is no row, or level or num_resamples are out of range.
@@ -83,31 +141,6 @@ def bootstrap_intervals(
             rule: {name: _percentiles(values, level) for name, values in named.items()} for rule, named in rates.items()
         },
     }
-
-
-def bootstrap_accuracy(
-    targets: np.ndarray,
-    preds: np.ndarray,
-    patient_ids: np.ndarray,
-    *,
-    num_resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval [low, high] over patients, drawn within class, of K-class accuracy.
-
-    Raises:
-        ValueError: as `bootstrap_intervals`.
-    """
-    targets = np.asarray(targets).astype(np.int64)
-    _check(len(targets), num_resamples, level, preds=preds, patient_ids=patient_ids)
-    patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
-    hits = np.bincount(rows, (np.asarray(preds) == targets).astype(np.float64), len(patients))
-    images = np.bincount(rows, minlength=len(patients)).astype(np.float64)
-    drawn = [(w @ hits) / (w @ images) for w in patient_weights(targets, rows, num_resamples, seed)]
-    interval = _percentiles(np.concatenate(drawn), level)
-    assert interval is not None
-    return interval
 
 
 def patient_weights(targets: np.ndarray, rows: np.ndarray, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -190,14 +223,31 @@ def _rates(counts: np.ndarray, rules: list[str]) -> dict[str, dict[str, np.ndarr
             "balanced_accuracy": (known[0] + known[1]) / 2 if len(known) == 2 else None,
             "sensitivity": tp / num_pos if num_pos.all() else None,
             "specificity": tn / num_neg if num_neg.all() else None,
+            **_after_the_call(tp, tn, num_pos, num_neg),
         }
     return rates
+
+
+def _after_the_call(
+    tp: np.ndarray, tn: np.ndarray, num_pos: np.ndarray, num_neg: np.ndarray
+) -> dict[str, np.ndarray | None]:
+    called, passed, wrong = tp + num_neg - tn, tn + num_pos - tp, num_pos - tp + num_neg - tn
+    of_both = [2 * hit + wrong for hit in (tp, tn)]
+    f1, f1_negative = (2 * hit / of if of.all() else None for hit, of in zip((tp, tn), of_both, strict=True))
+    return {
+        "ppv": tp / called if called.all() else None,
+        "npv": tn / passed if passed.all() else None,
+        "f1": f1,
+        "macro_f1": None if f1 is None or f1_negative is None else (f1 + f1_negative) / 2,
+    }
 
 
 def _percentiles(values: np.ndarray | None, level: float) -> Interval | None:
     if values is None:
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    if low == high:  # such as 1 where every image is right: no resample can tell a width
+        return None
     return [float(low), float(high)]
 
 
@@ -205,7 +255,7 @@ def _check(count: int, num_resamples: int, level: float, **columns: np.ndarray) 
     if not count:
         raise ValueError("intervals need at least one image, found none")
     if num_resamples < 1:
-        raise ValueError(f"num_resamples must be at least 1, got {num_resamples}; 2000 is usual")
+        raise ValueError(f"num_resamples must be at least 1, got {num_resamples}; 10000 is usual")
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}; 0.95 is usual")
     for name, values in columns.items():

@@ -91,6 +91,29 @@ def fit_operating_points(probs: np.ndarray, targets: np.ndarray) -> list[Operati
     return [_promise(name, threshold, rule, probs, targets) for name, threshold, rule in rules]
 
 
+def point_at_prevalence(prevalence: float, probs: np.ndarray, targets: np.ndarray) -> OperatingPoint:
+    """The rule for a place where pneumonia has this prevalence: probability, re-based to it, at least one half.
+
+    Args:
+        prevalence: fraction of pneumonia, strictly between 0 and 1.
+        probs: `(N,)` in [0, 1], of validation, calibrated and re-based to prevalence one half.
+        targets: `(N,)` 0/1, 1 is pneumonia.
+
+    Raises:
+        ValueError: the prevalence lies outside (0, 1).
+    """
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must lie strictly between 0 and 1, got {prevalence}; 0.1 means one in ten")
+    rule = f"probability at prevalence {prevalence:g} at least one half"
+    # p / (1 - p) * prevalence / (1 - prevalence) >= 1 in terms of p.
+    return _promise(prevalence_rule(prevalence), 1 - prevalence, rule, np.asarray(probs), np.asarray(targets))
+
+
+def prevalence_rule(prevalence: float) -> str:
+    """Key under `rules` of the rule for a prevalence."""
+    return f"prevalence_{prevalence:g}"
+
+
 def _promise(name: str, threshold: float, rule: str, probs: np.ndarray, targets: np.ndarray) -> OperatingPoint:
     found = decision_metrics(targets, probs >= threshold)
     return OperatingPoint(name, float(threshold), rule, found["sensitivity"], found["specificity"])

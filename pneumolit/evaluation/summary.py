@@ -9,7 +9,9 @@ import numpy as np
 from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration
-from pneumolit.evaluation.intervals import bootstrap_accuracy, bootstrap_intervals
+from pneumolit.evaluation.calibration_check import check_calibration
+from pneumolit.evaluation.clustered import mean_recall_interval
+from pneumolit.evaluation.intervals import NUM_RESAMPLES, patient_intervals
 from pneumolit.evaluation.metrics import (
     auroc,
     average_precision,
@@ -21,9 +23,11 @@ from pneumolit.evaluation.metrics import (
     macro_auroc,
 )
 from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint
+from pneumolit.evaluation.prevalence import PREVALENCES, at_prevalence
+from pneumolit.evaluation.subgroups import subgroups
 from pneumolit.predictions import Predictions
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CAUSES = ("bacteria", "virus")
 _HEADLINE = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
@@ -33,7 +37,8 @@ def summarise(
     calibration: Calibration | None,
     points: Sequence[OperatingPoint],
     *,
-    num_resamples: int = 2000,
+    prevalences: Sequence[float] = PREVALENCES,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute every number of a set of predictions.
@@ -42,6 +47,7 @@ def summarise(
         predictions: at least one row.
         calibration: fitted on validation; None leaves out all rules but `argmax` and `half`.
         points: operating points from validation; `primary` is added at one half where they lack it.
+        prevalences: fractions of pneumonia at which predictive values and net benefit are told.
         num_resamples: of the patient bootstrap.
         seed: of the patient bootstrap.
 
@@ -62,13 +68,8 @@ def summarise(
         )
     summary: dict[str, Any] = _head(predictions)
     class_view = _class_view(predictions)
-    accuracy = bootstrap_accuracy(
-        predictions.targets,
-        predictions.preds,
-        predictions.patient_ids,
-        num_resamples=num_resamples,
-        seed=seed,
-    )
+    hits = predictions.preds == predictions.targets
+    accuracy = mean_recall_interval(hits, predictions.targets, predictions.patient_ids, weights="images")
     if not predictions.labels.is_two_class_view:
         intervals = {"level": 0.95, "num_resamples": num_resamples, "num_patients": summary["num_patients"]}
         return summary | {
@@ -76,7 +77,7 @@ def summarise(
             "intervals": intervals | {"class_view": {"accuracy": accuracy}},
         }
     preds_by_rule = decide_by_rule(predictions, calibration, points)
-    intervals = bootstrap_intervals(
+    intervals = patient_intervals(
         predictions.positives,
         predictions.scores,
         preds_by_rule,
@@ -84,13 +85,24 @@ def summarise(
         num_resamples=num_resamples,
         seed=seed,
     )
+    rules = {name: _rule_view(predictions, preds) | _rule_origin(name, points) for name, preds in preds_by_rule.items()}
+    headline = preds_by_rule[PRIMARY if PRIMARY in preds_by_rule else "half"]
     return summary | {
         "prevalence": float(predictions.positives.mean()),
         "ranking": _ranking(predictions),
         "probability": _probability(predictions, calibration),
-        "rules": {
-            name: _rule_view(predictions, preds) | _rule_origin(name, points) for name, preds in preds_by_rule.items()
-        },
+        "calibration": _calibration_view(predictions, calibration),
+        "rules": rules,
+        "prevalences": _at_prevalences(rules, intervals["rules"], prevalences),
+        "subgroups": subgroups(
+            predictions.positives,
+            predictions.scores,
+            headline,
+            predictions.patient_ids,
+            causes=predictions.causes,
+            series=predictions.series,
+            sharpness=predictions.sharpness,
+        ),
         "class_view": class_view,
         "intervals": intervals | {"class_view": {"accuracy": accuracy}},
         "without_copies": _without_copies(predictions, preds_by_rule),
@@ -162,6 +174,40 @@ def _probability(predictions: Predictions, calibration: Calibration | None) -> d
         "ece": None if calibrated is None else ece(positives, calibrated),
         "brier_uncalibrated": brier(positives, plain),
         "ece_uncalibrated": ece(positives, plain),
+    }
+
+
+def _calibration_view(predictions: Predictions, calibration: Calibration | None) -> dict[str, Any]:
+    """Probabilities before and after calibration, and re-based to the class mix of this set, against the outcome."""
+    log_odds = {"as_trained": predictions.scores + predictions.prior_log_odds}
+    if calibration is not None:
+        log_odds["calibrated"] = calibration.log_odds(predictions.scores)
+        prevalence = float(predictions.positives.mean())
+        if 0 < prevalence < 1:
+            log_odds["rebased"] = calibration.log_odds(predictions.scores, prevalence)
+    return {
+        name: check_calibration(values, predictions.positives, predictions.patient_ids)
+        for name, values in log_odds.items()
+    }
+
+
+def _at_prevalences(
+    rules: dict[str, Any], intervals: dict[str, Any], prevalences: Sequence[float]
+) -> dict[str, list[dict[str, Any]]]:
+    """Predictive values of each rule at other class mixes; without rules that lack a rate for want of a class."""
+    return {
+        name: [
+            at_prevalence(
+                found["sensitivity"],
+                found["specificity"],
+                prevalence,
+                threshold=found["threshold"],
+                intervals=(intervals[name]["sensitivity"], intervals[name]["specificity"]),
+            )
+            for prevalence in prevalences
+        ]
+        for name, found in rules.items()
+        if found["sensitivity"] is not None and found["specificity"] is not None
     }
 
 

@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, roc_auc_score
 
 from pneumolit.evaluation import intervals
+from pneumolit.evaluation.clustered import auroc_interval, mean_recall_interval, proportion_interval
 from pneumolit.evaluation.intervals import (
-    bootstrap_accuracy,
+    METHODS,
+    NUM_RESAMPLES,
     bootstrap_intervals,
+    patient_intervals,
     patient_weights,
     ranking_of_resamples,
 )
+from pneumolit.evaluation.metrics import decision_metrics
+from pneumolit.evaluation.prevalence import at_prevalence
 
 weighted = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 3)), min_size=2, max_size=25
@@ -63,16 +68,28 @@ def test_intervals_equal_a_plain_loop_over_the_same_draws() -> None:
     preds = (scores > 1).astype(int)
     names = np.array([f"person{number:03}" for number in patients])  # sorts like the numbers
     found = bootstrap_intervals(targets, scores, {"r": preds}, names, num_resamples=60, seed=5)
-    aurocs, specificities, balanced = [], [], []
+    drawn: dict[str, list[float]] = {}
     for weights in np.concatenate(list(patient_weights(targets, patients, 60, 5))):
-        drawn = np.repeat(np.arange(len(targets)), weights[patients].astype(int))
-        hit = preds[drawn] == targets[drawn]
-        aurocs.append(roc_auc_score(targets[drawn], scores[drawn]))
-        specificities.append(hit[targets[drawn] == 0].mean())
-        balanced.append((specificities[-1] + hit[targets[drawn] == 1].mean()) / 2)
-    assert found["ranking"]["auroc"] == pytest.approx(np.quantile(aurocs, [0.025, 0.975]))
-    assert found["rules"]["r"]["specificity"] == pytest.approx(np.quantile(specificities, [0.025, 0.975]))
-    assert found["rules"]["r"]["balanced_accuracy"] == pytest.approx(np.quantile(balanced, [0.025, 0.975]))
+        rows = np.repeat(np.arange(len(targets)), weights[patients].astype(int))
+        true, called = targets[rows], preds[rows]
+        recalls = [(called[true == k] == k).mean() for k in (0, 1)]
+        values = {
+            "auroc": roc_auc_score(true, scores[rows]),
+            "specificity": recalls[0],
+            "sensitivity": recalls[1],
+            "balanced_accuracy": sum(recalls) / 2,
+            "accuracy": (true == called).mean(),
+            "ppv": precision_score(true, called),
+            "npv": precision_score(true, called, pos_label=0),
+            "f1": f1_score(true, called),
+            "macro_f1": f1_score(true, called, average="macro"),
+        }
+        for name, value in values.items():
+            drawn.setdefault(name, []).append(float(value))
+    assert found["ranking"]["auroc"] == pytest.approx(np.quantile(drawn.pop("auroc"), [0.025, 0.975]))
+    assert set(found["rules"]["r"]) == set(drawn)
+    for name, column in drawn.items():
+        assert found["rules"]["r"][name] == pytest.approx(np.quantile(column, [0.025, 0.975]))
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -101,11 +118,14 @@ def test_one_class_gives_none_where_the_other_is_needed() -> None:
     assert found["rules"]["r"]["sensitivity"] == found["rules"]["r"]["accuracy"]
 
 
-def test_class_accuracy_interval_equals_the_two_class_one() -> None:
-    targets, scores, patients = simulated(np.random.default_rng(2))
-    preds = (scores > 1).astype(int)
-    both = bootstrap_intervals(targets, scores, {"r": preds}, patients, seed=4)
-    assert bootstrap_accuracy(targets, preds, patients, seed=4) == both["rules"]["r"]["accuracy"]
+def test_a_rate_that_some_resample_cannot_tell_has_no_interval_and_one_that_all_tell_alike_neither() -> None:
+    targets, patients = np.repeat([0, 1], 10), np.arange(20)
+    preds = np.zeros(20, dtype=int)
+    preds[19] = 1  # drawn in two of three resamples; in the others nothing is called ill
+    found = bootstrap_intervals(targets, preds, {"r": preds}, patients, num_resamples=200)["rules"]["r"]
+    assert found["ppv"] is None
+    assert found["specificity"] is None  # 1 in every resample: no width can be told
+    assert found["f1"] is not None and found["npv"] is not None
 
 
 def test_same_seed_same_intervals_and_another_seed_others() -> None:
@@ -117,12 +137,93 @@ def test_same_seed_same_intervals_and_another_seed_others() -> None:
     assert first["ranking"] != other["ranking"]
 
 
-def test_two_thousand_resamples_of_the_test_split_take_under_a_second_and_a_half() -> None:
+# By formula and by bootstrap
+
+
+def test_each_interval_is_that_of_the_method_it_names() -> None:
+    targets, scores, patients = simulated(np.random.default_rng(6))
+    preds = (scores > 1).astype(int)
+    hits, ill = preds == targets, targets == 1
+    found = patient_intervals(targets, scores, {"r": preds}, patients, num_resamples=200, seed=3, level=0.9)
+    drawn = bootstrap_intervals(targets, scores, {"r": preds}, patients, num_resamples=200, seed=3, level=0.9)
+    assert found["methods"] == METHODS
+    assert found["ranking"]["auroc"] == auroc_interval(targets, scores, patients, 0.9)
+    assert found["ranking"]["average_precision"] == drawn["ranking"]["average_precision"]
+    rates = found["rules"]["r"]
+    assert list(rates) == list(drawn["rules"]["r"])
+    assert rates["sensitivity"] == proportion_interval(hits[ill], patients[ill], 0.9)
+    assert rates["specificity"] == proportion_interval(hits[~ill], patients[~ill], 0.9)
+    for name, weights in (("accuracy", "images"), ("balanced_accuracy", "classes")):
+        assert rates[name] == mean_recall_interval(hits, targets, patients, weights=weights, level=0.9)
+    for name in ("f1", "macro_f1"):
+        assert rates[name] == drawn["rules"]["r"][name]
+    limits = (rates["sensitivity"], rates["specificity"])
+    own = at_prevalence(hits[ill].mean(), hits[~ill].mean(), ill.mean(), threshold=None, intervals=limits)
+    for name in ("ppv", "npv"):
+        assert rates[name] == pytest.approx(own["intervals"][name], abs=1e-12)
+    assert (found["level"], found["num_resamples"], found["num_patients"]) == (0.9, 200, 100)
+
+
+def test_formula_and_bootstrap_agree_where_nothing_is_extreme() -> None:
+    targets, scores, patients = simulated(np.random.default_rng(8), 400, 600, per_patient=3)
+    preds = (scores > 0.9).astype(int)
+    found = patient_intervals(targets, scores, {"r": preds}, patients, num_resamples=4000)
+    drawn = bootstrap_intervals(targets, scores, {"r": preds}, patients, num_resamples=4000)
+    pairs = [(found["ranking"]["auroc"], drawn["ranking"]["auroc"])]
+    pairs += [(found["rules"]["r"][name], drawn["rules"]["r"][name]) for name in found["rules"]["r"]]
+    assert len(pairs) == 9
+    for one, other in pairs:
+        assert one == pytest.approx(other, abs=0.15 * (other[1] - other[0]))
+
+
+def test_no_interval_shrinks_to_a_point_where_every_image_is_right() -> None:
+    targets, patients = np.repeat([0, 1], [234, 390]), np.arange(624) // 2
+    found = patient_intervals(targets, targets - 0.5, {"r": targets}, patients, num_resamples=50)
+    for low, high in (found["ranking"]["auroc"], *(found["rules"]["r"][name] for name in (
+        "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv",
+    ))):  # fmt: skip
+        assert 0.9 < low < 0.995 and high == 1
+    assert found["ranking"]["average_precision"] is found["rules"]["r"]["f1"] is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=30
+    )
+)
+def test_every_interval_by_formula_holds_its_number(rows: list[tuple[int, int, int, int]]) -> None:
+    targets, scores, preds, patients = (np.array(column) for column in zip(*rows, strict=True))
+    found = patient_intervals(targets, scores, {"r": preds}, patients, num_resamples=2)
+    values = decision_metrics(targets, preds)
+    for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity"):
+        limits = found["rules"]["r"][name]
+        assert (limits is None) == (values[name] is None)
+        assert limits is None or (0 <= limits[0] <= values[name] + 1e-9 and values[name] - 1e-9 <= limits[1] <= 1)
+    if 0 < targets.sum() < len(targets):
+        for name in ("ppv", "npv"):
+            limits = found["rules"]["r"][name]
+            assert (limits is None) == (values[name] is None)
+            assert limits is None or (0 <= limits[0] <= values[name] + 1e-9 and values[name] - 1e-9 <= limits[1] <= 1)
+
+
+def test_one_class_has_the_interval_of_its_own_recall_alone() -> None:
+    preds, patients = np.array([1, 1, 1, 0, 1, 1]), np.arange(6)
+    rates = patient_intervals(np.ones(6), np.arange(6.0), {"r": preds}, patients, num_resamples=20)
+    assert rates["ranking"] == {"auroc": None, "average_precision": None}
+    rates = rates["rules"]["r"]
+    assert rates["specificity"] is rates["balanced_accuracy"] is None
+    assert rates["sensitivity"] == proportion_interval(preds, patients)
+    assert rates["accuracy"] == pytest.approx(rates["sensitivity"], abs=1e-12)
+
+
+def test_ten_thousand_resamples_of_the_test_split_with_eight_rules_take_under_five_seconds() -> None:
     targets, scores, patients = simulated(np.random.default_rng(0), 234, 390)
     rules = {str(i): (scores > i / 4).astype(int) for i in range(8)}
     start = time.process_time()
-    bootstrap_intervals(targets, scores, rules, patients)
-    assert time.process_time() - start < 1.5
+    found = patient_intervals(targets, scores, rules, patients)
+    assert time.process_time() - start < 5
+    assert found["num_resamples"] == NUM_RESAMPLES == 10_000
 
 
 def test_many_images_are_ranked_in_pieces_that_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,4 +254,8 @@ def test_wrong_input_is_refused_and_named() -> None:
     with pytest.raises(ValueError, match=r"level .* got 95"):
         bootstrap_intervals(ok, ok, {}, ok, level=95)
     with pytest.raises(ValueError, match="num_resamples must be at least 1, got 0"):
-        bootstrap_accuracy(ok, ok, ok, num_resamples=0)
+        bootstrap_intervals(ok, ok, {}, ok, num_resamples=0)
+    with pytest.raises(ValueError, match="r has 3 rows, the targets have 2"):
+        patient_intervals(ok, ok, {"r": np.zeros(3)}, ok)
+    with pytest.raises(ValueError, match="at least one image, found none"):
+        patient_intervals(np.empty(0), np.empty(0), {}, np.empty(0))

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
-from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
-from pneumolit.evaluation.summary import summarise
+from pneumolit.evaluation.calibration_check import check_calibration
+from pneumolit.evaluation.clustered import mean_recall_interval
+from pneumolit.evaluation.intervals import patient_intervals
+from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points, point_at_prevalence
+from pneumolit.evaluation.prevalence import PREVALENCES
+from pneumolit.evaluation.summary import FORMAT_VERSION, decide_by_rule, summarise
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
 
@@ -35,6 +39,8 @@ def predictions_of(targets: np.ndarray, seed: int = 0, labels: LabelSet = THREE)
         prior_log_odds=0.8,
         causes=CAUSES[targets] if labels is THREE else np.empty(0),
         is_copy=is_copy,
+        series=np.where(targets == 0, np.array(["IM", "NORMAL2-IM"])[np.arange(len(targets)) % 2], "").astype(object),
+        sharpness=rng.gamma(3, size=len(targets)),
     )
 
 
@@ -86,6 +92,95 @@ def test_probability_scores_use_the_validation_prevalence(
     assert found["brier_uncalibrated"] == pytest.approx(reference.brier_score_loss(test.positives, as_trained))
 
 
+def test_calibration_is_checked_as_trained_as_calibrated_and_at_the_class_mix_of_the_set(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    val, test = val_and_test
+    calibration, _ = fitted(val)
+    softmax = test.probs[:, test.labels.positive_mask].sum(axis=1)
+    calibrated = calibration.probs(test.scores)
+    odds = calibrated / (1 - calibrated) * (1 - calibration.prevalence) / calibration.prevalence
+    odds *= test.positives.mean() / (1 - test.positives.mean())
+    expected = {"as_trained": softmax / (1 - softmax), "calibrated": calibrated / (1 - calibrated), "rebased": odds}
+    assert set(summary["calibration"]) == set(expected)
+    for name, values in expected.items():
+        alone = check_calibration(np.log(values), test.positives, test.patient_ids)
+        found = dict(summary["calibration"][name])
+        assert found.pop("intervals") == {
+            key: pytest.approx(limits, abs=1e-6) for key, limits in alone.pop("intervals").items()
+        }
+        assert found == pytest.approx(alone, abs=1e-6)
+
+
+def test_predictive_values_at_stated_prevalences_follow_from_the_rates_of_each_rule(summary: dict[str, Any]) -> None:
+    assert set(summary["prevalences"]) == set(summary["rules"])
+    for name, rows in summary["prevalences"].items():
+        rates = summary["rules"][name]
+        assert [row["prevalence"] for row in rows] == list(PREVALENCES)
+        for row in rows:
+            ill, healthy = row["prevalence"], 1 - row["prevalence"]
+            true, false = ill * rates["sensitivity"], healthy * (1 - rates["specificity"])
+            assert row["ppv"] == pytest.approx(true / (true + false), abs=1e-12)
+            true, false = healthy * rates["specificity"], ill * (1 - rates["sensitivity"])
+            assert row["npv"] == pytest.approx(true / (true + false), abs=1e-12)
+            low, high = row["intervals"]["ppv"]
+            assert low < row["ppv"] < high
+    assert {row["net_benefit"] is None for row in summary["prevalences"]["argmax"]} == {True}
+    # Threshold one half: a needless treatment weighs the odds of the prevalence.
+    row, rates = summary["prevalences"]["primary"][1], summary["rules"]["primary"]
+    assert row["net_benefit"] == pytest.approx(0.1 * (rates["sensitivity"] + rates["specificity"] - 1), abs=1e-12)
+
+
+def test_given_prevalences_and_their_rule_take_their_place_beside_the_others(
+    val_and_test: tuple[Predictions, Predictions],
+) -> None:
+    val, test = val_and_test
+    calibration, points = fitted(val)
+    own = point_at_prevalence(0.03, calibration.probs(val.scores, 0.5), val.positives)
+    found = summarise(test, calibration, [*points, own], prevalences=(0.03, 0.5), num_resamples=5)
+    assert list(found["rules"])[-1] == "prevalence_0.03"
+    rule = found["rules"]["prevalence_0.03"]
+    assert rule["threshold"] == 0.97 and rule["promised"]["sensitivity"] == own.promised_sensitivity
+    called = calibration.probs(test.scores, 0.03) >= 0.5
+    assert rule["sensitivity"] == pytest.approx(reference.recall_score(test.positives, called))
+    assert [row["prevalence"] for row in found["prevalences"]["prevalence_0.03"]] == [0.03, 0.5]
+
+
+def test_parts_of_the_set_are_judged_by_the_headline_rule(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    test = val_and_test[1]
+    called = decide_by_rule(test, *fitted(val_and_test[0]))["primary"]
+    assert not np.array_equal(called, decide_by_rule(test, None, [])["half"])
+    parts = {row["name"]: row for row in summary["subgroups"]}
+    assert list(parts) == [
+        *("bacteria", "virus", "IM", "NORMAL2-IM"),
+        *("blurred third", "middle third", "sharp third"),
+    ]
+    for cause in ("bacteria", "virus"):
+        assert parts[cause]["sensitivity"] == pytest.approx(called[test.causes == cause].mean())
+        assert parts[cause]["sensitivity"] == summary["rules"]["primary"]["sensitivity_by_cause"][cause]
+    for series in ("IM", "NORMAL2-IM"):
+        assert parts[series]["specificity"] == pytest.approx(1 - called[test.series == series].mean())
+    sharp = test.sharpness > np.quantile(test.sharpness, 2 / 3)
+    expected = reference.roc_auc_score(test.positives[sharp], test.scores[sharp])
+    assert parts["sharp third"]["auroc"] == pytest.approx(expected)
+
+
+def test_intervals_are_those_over_patients_by_formula(
+    summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
+) -> None:
+    test = val_and_test[1]
+    rules = decide_by_rule(test, *fitted(val_and_test[0]))
+    expected = patient_intervals(test.positives, test.scores, rules, test.patient_ids, num_resamples=50)
+    found = dict(summary["intervals"])
+    right = test.preds == test.targets
+    accuracy = mean_recall_interval(right, test.targets, test.patient_ids, weights="images")
+    assert found.pop("class_view") == {"accuracy": accuracy}
+    assert found == expected
+    assert summary["format_version"] == FORMAT_VERSION == 2
+
+
 def test_sensitivity_by_cause_is_the_recall_among_the_images_of_that_cause(
     summary: dict[str, Any], val_and_test: tuple[Predictions, Predictions]
 ) -> None:
@@ -113,21 +208,27 @@ def test_every_interval_holds_its_value(summary: dict[str, Any]) -> None:
         assert low <= summary["ranking"][key] <= high
     for name, rates in summary["intervals"]["rules"].items():
         for key, (low, high) in rates.items():
-            assert low <= summary["rules"][name][key] <= high
+            rule = summary["rules"][name]
+            assert low <= (rule["macro"]["f1"] if key == "macro_f1" else rule[key]) <= high
     low, high = summary["intervals"]["class_view"]["accuracy"]
     assert low <= summary["class_view"]["accuracy"] <= high
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=12), st.booleans())
-def test_the_summary_of_any_mixture_of_classes_is_strict_json(targets: list[int], is_calibrated: bool) -> None:
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=12), st.booleans(), st.sampled_from([0, 1, 30, 1e3]))
+def test_the_summary_of_any_mixture_of_classes_is_strict_json(
+    targets: list[int], is_calibrated: bool, scale: float
+) -> None:
     predictions = predictions_of(np.array(targets))
+    predictions.logits[:] *= scale
     calibration = Calibration(1.2, 0.1, 0.7) if is_calibrated else None
     points = [OperatingPoint("youden", 0.4, "x")] if is_calibrated else []
     summary = summarise(predictions, calibration, points, num_resamples=5)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     has_both = len({t > 0 for t in targets}) == 2
     assert (summary["ranking"]["auroc"] is not None) == has_both
+    assert set(summary["prevalences"]) == (set(summary["rules"]) if has_both else set())
+    assert ("rebased" in summary["calibration"]) == (has_both and is_calibrated)
     assert (summary["class_view"]["macro_auroc"] is not None) == (len(set(targets)) == 3)
 
 

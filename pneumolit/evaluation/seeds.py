@@ -1,0 +1,131 @@
+"""One number for several runs of one configuration: the mean over seeds, and both reasons why it could be another.
+
+Other patients would have given another number, and so would other seeds; the first is shared by all runs, which judge
+the same images, and no further seed makes it smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import t
+
+from pneumolit.evaluation.clustered import Interval, auroc_interval, mean_recall_interval, proportion_interval
+from pneumolit.evaluation.intervals import patient_weights, ranking_of_resamples
+
+METRICS = ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+
+
+def mean_over_runs(
+    positives: np.ndarray,
+    scores: np.ndarray,
+    preds: np.ndarray,
+    patient_ids: np.ndarray,
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, dict[str, Any]]:
+    """Mean over runs of every metric, with an interval over patients and seeds.
+
+    Patients are resampled within class, the same ones for all runs, which gives the first part of the variance; the
+    second is that between the runs over their number. The interval is taken on the logit scale, by Student's t with the
+    degrees of freedom of both parts together: three seeds are too few to read tails from resamples of them.
+
+    Args:
+        positives: `(N,)` 0/1, 1 is pneumonia. Both must occur.
+        scores: `(N, S)` float, a column per run.
+        preds: `(N, S)` 0/1, decisions.
+        patient_ids: `(N,)` who was imaged.
+        num_resamples: of the patients.
+        seed: of the resamples.
+        level: coverage.
+
+    Returns:
+        For each of `METRICS`: `mean`, `sd_seeds` (between single runs; None for one run), `se_patients`, `se_seeds`
+        (of the mean, on the metric's own scale), `interval` [low, high].
+
+    Raises:
+        ValueError: the shapes do not fit, or a class is missing.
+
+    Source:
+        Satterthwaite, Biometrics Bulletin 2, 1946 (degrees of freedom of a sum of variances); Bouthillier et al.,
+        MLSys 2021 (why seeds belong to the variance).
+    """
+    positives, patient_ids = np.asarray(positives).astype(np.int64), np.asarray(patient_ids).astype(str)
+    scores, preds = np.asarray(scores, dtype=np.float64), np.asarray(preds)
+    if scores.ndim != 2 or scores.shape != preds.shape or len(scores) != len(positives):
+        raise ValueError(f"scores and preds must be (N, S) for N = {len(positives)}, got {scores.shape}, {preds.shape}")
+    hits = (preds == positives[:, None]).astype(np.float64)
+    if not 0 < positives.sum() < len(positives):
+        raise ValueError("a mean over runs needs images of both classes")
+    patients, rows = np.unique(patient_ids, return_inverse=True)
+    ones = np.ones((1, len(patients)))
+    known = {name: values[0] for name, values in _metrics(positives, scores, hits, rows, ones).items()}  # (S,)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+    for weights in patient_weights(positives, rows, num_resamples, seed):
+        for name, values in _metrics(positives, scores, hits, rows, weights).items():
+            drawn[name].append(values.mean(axis=1))
+    found = {}
+    for name in METRICS:
+        sd = float(known[name].std(ddof=1)) if scores.shape[1] > 1 else None
+        mean, se_patients = float(known[name].mean()), float(np.concatenate(drawn[name]).std(ddof=1))
+        se_seeds = 0.0 if sd is None else sd / scores.shape[1] ** 0.5
+        interval = _interval(mean, se_patients, se_seeds, len(patients), scores.shape[1], level)
+        if interval is None:  # every run decides every image alike, rightly or wrongly
+            interval = _formula(name, positives, scores[:, 0], hits[:, 0], patient_ids, level)
+        found[name] = {
+            "mean": mean,
+            "sd_seeds": sd,
+            "se_patients": se_patients,
+            "se_seeds": se_seeds,
+            "interval": interval,
+        }
+    return found
+
+
+def _metrics(
+    positives: np.ndarray, scores: np.ndarray, hits: np.ndarray, rows: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Every metric of every resample `(R, P)` and run: `(R, S)` each."""
+    by_image = weights[:, rows]
+    of_class = [by_image * (positives == value) for value in (1, 0)]
+    right = [part @ hits for part in of_class]
+    counts = [part.sum(axis=1, keepdims=True) for part in of_class]
+    sensitivity, specificity = (hit / count for hit, count in zip(right, counts, strict=True))
+    aurocs = [ranking_of_resamples(positives, column, by_image)[0] for column in scores.T]
+    return {
+        "auroc": np.stack(aurocs, axis=1),
+        "accuracy": (right[0] + right[1]) / (counts[0] + counts[1]),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+    }
+
+
+def _interval(
+    mean: float, se_patients: float, se_seeds: float, num_patients: int, num_runs: int, level: float
+) -> Interval | None:
+    """On the logit scale; None where the mean has no logit or nothing varies."""
+    parts = ((se_patients**2, num_patients - 1), (se_seeds**2, max(num_runs - 1, 1)))
+    variance = sum(part for part, _ in parts)
+    if not 0 < mean < 1 or variance == 0:
+        return None
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5 / (mean * (1 - mean))
+    return [float(expit(logit(mean) - half)), float(expit(logit(mean) + half))]
+
+
+def _formula(
+    name: str, positives: np.ndarray, scores: np.ndarray, hits: np.ndarray, patient_ids: np.ndarray, level: float
+) -> Interval | None:
+    """The interval of a single run, which shrinks to no point."""
+    if name == "auroc":
+        return auroc_interval(positives, scores, patient_ids, level)
+    if name in ("accuracy", "balanced_accuracy"):
+        weights = "images" if name == "accuracy" else "classes"
+        return mean_recall_interval(hits, positives, patient_ids, weights=weights, level=level)
+    side = positives == (1 if name == "sensitivity" else 0)
+    return proportion_interval(hits[side], patient_ids[side], level)

@@ -1,0 +1,99 @@
+"""Means over runs of one configuration: both parts of the variance, and an interval that covers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from pneumolit.evaluation.clustered import auroc_covariance, auroc_interval, proportion_interval
+from pneumolit.evaluation.seeds import METRICS, mean_over_runs
+
+SIZES = (np.ones(100, dtype=int), np.repeat([1, 2, 3, 5], [60, 30, 15, 5]))  # images per patient, normal and pneumonia
+
+
+def simulated(rng: np.random.Generator, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of as many runs as there are shifts between the classes; the same images, with noise of their own."""
+    sizes = np.concatenate(SIZES)
+    patients = np.repeat(np.arange(len(sizes)), sizes)
+    targets = np.repeat([0, 1], [SIZES[0].sum(), SIZES[1].sum()])
+    image = 0.6 * rng.normal(size=len(sizes))[patients] + 0.8 * rng.normal(size=len(targets))
+    own = rng.normal(size=(len(targets), len(shifts)))
+    return targets, 0.9 * image[:, None] + 0.19**0.5 * own + shifts * targets[:, None], patients
+
+
+@pytest.fixture(scope="module")
+def three() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return simulated(np.random.default_rng(1), np.array([1.4, 1.8, 2.3]))
+
+
+def test_means_and_their_spread_are_those_of_the_single_runs(three: tuple[np.ndarray, ...]) -> None:
+    targets, scores, patients = three
+    preds = (scores > 0.9).astype(int)
+    found = mean_over_runs(targets, scores, preds, patients, num_resamples=50)
+    aurocs = [roc_auc_score(targets, column) for column in scores.T]
+    recalls = [(preds[targets == 1, run] == 1).mean() for run in range(3)]
+    for name, values in (("auroc", aurocs), ("sensitivity", recalls)):
+        assert found[name]["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert found[name]["sd_seeds"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+        assert found[name]["se_seeds"] == pytest.approx(np.std(values, ddof=1) / 3**0.5, abs=1e-12)
+    assert set(found) == set(METRICS)
+
+
+def test_the_part_of_the_patients_is_that_of_obuchowskis_covariance(three: tuple[np.ndarray, ...]) -> None:
+    targets, scores, patients = three
+    found = mean_over_runs(targets, scores, (scores > 0).astype(int), patients, num_resamples=2000)
+    _, covariance = auroc_covariance(targets, scores, patients)
+    assert found["auroc"]["se_patients"] == pytest.approx(covariance.mean() ** 0.5, rel=0.06)
+
+
+def test_more_runs_of_the_same_images_do_not_make_patients_surer(three: tuple[np.ndarray, ...]) -> None:
+    targets, scores, patients = three
+    one = scores[:, :1]
+    single, many = (
+        mean_over_runs(targets, column, (column > 0).astype(int), patients, num_resamples=200)["auroc"]
+        for column in (one, np.repeat(one, 9, axis=1))
+    )
+    assert many["se_patients"] == pytest.approx(single["se_patients"])
+    assert many["sd_seeds"] == 0 and single["sd_seeds"] is None
+    assert many["interval"] == pytest.approx(single["interval"])
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    alike, apart = (
+        mean_over_runs(*(t, s, (s > 0.9).astype(int), p), num_resamples=100)["auroc"]["interval"]
+        for t, s, p in (simulated(rng, np.array(shifts)) for shifts in ((1.8, 1.8, 1.8), (1.0, 1.8, 2.6)))
+    )
+    assert apart[1] - apart[0] > 2 * (alike[1] - alike[0])
+
+
+def test_runs_that_are_right_everywhere_get_the_interval_of_one_of_them() -> None:
+    targets, patients = np.repeat([0, 1], 20), np.arange(40)
+    scores = np.stack([targets * 2.0, targets * 3.0], axis=1)
+    found = mean_over_runs(targets, scores, (scores > 1).astype(int), patients, num_resamples=20)
+    assert found["auroc"]["interval"] == auroc_interval(targets, scores[:, 0], patients)
+    assert found["sensitivity"]["interval"] == proportion_interval(np.ones(20), np.arange(20))
+    assert found["specificity"]["interval"][0] < 0.9
+
+
+@pytest.mark.slow
+def test_the_interval_of_three_seeds_covers_the_mean_over_all_seeds() -> None:
+    rng, sets, covered = np.random.default_rng(0), 400, 0
+    grid = np.linspace(-4, 4, 4001)
+    truth = float(np.average(norm.cdf((1.8 + 0.25 * grid) / 2**0.5), weights=norm.pdf(grid)))
+    for number in range(sets):
+        targets, scores, patients = simulated(rng, 1.8 + 0.25 * rng.normal(size=3))
+        found = mean_over_runs(targets, scores, (scores > 0.9).astype(int), patients, num_resamples=300, seed=number)
+        low, high = found["auroc"]["interval"]
+        covered += low <= truth <= high
+    assert 0.93 <= covered / sets <= 0.985  # a little wide: what seeds and patients share is counted in both parts
+
+
+def test_wrong_shapes_and_a_missing_class_are_refused() -> None:
+    ones = np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"must be \(N, S\) for N = 3"):
+        mean_over_runs(np.array([0, 1, 1]), ones[:3], ones, np.arange(3))
+    with pytest.raises(ValueError, match="both classes"):
+        mean_over_runs(np.ones(4), ones, ones, np.arange(4))
