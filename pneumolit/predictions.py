@@ -11,6 +11,7 @@ import numpy as np
 from pneumolit.labels import LabelSet, log_softmax, two_class_logit
 
 _FIXED_COLUMNS = ("path", "patient_id", "target", "pred", "score")
+_KNOWN_COLUMNS = ("cause", "is_copy", "series", "sharpness")  # of the image
 _LOGIT = "logit_"
 _PROB = "prob_"
 
@@ -28,6 +29,8 @@ class Predictions:
         prior_log_odds: log odds of pneumonia in the class prior that training saw; the score is re-based by it.
         causes: `(N,)` "bacteria", "virus" or "" where the name does not tell.
         is_copy: `(N,)` bool, True for every further byte-identical copy of an image in the same set.
+        series: `(N,)` which numbering a normal film belongs to, "" where the name does not tell.
+        sharpness: `(N,)` float from `data.sharpness`, NaN where unknown.
     """
 
     labels: LabelSet
@@ -38,14 +41,17 @@ class Predictions:
     prior_log_odds: float = 0.0
     causes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
     is_copy: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
+    series: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    sharpness: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.float64))
 
     def __post_init__(self) -> None:
         count = len(self.paths)
-        if not len(self.causes):
-            object.__setattr__(self, "causes", np.full(count, "", dtype=object))
-        if not len(self.is_copy):
-            object.__setattr__(self, "is_copy", np.zeros(count, dtype=bool))
-        for name in ("patient_ids", "targets", "logits", "causes", "is_copy"):
+        unknown = {"causes": "", "is_copy": False, "series": "", "sharpness": np.nan}
+        for name, value in unknown.items():
+            if not len(getattr(self, name)):
+                dtype = object if isinstance(value, str) else type(value)
+                object.__setattr__(self, name, np.full(count, value, dtype=dtype))
+        for name in ("patient_ids", "targets", "logits", *unknown):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} has {len(getattr(self, name))} rows, paths has {count}")
         if self.logits.shape != (count, self.labels.num_classes):
@@ -90,6 +96,8 @@ class Predictions:
             self.prior_log_odds,
             self.causes[rows],
             self.is_copy[rows],
+            self.series[rows],
+            self.sharpness[rows],
         )
 
     def to_csv(self) -> str:
@@ -97,9 +105,7 @@ class Predictions:
         names = self.labels.classes
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(
-            [*_FIXED_COLUMNS, *(_LOGIT + n for n in names), *(_PROB + n for n in names), "cause", "is_copy"]
-        )
+        writer.writerow([*_FIXED_COLUMNS, *(_LOGIT + n for n in names), *(_PROB + n for n in names), *_KNOWN_COLUMNS])
         has_scores = self.labels.is_two_class_view
         scores = self.scores if has_scores else np.zeros(len(self))
         probs, preds = self.probs, self.preds
@@ -115,6 +121,8 @@ class Predictions:
                     *(f"{v:.9g}" for v in probs[i]),
                     self.causes[i],
                     int(self.is_copy[i]),
+                    self.series[i],
+                    "" if np.isnan(self.sharpness[i]) else f"{self.sharpness[i]:.6g}",
                 ]
             )
         return out.getvalue()
@@ -142,10 +150,13 @@ class Predictions:
                 tuple(float(row[_LOGIT + name]) for name in names),
                 row.get("cause", ""),
                 row.get("is_copy", "0") == "1",
+                row.get("series", ""),
+                float(row.get("sharpness") or np.nan),
             )
             for row in rows
         ]
-        paths, patient_ids, targets, logits, causes, is_copy = zip(*kept, strict=True) if kept else ((),) * 6
+        columns = zip(*kept, strict=True) if kept else ((),) * 8
+        paths, patient_ids, targets, logits, causes, is_copy, series, sharpness = columns
         return cls(
             labels=labels,
             paths=np.array(paths, dtype=object),
@@ -155,4 +166,6 @@ class Predictions:
             prior_log_odds=prior_log_odds,
             causes=np.array(causes, dtype=object),
             is_copy=np.array(is_copy, dtype=bool),
+            series=np.array(series, dtype=object),
+            sharpness=np.array(sharpness, dtype=np.float64),
         )

@@ -19,7 +19,7 @@ THREE = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
 
 
 def predictions(logits: np.ndarray, labels: LabelSet = THREE, prior: float = 0.0) -> Predictions:
-    """Every row with its own path, patient, cause and copy mark, so that mixed-up rows show."""
+    """Every row with its own path, patient and marks, so that mixed-up rows show."""
     count = len(logits)
     return Predictions(
         labels=labels,
@@ -30,12 +30,14 @@ def predictions(logits: np.ndarray, labels: LabelSet = THREE, prior: float = 0.0
         prior_log_odds=prior,
         causes=np.array(["", "bacteria", "virus"], dtype=object)[np.arange(count) % 3],
         is_copy=np.arange(count) % 4 == 1,
+        series=np.array(["IM", "", "NORMAL2-IM"], dtype=object)[np.arange(count) % 3],
+        sharpness=np.where(np.arange(count) % 5 == 4, np.nan, np.arange(count) / 8),
     )
 
 
 def assert_same(one: Predictions, other: Predictions) -> None:
     assert one.labels == other.labels and one.prior_log_odds == other.prior_log_odds
-    for name in ("paths", "patient_ids", "targets", "causes", "is_copy"):
+    for name in ("paths", "patient_ids", "targets", "causes", "is_copy", "series", "sharpness"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
@@ -68,6 +70,7 @@ def test_the_columns_of_the_csv_stand_for_what_they_say() -> None:
     table = predictions(np.array([[0.0, 1.0, 3.0]]), prior=0.25)
     (row,) = csv.DictReader(io.StringIO(table.to_csv()))
     assert (row["target"], row["pred"], row["cause"], row["is_copy"]) == ("NORMAL", "VIRUS", "", "0")
+    assert (row["series"], row["sharpness"]) == ("IM", "0")
     assert float(row["score"]) == pytest.approx(np.log(np.e + np.e**3) - 0.25)
     assert [float(row[f"logit_{name}"]) for name in THREE.classes] == [0, 1, 3]
     assert sum(float(row[f"prob_{name}"]) for name in THREE.classes) == pytest.approx(1)
@@ -101,11 +104,13 @@ def test_chosen_rows_keep_everything_that_belongs_to_them() -> None:
     assert part.targets.tolist() == [0, 0, 2, 1]
     assert part.causes.tolist() == ["", "", "virus", "bacteria"]
     assert part.is_copy.tolist() == [False, False, True, False]
+    assert part.series.tolist() == ["IM", "IM", "NORMAL2-IM", ""]
+    assert part.sharpness.tolist() == [0, 3 / 8, 5 / 8, 7 / 8]
     np.testing.assert_array_equal(part.scores, table.scores[mask])
     assert len(table.take(np.zeros(8, dtype=bool))) == 0
 
 
-@pytest.mark.parametrize("name", ["patient_ids", "targets", "causes", "is_copy"])
+@pytest.mark.parametrize("name", ["patient_ids", "targets", "causes", "is_copy", "series", "sharpness"])
 def test_a_column_of_another_length_is_refused_by_name(name: str) -> None:
     columns = {
         "paths": np.array(["a", "b"]),
@@ -114,6 +119,8 @@ def test_a_column_of_another_length_is_refused_by_name(name: str) -> None:
         "logits": np.zeros((2, 3)),
         "causes": np.array(["", ""]),
         "is_copy": np.array([False, False]),
+        "series": np.array(["", ""]),
+        "sharpness": np.array([np.nan, np.nan]),
     }
     columns[name] = columns[name][:1]
     with pytest.raises(ValueError, match=f"{name} has 1 rows, paths has 2"):
@@ -130,6 +137,35 @@ def test_without_positive_classes_there_is_no_score_and_the_rest_comes_back() ->
     before = predictions(np.eye(3), labels)
     assert [row["score"] for row in csv.DictReader(io.StringIO(before.to_csv()))] == ["", "", ""]
     assert_same(Predictions.from_csv(before.to_csv(), (), 0.0), before)
+
+
+def test_sharpness_keeps_six_digits_and_an_unknown_one_is_an_empty_cell() -> None:
+    table = predictions(np.zeros((3, 3)))
+    table.sharpness[:] = [0.123456789, np.nan, 0]
+    assert [row["sharpness"] for row in csv.DictReader(io.StringIO(table.to_csv()))] == ["0.123457", "", "0"]
+    after = Predictions.from_csv(table.to_csv(), THREE.positive, 0.0)
+    np.testing.assert_array_equal(after.sharpness, [0.123457, np.nan, 0])
+    assert after.sharpness.dtype == np.float64
+
+
+def test_a_table_without_what_is_known_of_images_is_read_as_unknown() -> None:
+    rows = list(csv.DictReader(io.StringIO(predictions(np.eye(3)).to_csv())))
+    known = ("cause", "is_copy", "series", "sharpness")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [name for name in rows[0] if name not in known], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    after = Predictions.from_csv(out.getvalue(), THREE.positive, 0.0)
+    assert after.paths.tolist() == ["test/0.jpeg", "test/1.jpeg", "test/2.jpeg"]
+    assert after.causes.tolist() == after.series.tolist() == [""] * 3
+    assert not after.is_copy.any() and np.isnan(after.sharpness).all()
+
+
+def test_predictions_without_what_is_known_of_images_have_it_as_unknown() -> None:
+    table = Predictions(THREE, np.array(["a", "b"]), np.array(["p", "q"]), np.array([0, 1]), np.zeros((2, 3)))
+    assert table.causes.tolist() == table.series.tolist() == ["", ""]
+    assert table.is_copy.tolist() == [False, False] and np.isnan(table.sharpness).all()
+    assert_same(Predictions.from_csv(table.to_csv(), THREE.positive, 0.0), table)
 
 
 @pytest.mark.parametrize("name", ["path", "patient_id", "target", "pred", "score"])
