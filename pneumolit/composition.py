@@ -46,15 +46,17 @@ def expand_run(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def name_sweeps() -> None:
-    """Let configurations name the folder of a sweep or a search.
+def register_resolvers() -> None:
+    """Let configurations name the folder of a sweep or a search, and the metric that chooses.
 
-    `${sweep_name:NAME,OVERRIDES}` is a hash where there is no name, `${search_name:NAME,OPTION}` the option's name.
+    `${sweep_name:NAME,OVERRIDES}` is a hash where there is no name, `${search_name:NAME,OPTION}` the option's name,
+    `${choosing_metric:HOLDOUT_FRACTION}` the AUROC of the block where one is set aside, else of plain validation.
     """
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
     OmegaConf.register_new_resolver("search_name", _search_name, replace=True)
+    OmegaConf.register_new_resolver("choosing_metric", _choosing_metric, replace=True)
 
 
 def _sweep_name(name: str | None, overrides: Sequence[str]) -> str:
@@ -66,6 +68,11 @@ def _sweep_name(name: str | None, overrides: Sequence[str]) -> str:
 def _search_name(name: Any, option: Any) -> str:
     """The name, else that of the option; an option may lie in a folder."""
     return str(option if name is None else name).replace("/", "_")
+
+
+def _choosing_metric(holdout_fraction: float) -> str:
+    """A block foretells another block better than plain or stress validation does: docs/log.md, 2026-11-28."""
+    return "block/auroc" if holdout_fraction else "val/auroc"
 
 
 def given_keys() -> list[str]:

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pneumolit
-from pneumolit.composition import OUR_VARIABLES, name_sweeps, plain_config
+from pneumolit.composition import OUR_VARIABLES, plain_config, register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
 from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed
 
-# Hydra's grammar gives =, commas, brackets and quotes a meaning; in the value of a path they have none.
+# Hydra's grammar gives =, commas, brackets and quotes a meaning; in a path and in the text of a claim they have none.
 PATH_KEYS = frozenset(
     ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
-     "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
+     "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir", "claim", "claims_file",
+     "lung_masks")
 )  # fmt: skip
+_LIST_KEYS = ("runs", "predictions")  # may be [a,b]
 _FOLDER_KEYS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
 _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
@@ -80,7 +82,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
     try:
         _refuse_unknown_flags(sys.argv[1:])
         _refuse_no_folder(given)
-        name_sweeps()
+        register_resolvers()
         with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
@@ -129,7 +131,7 @@ def quote_path_value(argument: str) -> str:
         return argument
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return argument
-    if value.startswith("${") or (key == "runs" and value.startswith("[")):
+    if value.startswith("${") or (key in _LIST_KEYS and value.startswith("[")):
         return argument
     # In a quoted value a backslash matters only before a quote or at the end, where it must be doubled.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)

@@ -109,9 +109,12 @@ def compose_config() -> Compose:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
+    from pneumolit.composition import register_resolvers
     from pneumolit.config import CONFIG_DIR
     from pneumolit.entry import quote_path_value
     from pneumolit.stage_plan import expand_stages
+
+    register_resolvers()
 
     def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
         GlobalHydra.instance().clear()

@@ -61,12 +61,20 @@ def test_every_job_of_a_sweep_is_sound_and_differs_from_the_others(compose_confi
 
 def test_grid_holds_the_default_run_and_sgd_at_its_own_rate(compose_config: Compose) -> None:
     def job(lr: str, optim: str) -> list[str]:
-        return [f"optim.lr={lr}", "model.drop_rate=0.0", "data.batch_size=32", f"optim={optim}", "sweep=grid"]
+        others = ["model.drop_rate=0.0", "data.batch_size=32", f"optim={optim}", "sweep=grid"]
+        return ["data.holdout_fraction=0.1", f"optim.lr={lr}", *others]
 
     jobs = jobs_of("grid")
     assert job("0.001", "adamw") in jobs and job("0.01", "sgd") in jobs
-    assert compose_config(*job("0.001", "adamw")) == compose_config()
-    assert compose_config(*job("0.01", "sgd")) == compose_config("optim=sgd")
+    ranked = "data.holdout_fraction=0.1"
+    assert compose_config(*job("0.001", "adamw")) == compose_config(ranked)
+    assert compose_config(*job("0.01", "sgd")) == compose_config("optim=sgd", ranked)
+
+
+@pytest.mark.parametrize("sweep", ["backbones", "freeze_policies", "grid"])
+def test_sweeps_that_choose_a_recipe_rank_by_a_block_that_is_set_aside(compose_config: Compose, sweep: str) -> None:
+    assert compose_config(*jobs_of(sweep)[0])["callbacks"]["checkpoint"]["monitor"] == "block/auroc"
+    assert compose_config()["callbacks"]["checkpoint"]["monitor"] == "val/auroc"  # no images are set aside unasked
 
 
 def test_an_axis_on_the_command_line_replaces_or_joins_those_of_the_sweep() -> None:
@@ -82,6 +90,6 @@ def test_study_d_is_swept_over_all_its_rows() -> None:
 def test_timm_knows_every_backbone_of_the_sweep_by_its_full_name_and_has_weights() -> None:
     from pneumolit.model.backbone import find_backbone
 
-    for name in [job[0].removeprefix("backbone=") for job in jobs_of("backbones")]:
+    for name in [key.removeprefix("backbone=") for job in jobs_of("backbones") for key in job if "backbone=" in key]:
         spec = find_backbone(name)
         assert (spec.name, spec.has_weights) == (name, True)

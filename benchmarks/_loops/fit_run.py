@@ -19,12 +19,14 @@ from rich.console import Console
 
 from benchmarks._common.pace import Pace
 from pneumolit.allocator import describe_allocator
+from pneumolit.composition import register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.training.fit import fit
 
 
 def main() -> None:
     folder, overrides = Path(sys.argv[1]), sys.argv[2:]
+    register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         composed = cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides=overrides), resolve=True))
     cfg = {key: value for key, value in composed.items() if key not in ("resume", "run_dir")}

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from benchmarks._common.arguments import read_arguments
 from benchmarks._common.pace import Pace
+from pneumolit.composition import register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.data.dataset import load_data, read_records
 from pneumolit.data.store import open_store
@@ -28,6 +29,7 @@ class Opening:
 
 def main() -> None:
     asked = read_arguments(Opening, sys.argv[1:])
+    register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         composed = OmegaConf.to_container(compose("train", overrides=[f"data.root='{asked.data_root}'"]), resolve=True)
     cfg = cast(dict[str, Any], composed)["data"]

@@ -17,6 +17,7 @@ from benchmarks._common.restart import restart_as_commands_do
 from benchmarks._common.task import Scoring
 from benchmarks._loops.work import wait_for
 from pneumolit.allocator import describe_allocator
+from pneumolit.composition import register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.data.datamodule import image_rows
 from pneumolit.data.dataset import load_data
@@ -34,6 +35,7 @@ def main() -> None:
         f"data.root='{work.data_root}'",
         f"data.store_size={max(256, work.image_size)}",
     ]
+    register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides=overrides), resolve=True))
     data = load_data(cfg["data"], work.cache_dir)

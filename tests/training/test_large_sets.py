@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from pneumolit.allocator import allocator_environment
+from pneumolit.composition import register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import load_data
@@ -64,6 +65,7 @@ def test_loading_a_set_and_reading_an_epoch_of_it_keeps_no_pixels(tmp_path: Path
     peaks: dict[int, int] = {}
     for count in (few, few, many, many):  # on the way Python may import modules, and make its list of names larger
         overrides = ["data=manifest", f"data.manifest={write_manifest(tmp_path, count)}", f"data.store_size={SIDE}"]
+        register_resolvers()
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = OmegaConf.to_container(compose("train", overrides=overrides), resolve=True)
         cfg = cast(dict[str, Any], composed)["data"]
