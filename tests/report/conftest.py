@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from pneumolit.evaluation.operating_point import fit_operating_points
 from pneumolit.evaluation.summary import summarise
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
+from pneumolit.report.run_record import RunRecord
+from pneumolit.rundir import RunDir
 
 LABELS = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
 
@@ -56,3 +60,17 @@ def calibration(predictions: Predictions) -> Calibration:
 @pytest.fixture(scope="session")
 def make_predictions() -> Callable[..., Predictions]:
     return predictions_of
+
+
+@pytest.fixture(scope="session")
+def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a finished run, with its ledger, that is to be read only."""
+    out = tmp_path_factory.mktemp("pages")
+    shutil.copy(small_run.parents[1] / "test_looks.jsonl", out)
+    return Path(shutil.copytree(small_run, out / "train" / "first"))
+
+
+@pytest.fixture(scope="session")
+def record(finished: Path) -> RunRecord:
+    """What that run's folder says."""
+    return RunRecord.read(RunDir(finished))

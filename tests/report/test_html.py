@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -18,7 +19,7 @@ from pneumolit.report.tables import (
 class _Page(HTMLParser):
     """Collects tags, and fails on a tag that is closed but not open."""
 
-    VOID = ("meta", "link", "img", "br")
+    VOID = ("meta", "link", "img", "br", "wbr")
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +61,27 @@ def test_the_page_is_well_formed_escaped_and_self_contained(tmp_path: Path) -> N
     assert parsed.text.count(evil) == 10
     sources = [a.get("src") or a.get("href") for _, a in parsed.tags if a.get("src") or a.get("href")]
     assert all((source or "").startswith("data:") for source in sources)
-    assert "http" not in page
+    assert "://" not in page
     assert "Research software, not a medical device." in page
+
+
+def test_a_path_in_a_table_can_be_broken_behind_its_folders_alone() -> None:
+    table = Table(("image", "n"), (("test/NORMAL/IM-1.jpeg", "1 / 2"), ("<b>/i", "a</b>")))
+    page = run_page(title="t", summary=[], sections=[Section("h", tables=[table])])
+    assert "test/<wbr>NORMAL/<wbr>IM-1.jpeg" in page and "1 / 2" in page
+    assert "&lt;b&gt;/i" in page and "a&lt;/b&gt;" in page
+
+
+def test_a_picture_that_is_wide_stands_by_itself(tmp_path: Path) -> None:
+    files = [tmp_path / "narrow.png", tmp_path / "wide.jpeg", tmp_path / "dense.png"]
+    Image.new("L", (500, 4)).save(files[0])
+    Image.new("L", (900, 4)).save(files[1])
+    Image.new("L", (900, 4)).save(files[2], dpi=(192, 192))  # 450 pixels of a page
+    page = run_page(title="t", summary=[], sections=[Section("h", images=[(file, file.stem) for file in files])])
+    assert re.findall(r'<figure( class="large")?>.*?alt="(\w+)"', page) == [
+        ("", "narrow"), (' class="large"', "wide"), ("", "dense"),
+    ]  # fmt: skip
+    assert page.count("data:image/png;") == 2 and page.count("data:image/jpeg;") == 1
 
 
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:

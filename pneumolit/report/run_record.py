@@ -1,0 +1,169 @@
+"""What a run folder says, read once for its pages; whatever is not there yet is empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pneumolit.config import flatten
+from pneumolit.report.evaluation import TITLES
+from pneumolit.report.language import ENGLISH
+from pneumolit.rundir import RunDir, read_json, read_looks
+
+LEARNED, TUNED = "train", "val"  # sides that training and its choices have seen
+# Of the set as Kaggle gives it out, train and val and test together: shared/data and Kermany et al. 2018.
+_KAGGLE_IMAGES, _KAGGLE_TEST = 5856, 624
+
+
+@dataclass(frozen=True)
+class Side:
+    """What lies on one side of the split.
+
+    Attributes:
+        num_images: on it.
+        patients: ids of those imaged.
+        classes: images by class.
+    """
+
+    num_images: int
+    patients: frozenset[str]
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run that its pages are made from.
+
+    Attributes:
+        run: the folder.
+        config: config.yaml as nested values.
+        data, environment, status, calibration, freeze_plan: the JSON files; calibration is {} where none was fitted.
+        evaluations: metrics.json by evaluated set, the one that the headline comes from first.
+        epochs: rows of metrics.csv.
+        sides: what lies where, from split.csv.
+        looks: lines of the ledger that concern this test set.
+    """
+
+    run: RunDir
+    config: dict[str, Any]
+    data: dict[str, Any]
+    environment: dict[str, Any]
+    status: dict[str, Any]
+    calibration: dict[str, Any]
+    freeze_plan: dict[str, Any]
+    evaluations: dict[str, dict[str, Any]]
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    sides: dict[str, Side] = field(default_factory=dict)
+    looks: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, run: RunDir) -> RunRecord:
+        """Read a run folder.
+
+        Raises:
+            FileNotFoundError: a file that stands before training is missing.
+        """
+        config = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+        data = read_json(run.data_file)
+        looks = read_looks(run.ledger_folder(Path(config["output_dir"])))
+        test_set = data["fingerprints"].get("test")
+        return cls(
+            run=run,
+            config=config,
+            data=data,
+            environment=read_json(run.environment_file),
+            status=read_json(run.status_file),
+            calibration=read_json(run.calibration_file) if run.calibration_file.is_file() else {},
+            freeze_plan=read_json(run.freeze_plan_file),
+            evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in _evaluated(run)},
+            epochs=run.read_metrics(),
+            sides=_read_sides(run),
+            looks=[look for look in looks if look.get("test_set") == test_set],
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration with dotted keys; those of the last stage, which makes the logits that are scored."""
+        flat = flatten(self.config)
+        for stage in self.config.get("stages") or []:
+            for key, value in flatten(stage).items():
+                flat[key] = value
+        return flat
+
+    @property
+    def language(self) -> str:
+        """Of the pages."""
+        return str((self.config.get("report") or {}).get("language") or ENGLISH)
+
+    @property
+    def main_set(self) -> str:
+        """The set that the headline comes from: test where it was scored, else validation."""
+        return next(iter(self.evaluations))
+
+    @property
+    def main(self) -> dict[str, Any]:
+        """metrics.json of that set."""
+        return self.evaluations[self.main_set]
+
+    @property
+    def other_sets(self) -> list[str]:
+        """Evaluated sets that are none of the run's own sides."""
+        return [name for name in self.evaluations if name not in TITLES]
+
+    @property
+    def is_kaggle(self) -> bool:
+        """Whether this is the set of Kermany et al. 2018, as far as layout and counts can tell.
+
+        The file contents cannot: the set is also passed on in other sizes.
+        """
+        from_test = self.sides.get("test", Side(0, frozenset(), {})).num_images
+        total = sum(side.num_images for side in self.sides.values())
+        is_redrawn = any(self.config["data"].get(key) is not None for key in ("resplit", "split_file"))
+        return (
+            self.config["data"]["source"] == "kaggle"
+            and total == _KAGGLE_IMAGES
+            and (is_redrawn or from_test == _KAGGLE_TEST)
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the whole model."""
+        plan = self.freeze_plan["stages"][-1]
+        return int(plan["trainable_count"]) + int(plan["frozen_count"])
+
+    def shared_patients(self, first: str, second: str) -> int:
+        """How many patients lie on both sides."""
+        empty = Side(0, frozenset(), {})
+        return len(self.sides.get(first, empty).patients & self.sides.get(second, empty).patients)
+
+
+def set_title(name: str) -> str:
+    """An evaluated set for people."""
+    return TITLES.get(name, name)
+
+
+def _evaluated(run: RunDir) -> list[str]:
+    """Names of the evaluated sets: test, validation, blocks, then sets of other origin and the training images."""
+    folder = run.evaluation_folder("val").parent
+    found = [path.name for path in sorted(folder.glob("*")) if run.evaluation_metrics_file(path.name).is_file()]
+    own = [name for name in ("test", "val", "block", "block2", "block3") if name in found]
+    others = [name for name in found if name not in TITLES]
+    return [*own, *others, *(name for name in found if name not in own and name in TITLES)]
+
+
+def _read_sides(run: RunDir) -> dict[str, Side]:
+    if not run.split_file.is_file():
+        return {}
+    counts: dict[str, Counter[str]] = {}
+    patients: dict[str, set[str]] = {}
+    for row in run.read_split():
+        counts.setdefault(row["split"], Counter())[row.get("label", "")] += 1
+        patients.setdefault(row["split"], set()).add(row.get("patient_id", ""))
+    return {
+        name: Side(sum(found.values()), frozenset(patients[name]), dict(found))
+        for name, found in sorted(counts.items())
+    }

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from pneumolit.report.run_page import write_page
+from pneumolit.rundir import RunDir, record_look
+
+PAGES = ("report.html", "model_card.html", "may_i_use.html")
+NEWER = ("prevalences", "calibration", "subgroups")  # keys that metrics.json has since its second format
+# Words that a Korean page may hold: names of classes, measures, guidelines, journals, licences, places, programs.
+KEPT = re.compile(
+    r"(?<![A-Za-z0-9])("  # no part of a hash
+    r"NORMAL2?(-IM)?|BACTERIA|VIRUS|PNEUMONIA|AUROC|F1|ROC|PPV|NPV|CLAIM|TRIPOD\+AI|\d+[a-g]|README|Apache-2\.0|SHA-256|"
+    r"CC BY 4\.0|Mendeley Data|doi:\S+|Kermany|Cell|Guangzhou Women and Children's Medical Center|Obuchowski|Wilson|IM|"
+    r"Chest X-Ray Images \(Pneumonia\)|Tejani|Collins|BMJ|e\d+|Radiology: Artificial Intelligence|2024 Update|Kaggle|"
+    r"Checklist for Artificial Intelligence in Medical Imaging|ImageNet|JPEG|EXIF|X|AP|CT|Python|pneumolit|Linux|"
+    r"primary|argmax|half|youden|reliability|in the large|manifest|AdamW|cosine|cross_entropy|linear|freeze|seed|"
+    r"random|stress|kaggle|none|train test=true|UTC|path,label,patient_id"
+    r")(?![A-Za-z0-9])"
+)
+NAME = re.compile(r"[\w.-]*[\d_.=/\\:][\w./=\\:-]*|`[^`]*`|test_resnet|last|best")  # files, versions, keys, commands
+
+
+class Texts(HTMLParser):
+    """Everything that a page says, code aside."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside += [tag] if tag in ("style", "script", "pre") else []
+        self.found += [text for name, text in attrs if name in ("alt", "aria-label", "title") and text]
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.inside and data.strip():
+            self.found.append(data)
+
+
+def english_words(run: Path, name: str) -> set[str]:
+    """Words of a page that neither are Korean nor names."""
+    page, environment = (run / name).read_text(), (run / "environment.json").read_text()
+    root = Path(yaml.safe_load((run / "config.yaml").read_text())["data"]["root"]).name
+    cells = {text.strip() for text in Texts(page).found}
+    known = {text for text in cells if re.fullmatch(r"[\w+.-]+", text)}  # one word: found by the catalogue or a name
+    left = {NAME.sub(" ", KEPT.sub(" ", text)) for text in cells - known}
+    words = {word for text in left for word in re.findall(r"[A-Za-z]{2,}", text)}
+    return words - set(re.findall(r"[A-Za-z]+", environment)) - {root}
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page)
+
+
+def test_training_leaves_the_page_the_card_and_the_page_on_use(finished: Path) -> None:
+    assert {*PAGES, "model_card.md"} <= {path.name for path in finished.iterdir()}
+    page = (finished / "report.html").read_text()
+    for heading in (
+        "May I use this here?", "All evaluated sets", "Result", "Curves", "Decision rules", "At other prevalences",
+        "What validation promised and what was found", "Subgroups", "Calibration", "Confusion matrices", "Worst errors",
+        "Validation", "Training", "What was trained", "Sides of the split", "Environment", "Looks at the test split",
+        "Configuration",
+    ):  # fmt: skip
+        assert heading in headings(page)
+    assert "look 1 of this test set, configuration 1" in page
+    assert 'href="may_i_use.html"' in page and 'href="model_card.html"' in page
+    assert "Research software, not a medical device." in page
+
+
+def test_a_metrics_file_of_the_first_format_still_gives_a_page(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "old"))
+    for file in run.glob("evaluation/*/metrics.json"):
+        metrics = {key: value for key, value in json.loads(file.read_text()).items() if key not in NEWER}
+        file.write_text(json.dumps(metrics | {"format_version": 1}))
+    write_page(RunDir(run))
+    found = headings((run / "report.html").read_text())
+    assert "Decision rules" in found and "Subgroups" not in found
+    assert "Obuchowski" not in (run / "report.html").read_text()  # how newer intervals are made
+    assert "Predictive values" in (run / "may_i_use.html").read_text()
+
+
+def test_in_korean_no_english_sentence_is_left_on_any_page(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run_1"))
+    write_page(RunDir(run), "ko")
+    for name in PAGES:
+        page = (run / name).read_text()
+        assert '<html lang="ko">' in page
+        assert english_words(run, name) == set(), name
+        assert "연구용 소프트웨어이며 의료기기가 아닙니다." in page
+    card = (run / "model_card.md").read_text()
+    assert card.startswith("# 모델 카드: run_1\n") and card.endswith("의료기기가 아닙니다.\n")
+
+
+def test_a_text_that_the_catalogue_lacks_would_be_seen(finished: Path) -> None:
+    assert {"Worst", "errors", "by"} <= english_words(finished, "report.html")
+
+
+def test_the_language_is_that_of_the_configuration_unless_another_is_asked_for(finished: Path, tmp_path: Path) -> None:
+    run = RunDir(shutil.copytree(finished, tmp_path / "run"))
+    run.metrics_file.unlink()  # no curves to draw, which takes most of the time
+    cfg = yaml.safe_load(run.config_file.read_text())
+    for stored, asked, language in (
+        ({"language": "ko"}, None, "ko"),
+        ({"language": "ko"}, "en", "en"),
+        (None, None, "en"),
+    ):
+        run.config_file.write_text(yaml.safe_dump({**cfg, "report": stored}))
+        write_page(run, asked)
+        assert f'<html lang="{language}">' in run.page_file.read_text()
+
+
+def test_evaluate_writes_the_page_in_the_language_that_it_is_given(
+    command: Callable[..., Any], copied_run: Path
+) -> None:
+    assert command("evaluate", f"run_dir={copied_run}", "report.language=ko").code == 0
+    assert '<html lang="ko">' in (copied_run / "report.html").read_text()
+    refused = command("evaluate", f"run_dir={copied_run}", "report.language=kr")
+    assert refused.code == 2 and "report.language must be null or one of en, ko, got 'kr'" in refused.err
+
+
+def test_a_run_that_nothing_was_scored_of_gets_no_page(finished: Path, tmp_path: Path) -> None:
+    run = Path(
+        shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("*.html", "*.md", "evaluation"))
+    )
+    write_page(RunDir(run))
+    assert not list(run.glob("*.html")) and not (run / "model_card.md").exists()
+
+
+def test_a_set_of_other_origin_stands_on_the_page_and_in_the_card(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.copytree(run / "evaluation" / "test", run / "evaluation" / "ward7")
+    write_page(RunDir(run))
+    assert "ward7" in headings((run / "report.html").read_text())
+    assert "Sets of other origin that were scored: ward7." in (run / "model_card.md").read_text()
+    assert "Other sets that this run was scored on so far: ward7." in (run / "may_i_use.html").read_text()
+
+
+def test_the_worst_films_are_drawn_when_a_set_is_scored_and_shown_on_the_page(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    for name, title in (("val", "Validation"), ("test", "Test")):
+        with Image.open(finished / "evaluation" / name / "errors.png") as sheet:
+            assert sheet.width > 1000
+        assert f'alt="{title}: films to which the model gave the least probability of the truth"' in page
+
+
+def test_evaluate_draws_the_worst_films_of_another_set(
+    command: Callable[..., Any], copied_run: Path, finished: Path
+) -> None:
+    assert command("evaluate", f"run_dir={copied_run}", "split=train").code == 0
+    assert (copied_run / "evaluation" / "train" / "errors.png").is_file()
+    assert 'alt="Training images: films to which' in (copied_run / "report.html").read_text()
+
+
+def test_heat_maps_are_shown_where_they_were_checked_else_the_command(finished: Path, tmp_path: Path) -> None:
+    assert "python -m pneumolit.explain run_dir=first split=test" in (finished / "report.html").read_text()
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    folder = run / "explanation" / "test"
+    folder.mkdir(parents=True)
+    Image.new("L", (9, 9)).save(folder / "surest_wrong.png")
+    (folder / "checks.json").write_text('{"words": ["Warning: no heat at all in 3 images, so it lies nowhere."]}')
+    (folder / "explanation.html").write_text("")
+    write_page(RunDir(run))
+    page = (run / "report.html").read_text()
+    assert 'alt="heat maps: surest wrong"' in page and "split=test" not in page
+    assert "<li>Warning: no heat at all in 3 images" in page
+    assert 'href="explanation/test/explanation.html"' in page
+    assert "Test: films to which" not in page  # the sheet of surest errors shows them already
+    assert "Heat maps with their checks" in (run / "model_card.md").read_text()
+    (folder / "checks.json").write_text("{broken")
+    write_page(RunDir(run), "ko")
+    assert "히트맵: 가장 확신하고 틀린 사례" in (run / "report.html").read_text()
+
+
+def test_looks_at_this_test_set_are_listed_and_others_are_not(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "train" / "run"))
+    shutil.copy(finished.parents[1] / "test_looks.jsonl", tmp_path)
+    test_set = json.loads((run / "data.json").read_text())["fingerprints"]["test"]
+    record_look(tmp_path, run="a/b/run", configuration="abc", test_set=test_set, purpose="evaluate split=test")
+    record_look(tmp_path, run="a/b/stranger", configuration="abc", test_set="other", purpose="train test=true")
+    write_page(RunDir(run))
+    texts = Texts((run / "report.html").read_text()).found
+    assert "run (this run)" in texts and "evaluate split=test" in texts
+    assert not [text for text in texts if "stranger" in text or "a/b" in text]
+    assert "This test set was looked at 2 times" in (run / "model_card.md").read_text()
+
+
+def test_no_page_says_where_things_lie_but_for_the_configuration(finished: Path) -> None:
+    for name in PAGES:
+        page = re.sub(r"<pre>.*?</pre>", "", (finished / name).read_text(), flags=re.DOTALL)
+        assert str(finished.parents[3]) not in page and "/tmp" not in page
+
+
+def test_errors_are_the_most_certain_wrong_decisions(finished: Path, tmp_path: Path) -> None:
+    from pneumolit.report.run_record import RunRecord
+    from pneumolit.report.run_sections import worst_errors
+
+    record = RunRecord.read(RunDir(finished))
+    table, total = worst_errors(record, "val")
+    (_, wrong), (missed, _) = record.evaluations["val"]["rules"]["primary"]["confusion"]
+    assert total == wrong + missed
+    distances = [abs(float(row[-1]) - 0.5) for row in table.rows]
+    assert distances == sorted(distances, reverse=True)
+    for _, label, called, _ in table.rows:
+        assert (label == "NORMAL") == (called == "pneumonia")
