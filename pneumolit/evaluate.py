@@ -26,7 +26,7 @@ SPLITS = tuple(TITLES)
 
 
 def evaluate(cfg: dict[str, Any], folder: Path) -> None:
-    """Score a split of the run's own data, or another labelled set."""
+    """Score a split of the run's own data, another labelled set, or what another program has scored."""
     from rich.console import Console
 
     from pneumolit.rundir import RunDir
@@ -35,9 +35,15 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     check_values(cfg)
     if not isinstance(cfg["rescore"], bool):
         raise ValueError(f"rescore must be true or false, got {cfg['rescore']!r}")
+    prevalence = cfg["prevalence"]
+    if prevalence is not None and not (isinstance(prevalence, float) and 0 < prevalence < 1):
+        raise ValueError(f"prevalence must lie strictly between 0 and 1, got {prevalence!r}; 0.1 means 1 in 10")
     if cfg["name"] is not None and not re.fullmatch(r"\w[\w.-]*", str(cfg["name"])):
         raise ValueError(f"name must be the name of a folder, such as name=ward7, got {cfg['name']!r}")
-    run = RunDir.open(cfg["run_dir"] or "")
+    if cfg["predictions"] is not None:
+        _evaluate_file(cfg, folder, console)
+        return
+    run = RunDir.open(cfg["run_dir"] or "", takes_ensembles=True)
     is_other_set = "source" in cfg["data"]
     if cfg["split"] not in SPLITS:
         near = difflib.get_close_matches(str(cfg["split"]), SPLITS, n=1)
@@ -52,13 +58,46 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     name = cfg["name"] or cfg["split"]
     is_there = run.predictions_file(name).is_file() and run.evaluation_metrics_file(name).is_file()
     if is_there and not is_other_set and not cfg["rescore"]:
-        metrics = _draw_again(run, name, console)
+        metrics = _draw_again(run, name, console, cfg["prevalence"])
     else:
         metrics = _score(cfg, run, name, is_other_set, console)
-    _print(console, run, name, metrics)
+    from pneumolit.report.ensemble import write_ensemble_page
+    from pneumolit.report.run_page import write_page
+
+    write = write_ensemble_page if run.ensemble_file.is_file() else write_page
+    write(run, cfg["report"]["language"])
+    _print(console, name, metrics, report=run.evaluation_report_file(name), page=run.page_file)
 
 
-def _draw_again(run: RunDir, name: str, console: Console) -> dict[str, Any]:
+def _evaluate_file(cfg: dict[str, Any], folder: Path, console: Console) -> None:
+    """The same numbers and pictures for scores that another program wrote."""
+    from pneumolit.comparison.foreign import assumption, read_scores, to_predictions
+    from pneumolit.rundir import EvaluationDir
+    from pneumolit.scoring import report_foreign
+
+    for key, other in (("run_dir", cfg["run_dir"]), ("data", cfg["data"].get("source")), ("rescore", cfg["rescore"]),
+                       ("prevalence", cfg["prevalence"])):  # fmt: skip
+        if other:
+            raise ValueError(f"predictions=FILE is evaluated by itself, without {key}=; leave one of the two out")
+    file = Path(str(cfg["predictions"])).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"predictions={file} is not a file; a CSV file with columns path and score is expected")
+    methods = read_scores(file)
+    if len(methods) > 1 and cfg["name"] is not None:
+        raise ValueError(
+            f"predictions={file} holds {len(methods)} methods, {', '.join(m.name for m in methods)}, which are written "
+            f"each by its own name; leave name={cfg['name']} out"
+        )
+    every = [(to_predictions(scores), scores) for scores in methods]  # before a picture is drawn for any
+    for predictions, scores in every:
+        name = cfg["name"] or re.sub(r"[^\w.-]+", "_", scores.name).lstrip(".-") or "predictions"
+        place = EvaluationDir(folder / name)
+        context = {"predictions": str(file), "scores": assumption(scores)}
+        metrics = report_foreign(place, predictions, title=scores.name, context=context)
+        _print(console, name, metrics, report=place.report_file)
+
+
+def _draw_again(run: RunDir, name: str, console: Console, prevalence: float | None) -> dict[str, Any]:
     from pneumolit.scoring import read_calibration, read_metrics, redraw_evaluation
 
     console.print(
@@ -71,19 +110,30 @@ def _draw_again(run: RunDir, name: str, console: Console) -> dict[str, Any]:
     calibration, points = read_calibration(run)
     title = TITLES.get(name, name)
     return redraw_evaluation(
-        run, name, run.read_predictions(name), calibration, points, title=title, context=old["context"]
+        run,
+        name,
+        run.read_predictions(name),
+        calibration,
+        points,
+        title=title,
+        context=old["context"],
+        prevalence=prevalence,
     )
 
 
 def _score(cfg: dict[str, Any], run: RunDir, name: str, is_other_set: bool, console: Console) -> dict[str, Any]:
     from pneumolit.training.rescore import score_other_set, score_own_split
 
+    if run.ensemble_file.is_file():
+        from pneumolit.comparison.ensemble_scoring import score_ensemble
+
+        return score_ensemble(cfg, run, name, is_other_set, console, title=TITLES.get(name, name))
     if is_other_set:
         return score_other_set(cfg, run, name, console)
     return score_own_split(cfg, run, cfg["split"], console, title=TITLES[name])
 
 
-def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) -> None:
+def _print(console: Console, name: str, metrics: dict[str, Any], **files: Path) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -99,7 +149,8 @@ def _print(console: Console, run: RunDir, name: str, metrics: dict[str, Any]) ->
     if "look" in metrics["context"]:
         console.print(f"  Test: {metrics['context']['look']}.", highlight=False)
     console.print("  Research software, not a medical device.", highlight=False)
-    console.print(f"  report  {run.evaluation_report_file(name)}", highlight=False, markup=False, soft_wrap=True)
+    for label, path in files.items():
+        console.print(f"  {label:<7} {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

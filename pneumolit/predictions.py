@@ -29,7 +29,8 @@ class Predictions:
         prior_log_odds: log odds of pneumonia in the class prior that training saw; the score is re-based by it.
         causes: `(N,)` "bacteria", "virus" or "" where the name does not tell.
         is_copy: `(N,)` bool, True for every further byte-identical copy of an image in the same set.
-        series: `(N,)` which numbering a normal film belongs to, "" where the name does not tell.
+        series: `(N,)` which numbering a film belongs to, such as "IM" and "NORMAL2-IM" of the normal ones; "" where
+            the name does not tell.
         sharpness: `(N,)` float from `data.sharpness`, NaN where unknown.
     """
 

@@ -26,6 +26,72 @@ RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "inter
 WAITING = "waiting"  # of a job that has not begun
 
 
+class EvaluationDir:
+    """Paths of one evaluated set: of a run, or of a file of predictions that another program made.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def predictions_file(self) -> Path:
+        """One row per image."""
+        return self.path / "predictions.csv"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Every number."""
+        return self.path / "metrics.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The numbers in words and tables."""
+        return self.path / "report.md"
+
+    @property
+    def errors_file(self) -> Path:
+        """The films that fare worst, with heat maps; not there where only numbers were drawn again."""
+        return self.path / "errors.png"
+
+
+class ExplanationDir:
+    """Paths of the heat maps of one evaluated set, and of what checks say about them.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checks_file(self) -> Path:
+        """What the checks found, in numbers and in words."""
+        return self.path / "checks.json"
+
+    @property
+    def films_file(self) -> Path:
+        """One row per image that is shown."""
+        return self.path / "films.csv"
+
+    @property
+    def report_file(self) -> Path:
+        """The checks in words and tables."""
+        return self.path / "report.md"
+
+    @property
+    def page_file(self) -> Path:
+        """The same with pictures, one file."""
+        return self.path / "explanation.html"
+
+    def picture_file(self, name: str) -> Path:
+        """A picture of the report: a sheet of films or what a check found."""
+        return self.path / f"{name}.png"
+
+
 class RunDir:
     """Paths and files of one run; writing is whole or not at all.
 
@@ -37,11 +103,16 @@ class RunDir:
         self.path = Path(path)
 
     @classmethod
-    def open(cls, path: Path | str) -> RunDir:
+    def open(cls, path: Path | str, *, takes_ensembles: bool = False) -> RunDir:
         """An existing run.
+
+        Args:
+            path: its folder.
+            takes_ensembles: whether the folder of an ensemble will do as well.
 
         Raises:
             FileNotFoundError: no such folder, or no run in it.
+            ValueError: it is an ensemble.
         """
         run = cls(Path(path).expanduser())
         if not str(path):  # else it would be the folder that the user stands in
@@ -52,6 +123,11 @@ class RunDir:
             found = ", ".join(sorted(p.name for p in run.path.iterdir())[:6]) or "nothing"
             raise FileNotFoundError(
                 f"run_dir={path} holds no run: config.yaml and status.json are expected, found {found}"
+            )
+        if run.ensemble_file.is_file() and not takes_ensembles:
+            raise ValueError(
+                f"run_dir={path} is an ensemble of runs, which evaluate and compare take; give the "
+                "folder of one of these runs (ensemble.json names them)"
             )
         return run
 
@@ -140,21 +216,29 @@ class RunDir:
         """Slope, intercept, operating points."""
         return self.path / "calibration.json"
 
+    def evaluation(self, name: str) -> EvaluationDir:
+        """Files of one evaluated set."""
+        return EvaluationDir(self.path / "evaluation" / name)
+
     def evaluation_folder(self, name: str) -> Path:
         """Predictions, metrics and pictures of one evaluated set."""
-        return self.path / "evaluation" / name
+        return self.evaluation(name).path
 
     def predictions_file(self, name: str) -> Path:
         """One row per image."""
-        return self.evaluation_folder(name) / "predictions.csv"
+        return self.evaluation(name).predictions_file
 
     def evaluation_metrics_file(self, name: str) -> Path:
         """Every number of one evaluated set."""
-        return self.evaluation_folder(name) / "metrics.json"
+        return self.evaluation(name).metrics_file
 
     def evaluation_report_file(self, name: str) -> Path:
         """The numbers in words and tables."""
-        return self.evaluation_folder(name) / "report.md"
+        return self.evaluation(name).report_file
+
+    def explanation(self, name: str) -> ExplanationDir:
+        """Heat maps of one evaluated set."""
+        return ExplanationDir(self.path / "explanation" / name)
 
     @property
     def training_curves_file(self) -> Path:
@@ -165,6 +249,26 @@ class RunDir:
     def page_file(self) -> Path:
         """The run at a glance."""
         return self.path / "report.html"
+
+    @property
+    def model_card_page_file(self) -> Path:
+        """The items of two reporting guidelines, answered from the record."""
+        return self.path / "model_card.html"
+
+    @property
+    def model_card_file(self) -> Path:
+        """The same as Markdown."""
+        return self.path / "model_card.md"
+
+    @property
+    def may_i_use_file(self) -> Path:
+        """What the model has seen, what a result would mean, where it is known to fail."""
+        return self.path / "may_i_use.html"
+
+    @property
+    def ensemble_file(self) -> Path:
+        """Of an ensemble, which is a folder like a run: its members, their weights, how their scores are combined."""
+        return self.path / "ensemble.json"
 
     def write_status(self, state: str, **details: Any) -> None:
         """Update status.json, keeping what it already says."""
@@ -201,6 +305,7 @@ class RunDir:
         """Remove calibration and evaluations of weights that are no longer the last ones."""
         self.calibration_file.unlink(missing_ok=True)
         shutil.rmtree(self.path / "evaluation", ignore_errors=True)
+        shutil.rmtree(self.path / "explanation", ignore_errors=True)
 
     def write_split(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write split.csv: path, split, label, patient_id, cause, series, is_copy."""
@@ -330,6 +435,37 @@ class TuneDir:
     def option_file(self, group: str) -> Path:
         """The winner's recipe (group `experiment`), or an option that only this search has."""
         return self.path / group / f"{self.recipe_name}.yaml"
+
+
+class CompareDir:
+    """Paths of a comparison of many runs.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def csv_file(self) -> Path:
+        """One line per method, what could not be compared included."""
+        return self.path / "comparison.csv"
+
+    @property
+    def pairs_file(self) -> Path:
+        """One line per two methods that were tested against each other."""
+        return self.path / "pairs.csv"
+
+    @property
+    def markdown_file(self) -> Path:
+        """The result in words and tables."""
+        return self.path / "comparison.md"
+
+    @property
+    def page_file(self) -> Path:
+        """The same with pictures, one file."""
+        return self.path / "comparison.html"
 
 
 def read_split_csv(path: Path) -> Iterator[dict[str, str]]:

@@ -13,15 +13,17 @@ from torch import Tensor
 from pneumolit.data.datamodule import Rows, padded_batches
 from pneumolit.data.dataset import ChestXrayData, repeats
 from pneumolit.data.sending import send
+from pneumolit.data.sharpness import sharpness
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
-from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points
+from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points, point_at_prevalence
+from pneumolit.evaluation.prevalence import PREVALENCES
 from pneumolit.evaluation.summary import summarise
 from pneumolit.model.features import inference
 from pneumolit.model.gathered import Gathered
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import evaluation_report
 from pneumolit.report.figures import draw_evaluation
-from pneumolit.rundir import RunDir, read_json, write_json, write_text
+from pneumolit.rundir import EvaluationDir, RunDir, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from pneumolit.model.classifier import PneumoniaClassifier
@@ -75,6 +77,8 @@ def predict_split(
         prior_log_odds=float(model.settings["prior_log_odds"]),
         causes=np.array(list(records.texts("cause")), dtype=object),
         is_copy=repeats(data.store.hashes.contents(chosen)),
+        series=np.array(list(records.texts("series")), dtype=object),
+        sharpness=sharpness(data.store.images, chosen),
     )
 
 
@@ -108,7 +112,13 @@ def read_calibration(run: RunDir) -> tuple[Calibration | None, list[OperatingPoi
 
 
 def write_evaluation(
-    run: RunDir, name: str, predictions: Predictions, *, title: str, context: dict[str, str]
+    run: RunDir,
+    name: str,
+    predictions: Predictions,
+    *,
+    title: str,
+    context: dict[str, str],
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
     """Write predictions, numbers, pictures and report of one evaluated set.
 
@@ -118,6 +128,7 @@ def write_evaluation(
         predictions: of the set.
         title: heading of the report.
         context: label -> text, such as the number of the look.
+        prevalence: of the place where the model shall work; adds a rule and a row.
 
     Returns:
         The content of metrics.json.
@@ -127,7 +138,9 @@ def write_evaluation(
     # Numbers come from the file, so that drawing again from it gives every digit again.
     text = run.predictions_file(name).read_text(encoding="utf-8")
     written = Predictions.from_csv(text, predictions.labels.positive, predictions.prior_log_odds)
-    return redraw_evaluation(run, name, written, calibration, points, title=title, context=context)
+    return redraw_evaluation(
+        run, name, written, calibration, points, title=title, context=context, prevalence=prevalence
+    )
 
 
 def redraw_evaluation(
@@ -139,15 +152,50 @@ def redraw_evaluation(
     *,
     title: str,
     context: dict[str, str],
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
-    """Numbers, pictures and report from predictions that are already there."""
-    metrics = summarise(predictions, calibration, points) | {"name": name, "context": context}
-    folder = run.evaluation_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_evaluation(predictions, metrics, calibration, folder)
-    write_text(run.evaluation_report_file(name), evaluation_report(metrics, title=title, context=context))
-    write_json(run.evaluation_metrics_file(name), metrics)
+    """Numbers, pictures and report from predictions that are already there.
+
+    Raises:
+        ValueError: a prevalence, but no calibration or a prevalence out of range.
+    """
+    prevalences: tuple[float, ...] = PREVALENCES
+    if prevalence is not None:
+        points = [*points, _point_at_prevalence(run, calibration, prevalence)]
+        prevalences = tuple(sorted({*PREVALENCES, prevalence}))
+    metrics = summarise(predictions, calibration, points, prevalences=prevalences) | {"name": name, "context": context}
+    _draw(run.evaluation(name), predictions, metrics, calibration, title)
     return metrics
+
+
+def report_foreign(
+    folder: EvaluationDir, predictions: Predictions, *, title: str, context: dict[str, str]
+) -> dict[str, Any]:
+    """The same report for predictions that another program made, decided at score 0 (a probability of one half)."""
+    write_text(folder.predictions_file, predictions.to_csv())
+    metrics = summarise(predictions, None, []) | {"name": folder.path.name, "context": context}
+    _draw(folder, predictions, metrics, None, title)
+    return metrics
+
+
+def _draw(
+    folder: EvaluationDir,
+    predictions: Predictions,
+    metrics: dict[str, Any],
+    calibration: Calibration | None,
+    title: str,
+) -> None:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    draw_evaluation(predictions, metrics, calibration, folder.path)
+    write_text(folder.report_file, evaluation_report(metrics, title=title, context=metrics["context"]))
+    write_json(folder.metrics_file, metrics)
+
+
+def _point_at_prevalence(run: RunDir, calibration: Calibration | None, prevalence: float) -> OperatingPoint:
+    if calibration is None:
+        raise ValueError(f"prevalence={prevalence}: this run has no class that means pneumonia; leave it out")
+    val = run.read_predictions("val")
+    return point_at_prevalence(prevalence, calibration.probs(val.scores, 0.5), val.positives)
 
 
 def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pneumolit.rundir import RunDir, read_json, read_looks
+from pneumolit.scoring import read_calibration
 
 Command = Callable[..., Any]
 
@@ -90,6 +91,27 @@ def test_numbers_and_pictures_are_drawn_again_without_the_images(
     assert (folder / "roc.png").is_file()
 
 
+def test_a_prevalence_adds_its_rule_and_its_row_to_numbers_report_and_page(command: Command, copied_run: Path) -> None:
+    outcome = command("evaluate", f"run_dir={copied_run}", "split=test", "prevalence=0.15")
+    assert outcome.code == 0, outcome.err
+    run = RunDir(copied_run)
+    metrics = read_json(run.evaluation_metrics_file("test"))
+    rule = metrics["rules"]["prevalence_0.15"]
+    assert rule["threshold"] == pytest.approx(0.85)
+    # What it promises comes from validation, what it found from this set.
+    calibration, _ = read_calibration(run)
+    assert calibration is not None
+    for split, found in (("val", rule["promised"]), ("test", rule)):
+        predictions = run.read_predictions(split)
+        called = calibration.probs(predictions.scores, 0.15) >= 0.5
+        assert found["sensitivity"] == pytest.approx(called[predictions.positives == 1].mean())
+        assert found["specificity"] == pytest.approx(1 - called[predictions.positives == 0].mean())
+    assert [row["prevalence"] for row in metrics["prevalences"]["primary"]] == [0.05, 0.1, 0.15, 0.2, 0.4]
+    report = run.evaluation_report_file("test").read_text(encoding="utf-8")
+    assert "- prevalence 0.15: probability at prevalence 0.15 at least one half" in report
+    assert "| 0.15 |" in report and "prevalence 0.15" in run.page_file.read_text(encoding="utf-8")
+
+
 def test_another_set_is_scored_under_its_own_name(
     command: Command, copied_run: Path, demo_root: Path, tmp_path: Path
 ) -> None:
@@ -109,7 +131,10 @@ def test_another_set_is_scored_under_its_own_name(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["split=tset"], r"split must be one of val, test, block, train, got 'tset'; did you mean test"),
+        (
+            ["split=tset"],
+            r"split must be one of val, test, block, block2, block3, train, got 'tset'; did you mean test",
+        ),
         (["split=block"], r"split=block: this run's data have no such images \(they have .*test, train, val"),
         (["name=other"], r"name=other has no effect without another data set"),
         (["data=manifest", "data.manifest=x.csv"], r"another data set needs a name of its own, such as name=ward7"),
@@ -122,6 +147,8 @@ def test_another_set_is_scored_under_its_own_name(
         ),
         (["rescor=true"], r"unknown key rescor; did you mean rescore"),
         (["rescore=maybe"], r"rescore must be true or false, got 'maybe'"),
+        (["prevalence=10"], r"prevalence must lie strictly between 0 and 1, got 10; 0\.1 means 1 in 10"),
+        (["prevalence=often"], r"prevalence must lie strictly between 0 and 1, got 'often'"),
         (["data=demo", "name=[a]"], r"name must be the name of a folder, such as name=ward7, got \['a'\]"),
         (["data=demo", "name=../../x"], r"name must be the name of a folder.*got '\.\./\.\./x'"),
     ],
@@ -136,5 +163,5 @@ def test_folder_that_is_no_run_is_refused(command: Command, tmp_path: Path) -> N
     refused(command("evaluate", f"run_dir={tmp_path / 'gone'}"), r"run_dir=.*gone is not a folder")
     (tmp_path / "empty").mkdir()
     refused(command("evaluate", f"run_dir={tmp_path / 'empty'}"), r"holds no run: config\.yaml .* found nothing")
-    refused(command("evaluate"), r"run_dir is not set")
-    refused(command("evaluate", "run_dir=null"), r"run_dir is empty; give the folder")
+    for arguments in ([], ["run_dir=null"]):
+        refused(command("evaluate", *arguments), r"run_dir is empty; give the folder")

@@ -114,6 +114,27 @@ def test_a_folder_with_config_and_status_is_a_run(tmp_path: Path) -> None:
     assert RunDir.open(str(run.path)).path == run.path
 
 
+def test_an_ensemble_is_taken_for_a_run_only_where_one_will_do(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "two")
+    run.write_status("done")
+    for path in (run.config_file, run.ensemble_file):
+        write_text(path, "{}\n")
+    assert RunDir.open(run.path, takes_ensembles=True).path == run.path
+    with pytest.raises(ValueError, match=r"run_dir=.*two is an ensemble of runs.*ensemble\.json names them"):
+        RunDir.open(run.path)
+
+
+def test_every_file_of_an_evaluated_set_lies_in_its_own_folder(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    one, other = run.evaluation("test"), run.evaluation("ward7")
+    files = [[at.predictions_file, at.metrics_file, at.report_file, at.errors_file] for at in (one, other)]
+    assert len({*files[0], *files[1]}) == 8
+    assert {file.parent for file in files[0]} == {tmp_path / "evaluation" / "test"}
+    assert run.predictions_file("test") == one.predictions_file
+    assert run.evaluation_metrics_file("test") == one.metrics_file
+    assert run.evaluation_report_file("test") == one.report_file
+
+
 def test_a_new_status_keeps_what_was_known(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.write_status("running", code="abc", epoch=1)
@@ -126,11 +147,12 @@ def test_scores_of_older_weights_are_forgotten_and_nothing_else(tmp_path: Path) 
     run = RunDir(tmp_path)
     kept = [run.config_file, run.status_file, run.metrics_file, run.split_file, run.checkpoint("last"), run.page_file]
     scores = [run.calibration_file, run.evaluation_metrics_file("val"), run.predictions_file("ward 7")]
+    scores.append(run.explanation("val").checks_file)  # heat maps of the older weights
     for path in (*kept, *scores):
         write_text(path, "x")
     run.forget_scores()
     assert all(path.is_file() for path in kept)
-    assert not any(path.exists() for path in (*scores, run.path / "evaluation"))
+    assert not any(path.exists() for path in (*scores, run.path / "evaluation", run.path / "explanation"))
     run.forget_scores()  # a run that has none
 
 

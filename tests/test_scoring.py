@@ -16,8 +16,16 @@ from pneumolit.evaluation.calibration import fit_calibration
 from pneumolit.labels import LabelSet
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.predictions import Predictions
-from pneumolit.rundir import RunDir, read_json
-from pneumolit.scoring import calibrate, headline, predict_logits, read_calibration, read_metrics
+from pneumolit.rundir import EvaluationDir, RunDir, read_json
+from pneumolit.scoring import (
+    calibrate,
+    headline,
+    predict_logits,
+    read_calibration,
+    read_metrics,
+    redraw_evaluation,
+    report_foreign,
+)
 
 IMAGES = np.random.default_rng(0).integers(256, size=(80, 40, 40), dtype=np.uint8)
 
@@ -103,3 +111,43 @@ def test_set_without_a_two_class_view_has_no_calibration_and_still_a_headline(tm
     metrics = write_evaluation(run, "val", predictions, title="Validation", context={})
     assert [label for label, _ in headline(metrics)] == ["accuracy"]
     assert run.evaluation_report_file("val").is_file()
+
+
+def foreign(num_normal: int, num_ill: int) -> Predictions:
+    """Scores of another program: no series, no sharpness, no calibration."""
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1], [num_normal, num_ill])
+    names = np.array([f"{i}.png" for i in range(len(targets))], dtype=object)
+    logits = np.stack([np.zeros(len(targets)), rng.normal(size=len(targets)) + 2 * targets - 1], axis=1)
+    return Predictions(LabelSet(("NORMAL", "PNEUMONIA"), ("PNEUMONIA",)), names, names, targets, logits)
+
+
+def test_predictions_of_another_program_get_the_same_report_decided_at_one_half(tmp_path: Path) -> None:
+    place, theirs = EvaluationDir(tmp_path / "theirs"), foreign(40, 60)
+    metrics = report_foreign(place, theirs, title="Theirs", context={"predictions": "theirs.csv"})
+    assert metrics == read_json(place.metrics_file)
+    assert list(metrics["rules"]) == ["argmax", "half"] and metrics["name"] == "theirs"
+    assert metrics["rules"]["half"]["accuracy"] == pytest.approx(accuracy_score(theirs.positives, theirs.scores >= 0))
+    assert [label for label, _ in headline(metrics)][:2] == ["AUROC", "accuracy"]
+    again = Predictions.from_csv(place.predictions_file.read_text(encoding="utf-8"), ("PNEUMONIA",), 0.0)
+    assert np.allclose(again.scores, theirs.scores)
+    assert (tmp_path / "theirs" / "reliability.png").is_file()
+    text = place.report_file.read_text(encoding="utf-8")
+    assert text.startswith("# Theirs\n") and "- predictions: theirs.csv" in text
+
+
+def test_a_prevalence_without_a_class_that_means_pneumonia_is_refused(tmp_path: Path) -> None:
+    names = np.array(["a.png", "b.png", "c.png"], dtype=object)
+    plain = Predictions(LabelSet(("A", "B", "C")), names, names, np.arange(3), np.eye(3))
+    with pytest.raises(ValueError, match=r"prevalence=0\.1: this run has no class that means pneumonia"):
+        redraw_evaluation(RunDir(tmp_path), "val", plain, None, [], title="t", context={}, prevalence=0.1)
+
+
+def test_what_is_known_of_every_image_reaches_its_row_of_predictions(small_run: Path) -> None:
+    test = RunDir(small_run).read_predictions("test")
+    assert np.isfinite(test.sharpness).all() and len(np.unique(test.sharpness)) > len(test) // 2
+    normal, listed = test.positives == 0, {row["path"]: row for row in RunDir(small_run).read_split()}
+    assert set(test.series[normal]) == {"IM", "NORMAL2-IM"}
+    assert test.series.tolist() == [listed[path]["series"] for path in test.paths]
+    parts = read_metrics(RunDir(small_run).evaluation_metrics_file("test"))["subgroups"]
+    assert {part["kind"] for part in parts} == {"cause", "series", "sharpness"}

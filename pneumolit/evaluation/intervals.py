@@ -53,10 +53,37 @@ def patient_intervals(
     found = bootstrap_intervals(
         positives, scores, preds_by_rule, patient_ids, num_resamples=num_resamples, seed=seed, level=level
     )
+    auroc, rules = formula_intervals(positives, scores, preds_by_rule, patient_ids, level)
+    found["ranking"]["auroc"] = auroc
+    for rule, rates in rules.items():
+        found["rules"][rule] |= rates
+    return found | {"methods": METHODS}
+
+
+def formula_intervals(
+    positives: np.ndarray,
+    scores: np.ndarray,
+    preds_by_rule: Mapping[str, np.ndarray],
+    patient_ids: np.ndarray,
+    level: float = 0.95,
+) -> tuple[Interval | None, dict[str, dict[str, Interval | None]]]:
+    """Intervals over patients of what a formula is known for.
+
+    Args:
+        positives: `(N,)` 0/1, N >= 1.
+        scores: `(N,)` float, higher speaks for pneumonia.
+        preds_by_rule: rule name -> `(N,)` 0/1, 1 is called pneumonia.
+        patient_ids: `(N,)` who was imaged.
+        level: coverage.
+
+    Returns:
+        That of the AUROC; per rule those of sensitivity, specificity and accuracy, and with both classes of
+        balanced_accuracy, ppv and npv. None where the number is undefined.
+    """
     positives, patient_ids = np.asarray(positives).astype(np.int64), np.asarray(patient_ids).astype(str)
     is_pos = positives == 1
     has_both = 0 < is_pos.sum() < len(is_pos)
-    found["ranking"]["auroc"] = auroc_interval(positives, scores, patient_ids, level) if has_both else None
+    rules = {}
     for rule, preds in preds_by_rule.items():
         hits = np.asarray(preds) == positives
         by_formula = {
@@ -72,8 +99,8 @@ def patient_intervals(
             limits = (by_formula["sensitivity"], by_formula["specificity"])
             by_formula["ppv"] = predictive_interval(rates[0], rates[1], limits, 1 / odds)
             by_formula["npv"] = predictive_interval(rates[1], rates[0], limits[::-1], odds)
-        found["rules"][rule] |= by_formula
-    return found | {"methods": METHODS}
+        rules[rule] = by_formula
+    return auroc_interval(positives, scores, patient_ids, level) if has_both else None, rules
 
 
 def bootstrap_intervals(

@@ -199,16 +199,21 @@ def reliability_bins(
         mean probability, observed frequency of class 1, and number of images, each `(B,)` with B <= num_bins.
     """
     targets, probs = np.asarray(targets, dtype=np.float64), np.asarray(probs, dtype=np.float64)
-    if equal_mass:
-        # Rank of the first equal value, so that the order of the rows cannot change the bins.
-        bins = np.searchsorted(np.sort(probs), probs, side="left") * num_bins // max(len(probs), 1)
-    else:
-        bins = np.minimum((probs * num_bins).astype(np.int64), num_bins - 1)
+    bins = bin_of_each(probs, num_bins, equal_mass=equal_mass)
     counts = np.bincount(bins, minlength=num_bins)
     kept = counts > 0
     mean_prob = np.bincount(bins, probs, num_bins)[kept] / counts[kept]
     frequency = np.bincount(bins, targets, num_bins)[kept] / counts[kept]
     return mean_prob, frequency, counts[kept]
+
+
+def bin_of_each(probs: np.ndarray, num_bins: int = 10, *, equal_mass: bool = True) -> np.ndarray:
+    """`(N,)` int64 in [0, num_bins): the bin of each image, as `reliability_bins` has them; some may be empty."""
+    probs = np.asarray(probs, dtype=np.float64)
+    if equal_mass:
+        # Rank of the first equal value, so that the order of the rows cannot change the bins.
+        return np.asarray(np.searchsorted(np.sort(probs), probs, side="left") * num_bins // max(len(probs), 1))
+    return np.asarray(np.minimum((probs * num_bins).astype(np.int64), num_bins - 1))
 
 
 def ece(targets: np.ndarray, probs: np.ndarray, num_bins: int = 10, *, equal_mass: bool = True) -> float:

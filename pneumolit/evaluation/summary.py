@@ -11,7 +11,7 @@ from scipy.special import expit
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.calibration_check import check_calibration
 from pneumolit.evaluation.clustered import mean_recall_interval
-from pneumolit.evaluation.intervals import NUM_RESAMPLES, patient_intervals
+from pneumolit.evaluation.intervals import NUM_RESAMPLES, formula_intervals, patient_intervals
 from pneumolit.evaluation.metrics import (
     auroc,
     average_precision,
@@ -246,9 +246,15 @@ def _without_copies(predictions: Predictions, preds_by_rule: dict[str, np.ndarra
     """The headline once more, without further byte-identical copies of images in the set."""
     kept = ~predictions.is_copy
     originals = predictions.take(kept)
-    rules = {name: decision_metrics(originals.positives, p[kept]) for name, p in preds_by_rule.items()}
+    decided = {name: preds[kept] for name, preds in preds_by_rule.items()}
+    rules = {name: decision_metrics(originals.positives, preds) for name, preds in decided.items()}
+    auroc_limits, limits = formula_intervals(originals.positives, originals.scores, decided, originals.patient_ids)
     return {
         "num_images": len(originals),
         "auroc": _ranking(originals)["auroc"],
         "rules": {name: {key: found[key] for key in _HEADLINE} for name, found in rules.items()},
+        "intervals": {
+            "auroc": auroc_limits,
+            "rules": {name: {key: found.get(key) for key in _HEADLINE} for name, found in limits.items()},
+        },
     }

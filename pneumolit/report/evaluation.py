@@ -6,16 +6,30 @@ from typing import Any
 
 from pneumolit.report.tables import (
     average_table,
+    calibration_table,
     class_table,
     copies_table,
     headline_rule,
     headline_table,
+    prevalence_table,
     rule_label,
     rule_table,
+    subgroup_table,
     transfer_table,
 )
 
 DISCLAIMER = "Research software, not a medical device."
+_PERFECT = (
+    "Slope 1 and intercept 0 are perfect; a slope below 1 means probabilities that are too extreme, an intercept in "
+    "the large above 0 that pneumonia is more frequent than predicted."
+)
+CALIBRATION_SENTENCE = (
+    f"{_PERFECT} The class mix of this set differs from that of validation, which the last row takes out."
+)
+SUBGROUP_SENTENCE = (
+    "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
+    "pneumonia; thirds of sharpness are of this set."
+)
 TITLES = {
     "val": "Validation",
     "test": "Test",
@@ -70,20 +84,54 @@ def rule_sentence(metrics: dict[str, Any]) -> str:
     )
 
 
-def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
+def interval_sentence(metrics: dict[str, Any]) -> str:
+    """What the intervals are."""
     intervals = metrics["intervals"]
+    return (
+        f"Intervals hold with {100 * intervals['level']:g} % confidence over patients. AUROC: logit scale, variance "
+        "between patients (Obuchowski 1997). Sensitivity and specificity: Wilson with the design effect of patients; "
+        "accuracy, balanced accuracy, PPV and NPV are put together from these. Average precision and F1: percentiles "
+        f"of {intervals['num_resamples']} bootstrap resamples of whole patients, each class drawn by itself."
+    )
+
+
+def prevalence_sentence(metrics: dict[str, Any]) -> str:
+    """How to read the table of prevalences."""
+    return (
+        f"By the {rule_label(headline_rule(metrics))} rule, with this set's sensitivity and specificity. Net benefit: "
+        "true positives per patient less false positives weighted by the odds of the probability from which on the "
+        "rule calls pneumonia at that prevalence; calling nobody ill has net benefit 0."
+    )
+
+
+def calibration_sentence(metrics: dict[str, Any]) -> str:
+    """How to read the table of calibration."""
+    return CALIBRATION_SENTENCE if "rebased" in metrics["calibration"] else _PERFECT
+
+
+def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
     blocks = [
         "## Headline",
         rule_sentence(metrics),
         headline_table(metrics).markdown(),
-        f"Intervals hold {100 * intervals['level']:g} % of {intervals['num_resamples']} bootstrap resamples "
-        "of whole patients, each class drawn by itself. PPV, NPV, F1 and average precision hold at the "
+        interval_sentence(metrics),
+        "PPV, NPV, F1 and average precision hold at the "
         f"prevalence of this set ({metrics['prevalence']:.3f}) and would differ at another. Brier score and "
         "ECE of calibrated probabilities are taken at the prevalence of the validation set.",
         "## Decision rules",
         rule_table(metrics).markdown(),
         _rule_list(metrics),
     ]
+    prevalences = prevalence_table(metrics)
+    if prevalences.rows:
+        blocks += ["## Where pneumonia is rarer", prevalences.markdown(), prevalence_sentence(metrics)]
+    blocks += [
+        "## Are the probabilities honest?",
+        calibration_table(metrics).markdown(),
+        calibration_sentence(metrics),
+    ]
+    if metrics["subgroups"]:
+        blocks += ["## Parts of the set", subgroup_table(metrics).markdown(), SUBGROUP_SENTENCE]
     transfer = transfer_table(metrics)
     if transfer.rows:
         blocks += [

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration
-from pneumolit.evaluation.metrics import precision_recall_curve, reliability_bins, roc_curve
+from pneumolit.evaluation.clustered import proportion_interval
+from pneumolit.evaluation.metrics import bin_of_each, precision_recall_curve, reliability_bins, roc_curve
 from pneumolit.evaluation.operating_point import PRIMARY
 from pneumolit.predictions import Predictions
 from pneumolit.report.canvas import (
@@ -160,11 +161,21 @@ def _reliability(predictions: Predictions, metrics: dict[str, Any], calibration:
         text = f"{label}, ECE {number(error)}"
         axes.plot(mean_prob, frequency, color=colour, marker=marker, linewidth=1.5, label=text)
         below.hist(probs, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.5)
+    # Of the last series only: bars of both would hide each other.
+    limits = _frequency_limits(predictions, probs)
+    axes.vlines(mean_prob, limits[:, 0], limits[:, 1], color=colour, linewidth=1.2, label="95 % interval over patients")
     style(axes, "Reliability, 10 bins of equally many images", "", "observed fraction of pneumonia")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(fontsize=10, loc="upper left", frameon=False)
     style(below, "", "predicted probability of pneumonia", "images")
     return figure
+
+
+def _frequency_limits(predictions: Predictions, probs: np.ndarray) -> np.ndarray:
+    """`(B, 2)` interval over patients of the observed frequency in every bin of the reliability diagram."""
+    bins = bin_of_each(probs)
+    members = [bins == k for k in np.unique(bins)]
+    return np.array([proportion_interval(predictions.positives[m], predictions.patient_ids[m]) for m in members])
 
 
 def _scores(predictions: Predictions) -> Figure:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _UNDEFINED = "n/a"
+_MOST_DIGITS = 6
 _HEADLINE = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -23,16 +24,18 @@ class Table:
         header: one text per column.
         rows: each as long as the header.
         num_labels: how many of the first columns are texts.
+        sort_keys: a number or a text for every cell, by which a page sorts the table; none: it cannot be sorted.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     num_labels: int = 1
+    sort_keys: tuple[tuple[float | str, ...], ...] = ()
 
     def markdown(self) -> str:
         """A GitHub table, numbers to the right, ending in a newline."""
         rule = ["---"] * self.num_labels + ["---:"] * (len(self.header) - self.num_labels)
-        lines = [self.header, tuple(rule), *self.rows]
+        lines = [self.header, tuple(rule), *self.rows]  # a line break in a cell becomes a space
         return "".join("| " + " | ".join(_cell(text) for text in line) + " |\n" for line in lines)
 
 
@@ -42,16 +45,25 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """`0.942 [0.921, 0.960]`; the value alone where there is no interval."""
+    """`0.942 [0.921, 0.960]`; the value alone where there is no interval.
+
+    More digits where three would print an interval as a point: no model is right for certain.
+    """
     if value is None or interval is None:
         return number(value)
-    return f"{number(value)} [{number(interval[0])}, {number(interval[1])}]"
+    low, high = interval
+    digits = 3
+    while digits < _MOST_DIGITS and low < high and number(low, digits) == number(high, digits):
+        digits += 1
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def rule_label(name: str) -> str:
     """A decision rule's key as words: `sensitivity_95` is "sensitivity >= .95"."""
-    kind, _, percent = name.rpartition("_")
-    return f"{kind} >= .{percent}" if kind in ("sensitivity", "specificity") and percent.isdigit() else name
+    kind, _, value = name.rpartition("_")
+    if kind == "prevalence":
+        return f"prevalence {value}"
+    return f"{kind} >= .{value}" if kind in ("sensitivity", "specificity") and value.isdigit() else name
 
 
 def headline_rule(metrics: dict[str, Any]) -> str:
@@ -72,17 +84,72 @@ def headline_table(metrics: dict[str, Any]) -> Table:
     ]
     found = metrics["rules"][rule]
     rates = [(label, with_interval(found[key], intervals["rules"][rule].get(key))) for key, label in _HEADLINE.items()]
+    causes = {part["name"]: part for part in metrics.get("subgroups", []) if part["kind"] == "cause"}
     by_cause = [
-        (f"sensitivity, {'bacterial' if cause == 'bacteria' else 'viral'}", number(value))
+        (
+            f"sensitivity, {'bacterial' if cause == 'bacteria' else 'viral'}",
+            with_interval(value, causes[cause]["intervals"]["sensitivity"] if cause in causes else None),
+        )
         for cause, value in found["sensitivity_by_cause"].items()
     ]
-    predictive = [(key.upper(), number(found[key])) for key in ("ppv", "npv")] + [("F1", number(found["f1"]))]
+    predictive = [
+        (label, with_interval(found[key], intervals["rules"][rule].get(key)))
+        for key, label in (("ppv", "PPV"), ("npv", "NPV"), ("f1", "F1"))
+    ]
+    macro = ("macro F1", with_interval(found["macro"]["f1"], intervals["rules"][rule].get("macro_f1")))
     probability = [
         (f"{label} ({state})", number(metrics["probability"][key + suffix]))
         for key, label in (("brier", "Brier score"), ("ece", "ECE"))
         for suffix, state in (("", "calibrated"), ("_uncalibrated", "as trained"))
     ]
-    return Table(_headline_header(intervals), (*ranking, *rates, *by_cause, *predictive, *probability))
+    return Table(_headline_header(intervals), (*ranking, *rates, *by_cause, *predictive, macro, *probability))
+
+
+def prevalence_table(metrics: dict[str, Any]) -> Table:
+    """Predictive values and net benefit of the headline rule where pneumonia is rarer than in the set."""
+    header = ("prevalence", "PPV", "NPV", "net benefit", "of calling all ill", "at probability")
+    rows = []
+    for found in metrics.get("prevalences", {}).get(headline_rule(metrics), []):
+        limits = found["intervals"]
+        cells = [with_interval(found[key], limits[key]) for key in ("ppv", "npv", "net_benefit")]
+        rows.append(
+            (
+                _prevalence(found["prevalence"]),
+                *cells,
+                number(found["net_benefit_all"]),
+                number(found["threshold_probability"]),
+            )
+        )
+    return Table(header, tuple(rows))
+
+
+def calibration_table(metrics: dict[str, Any]) -> Table:
+    """Slope, intercepts, ECE and Brier score before and after calibration, and at the class mix of this set."""
+    labels = {"as_trained": "as trained", "calibrated": "calibrated", "rebased": "calibrated, at this class mix"}
+    header = ("probability", "slope", "intercept", "in the large", "mean", "observed", "ECE", "Brier score")
+    rows = []
+    for name, label in labels.items():
+        found = metrics.get("calibration", {}).get(name)
+        if found is not None:
+            limits = found["intervals"]
+            cells = [with_interval(found[key], limits[key]) for key in ("slope", "intercept", "in_the_large")]
+            brier = with_interval(found["brier"], limits["brier"])
+            rows.append((label, *cells, *(number(found[k]) for k in ("expected", "observed", "ece")), brier))
+    return Table(header, tuple(rows))
+
+
+def subgroup_table(metrics: dict[str, Any]) -> Table:
+    """Sensitivity, specificity and AUROC of parts of the set, by the headline rule."""
+    kinds = {"cause": "cause", "series": "series of normal films", "sharpness": "sharpness"}
+    rows = []
+    for found in metrics.get("subgroups", []):
+        cells = [
+            with_interval(found[key], found["intervals"][key]) if found[key] is not None else "-"
+            for key in ("sensitivity", "specificity", "auroc")
+        ]
+        counts = (str(found["num_images"]), str(found["num_patients"]))
+        rows.append((kinds.get(found["kind"], found["kind"]), found["name"], *counts, *cells))
+    return Table(("part", "", "images", "patients", "sensitivity", "specificity", "AUROC"), tuple(rows), num_labels=2)
 
 
 def rule_table(metrics: dict[str, Any]) -> Table:
@@ -147,22 +214,19 @@ def transfer_table(metrics: dict[str, Any]) -> Table:
 def copies_table(metrics: dict[str, Any]) -> Table:
     """The headline with and without further byte-identical copies."""
     rule, without = headline_rule(metrics), metrics["without_copies"]
-    header = ("set", "images", "AUROC", *_HEADLINE.values())
-    rows = (
-        (
-            "all images",
-            str(metrics["num_images"]),
-            number(metrics["ranking"]["auroc"]),
-            *(number(metrics["rules"][rule][key]) for key in _HEADLINE),
-        ),
-        (
-            "without copies",
-            str(without["num_images"]),
-            number(without["auroc"]),
-            *(number(without["rules"][rule][key]) for key in _HEADLINE),
-        ),
-    )
-    return Table(header, rows)
+    whole = {"auroc": metrics["ranking"]["auroc"], **metrics["rules"][rule]}
+    whole_limits = {"auroc": metrics["intervals"]["ranking"]["auroc"], **metrics["intervals"]["rules"][rule]}
+    limits = without.get("intervals", {"auroc": None, "rules": {}})
+    rest_limits = {"auroc": limits["auroc"], **limits["rules"].get(rule, {})}
+    rest = {"auroc": without["auroc"], **without["rules"][rule]}
+    rows = [
+        (label, str(count), *(with_interval(found[key], of.get(key)) for key in ("auroc", *_HEADLINE)))
+        for label, count, found, of in (
+            ("all images", metrics["num_images"], whole, whole_limits),
+            ("without copies", without["num_images"], rest, rest_limits),
+        )
+    ]
+    return Table(("set", "images", "AUROC", *_HEADLINE.values()), tuple(rows))
 
 
 def _headline_header(intervals: dict[str, Any]) -> tuple[str, str]:
@@ -172,6 +236,12 @@ def _headline_header(intervals: dict[str, Any]) -> tuple[str, str]:
 def _threshold(value: float | None) -> str:
     # Near 0 and 1 three digits would print every threshold alike.
     return "-" if value is None else f"{value:.4g}"
+
+
+def _prevalence(value: float) -> str:
+    # Two digits where they tell it all: those of the report; what a person asked for may be 0.001.
+    text = f"{value:.2f}"
+    return text if float(text) == value else f"{value:g}"
 
 
 def _cell(text: str) -> str:

@@ -22,6 +22,7 @@ from pneumolit.data.dataset import (
     repeats,
 )
 from pneumolit.data.records import choose_labels
+from pneumolit.data.sharpness import sharpness
 from pneumolit.data.store import cache_folder, open_store
 from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet, logsumexp
@@ -30,8 +31,8 @@ from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.scoring import calibrate, predict_logits, predict_split, write_evaluation
 from pneumolit.stage_plan import plan_stages
+from pneumolit.training.errors import write_errors
 from pneumolit.training.fit import note_look
-from pneumolit.training.page import write_page
 from pneumolit.training.precision import choose_precision
 from pneumolit.training.progress import data_progress
 
@@ -60,9 +61,10 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
         context["look"] = note_look(
             {**run_cfg, "output_dir": cfg["output_dir"]}, run, data, purpose="evaluate split=test"
         )
-    predictions = predict_split(model, data, rows_of(data, split), split, precision=precision)
-    metrics = write_evaluation(run, split, predictions, title=title, context=context)
-    write_page(run)
+    rows = rows_of(data, split)
+    predictions = predict_split(model, data, rows, split, precision=precision)
+    metrics = write_evaluation(run, split, predictions, title=title, context=context, prevalence=cfg["prevalence"])
+    write_errors(run, split, rows, model, what=title, when=f"of the {context['weights']}")
     return metrics
 
 
@@ -113,8 +115,20 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     logits = predict_logits(model, rows, precision=precision)
     chosen = data.rows("test")
     is_copy = repeats(store.hashes.contents(chosen))
-    predictions = _match_classes(logits, rows.targets, model, labels, data.records.select(chosen), is_copy)
-    return write_evaluation(run, name, predictions, title=name, context={**context, "scored in": precision})
+    predictions = _match_classes(
+        logits, rows.targets, model, labels, data.records.select(chosen), is_copy, sharpness(store.images, chosen)
+    )
+    metrics = write_evaluation(
+        run,
+        name,
+        predictions,
+        title=name,
+        context={**context, "scored in": precision},
+        prevalence=cfg["prevalence"],
+    )
+    use = run_cfg["callbacks"]["checkpoint"]["use"]
+    write_errors(run, name, rows, model, what=name, when=f"of the {use} checkpoint")
+    return metrics
 
 
 def _refuse_foreign_classes(labels: LabelSet, known: LabelSet) -> None:
@@ -199,6 +213,7 @@ def _match_classes(
     labels: LabelSet,
     records: RecordTable,
     is_copy: np.ndarray,
+    sharp: np.ndarray,
 ) -> Predictions:
     if labels.classes != model.labels.classes:
         mask = model.labels.positive_mask
@@ -214,4 +229,6 @@ def _match_classes(
         prior_log_odds=float(model.settings["prior_log_odds"]),
         causes=np.array(list(records.texts("cause")), dtype=object),
         is_copy=is_copy,
+        series=np.array(list(records.texts("series")), dtype=object),
+        sharpness=sharp,
     )

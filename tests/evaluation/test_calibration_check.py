@@ -46,6 +46,33 @@ def errors_patient_by_patient(design: np.ndarray, log_odds: np.ndarray, targets:
     return np.sqrt(np.diag(len(names) / (len(names) - 1) * bread @ meat @ bread))
 
 
+# Albumin before surgery of 43 patients with ovarian cancer, and whether they died: DeLong, DeLong and Clarke-Pearson,
+# Biometrics 44, 1988, as printed in the SAS/STAT User's Guide, The LOGISTIC Procedure.
+_ALBUMIN = """
+3 3.2 3.9 2.8 3.2 0.9 2.5 1.6 3.8 3.7 3.2 3.8 4.1 3.6 4.3 3.6 2.3 4.2 4 3.5 3.8 3 4.5 3.7 3.1 4.1 4.3 4.3 3.2
+2.6 3.3 1.7 3.7 3.3 4.2 3.5 2.9 2.1 2.8 4 3.3 3.7 3.6
+"""
+_DIED = """
+1 0 0 1 0 1 1 0 0 0 0 0 0 0 0 1 0 1 1 0 0 1 0 0 0 0 0 0 0 0 1 1 0 0 0 0 1 0 1 0 0 0 0
+"""
+
+
+def test_every_number_and_interval_is_that_of_statsmodels() -> None:
+    # statsmodels 0.15.0: Logit (slope, intercept), GLM with an offset (in the large) and OLS of the squared errors on a
+    # constant (Brier score), each with cov_type="cluster", use_correction=False; groups of three in the printed order.
+    log_odds, died = 2 * (3.4 - np.array(_ALBUMIN.split(), dtype=float)), np.array(_DIED.split(), dtype=int)
+    found = check_calibration(log_odds, died, np.arange(43) // 3)
+    for name, value, error in (
+        ("slope", 0.5260132632, 0.2550570002),
+        ("intercept", -1.1123175872, 0.3722646815),
+        ("in_the_large", -1.3246602291, 0.3736147318),
+        ("brier", 0.2285935279, 0.0373758622),
+    ):
+        assert found[name] == pytest.approx(value, abs=1e-9)
+        half = Z * error * (15 / 14) ** 0.5  # 15 groups; the correction that was left out
+        assert found["intervals"][name] == pytest.approx([value - half, value + half], abs=1e-8)
+
+
 @pytest.mark.parametrize(("seed", "slope", "intercept"), [(0, 1.0, 0.0), (1, 0.4, 1.0), (2, 2.0, -1.5)])
 def test_slope_and_intercept_equal_scikit_learns_regression(seed: int, slope: float, intercept: float) -> None:
     log_odds, targets, ids = simulated(seed, slope=slope, intercept=intercept)
@@ -155,8 +182,9 @@ def test_flipped_classes_keep_the_slope_and_turn_the_intercepts() -> None:
 
 
 def test_copies_of_every_image_in_its_patient_change_no_number() -> None:
-    columns = simulated(9)
-    once, twice = check_calibration(*columns), check_calibration(*(np.repeat(column, 2) for column in columns))
+    log_odds, targets, ids = simulated(9)
+    once = check_calibration(log_odds, targets, ids)
+    twice = check_calibration(np.repeat(log_odds, 2), np.repeat(targets, 2), np.repeat(ids, 2))
     for name in (*REGRESSED, "brier"):
         assert twice[name] == pytest.approx(once[name], abs=1e-6)
         assert twice["intervals"][name] == pytest.approx(once["intervals"][name], abs=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -40,7 +42,7 @@ _OVARIAN = """
 """
 
 
-def columns(drawn: list[tuple[int, ...]]) -> list[np.ndarray]:
+def columns(drawn: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     return [np.array(column) for column in zip(*drawn, strict=True)]
 
 
@@ -72,29 +74,56 @@ def test_wilson_equals_scipy(counts: tuple[int, int], level: float) -> None:
     assert wilson(hits / count, count, level) == pytest.approx([expected.low, expected.high], abs=1e-9)
 
 
+# Liang, Zeger and Qaqish, JRSS B 54, 1992: siblings of patients with chronic obstructive pulmonary disease. Number of
+# siblings: {how many of them have impaired function: in so many families}.
+_SIBLINGS = {
+    1: {0: 36, 1: 12},
+    2: {0: 15, 1: 7, 2: 1},
+    3: {0: 5, 1: 7, 2: 3, 3: 2},
+    4: {0: 3, 1: 3, 2: 1},
+    6: {0: 1, 2: 1, 3: 1, 4: 1, 6: 1},
+}
+
+
+def siblings() -> tuple[np.ndarray, np.ndarray]:
+    families = [(size, ill) for size, of in _SIBLINGS.items() for ill, count in of.items() for _ in range(count)]
+    hits = np.concatenate([np.arange(size) < ill for size, ill in families])
+    return hits.astype(int), np.repeat(np.arange(len(families)), [size for size, _ in families])
+
+
+def test_a_clustered_proportion_has_the_published_interval() -> None:
+    # Example of Saha, Miller and Wang 2016 and Short et al. 2020, all digits as the R package ratesci 1.0 prints them
+    # for clusterpci(x, n, skew = FALSE): design effect 1.349133.
+    hits, families = siblings()
+    assert (hits.sum(), len(hits), len(set(families.tolist()))) == (60, 203, 100)
+    assert 203 / effective_size(hits, families) == pytest.approx(1.349133, abs=5e-7)
+    assert proportion_interval(hits, families) == pytest.approx([0.2284814, 0.3728302], abs=5e-8)
+
+
 def test_effective_size_of_four_patients_by_hand() -> None:
     hits, patients = np.array([1, 1, 0, 0, 1, 1, 1, 0]), np.array(list("aabbccdd"))
-    # p = 5/8; sums less 2 p are 3/4, -5/4, 3/4, -1/4, their squares add to 11/4; 4/3 * 11/4 / 64 over (15/64) / 8.
-    assert effective_size(hits, patients) == pytest.approx(45 / 11, abs=1e-12)
+    # p = 5/8; within: 1/2 over 8 - 4; between: the sums less 5/4 squared add to 11/4, over 2 and over 3; all have two
+    # images, so that r = (11/24 - 1/8) / (11/24 + 1/8) = 4/7, and the design effect is 1 + r.
+    assert effective_size(hits, patients) == pytest.approx(8 / (11 / 7), abs=1e-12)
 
 
 @given(hits_of_patients)
-def test_effective_size_equals_rao_and_scotts_design_effect_written_out(drawn: list[tuple[int, int]]) -> None:
+def test_effective_size_equals_an_analysis_of_variance_image_by_image(drawn: list[tuple[int, int]]) -> None:
     hits, patients = columns(drawn)
-    names = sorted(set(patients.tolist()))
-    p, count = hits.mean(), len(names)
-    if p in (0, 1) or count == 1:
+    total, groups = len(hits), [hits[patients == name] for name in sorted(set(patients.tolist()))]
+    count = len(groups)
+    if hits.mean() in (0, 1) or count == 1:
         assert effective_size(hits, patients) == count
         return
-    # Over all pairs of images of the same patient, each with itself as well.
-    products = sum(
-        (one - p) * (other - p)
-        for one, of_one in zip(hits, patients, strict=True)
-        for other, of_other in zip(hits, patients, strict=True)
-        if of_one == of_other
-    )
-    design_effect = count / (count - 1) * products / (len(hits) * p * (1 - p))
-    assert effective_size(hits, patients) == pytest.approx(len(hits) / max(1, design_effect), rel=1e-9)
+    if count == total:
+        assert effective_size(hits, patients) == total
+        return
+    within = sum((hit - group.mean()) ** 2 for group in groups for hit in group) / (total - count)
+    between = sum((group.mean() - hits.mean()) ** 2 for group in groups for _ in group) / (count - 1)
+    usual_size = (total - sum(len(group) ** 2 for group in groups) / total) / (count - 1)
+    r = min(1, max(0, (between - within) / (between + (usual_size - 1) * within)))
+    design_effect = sum(1 + (len(group) - 1) * r for group in groups for _ in group) / total
+    assert effective_size(hits, patients) == pytest.approx(total / design_effect, rel=1e-9)
 
 
 @given(hits_of_patients, st.sampled_from([0.8, 0.95, 0.99]))
@@ -325,6 +354,17 @@ def test_with_one_image_per_patient_it_is_delongs_printed_example() -> None:
     assert covariance == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_covariance_over_patients_is_put_together_from_statsmodels_clustered_regression() -> None:
+    # The components of the example above on one constant per class, groups of three patients in the printed order as
+    # one: statsmodels 0.15.0, OLS.fit(cov_type="cluster", use_correction=False). Obuchowski's factors are written out:
+    # of the 15 groups 8 have deaths, 15 survivors, 15 either.
+    table = np.array(_OVARIAN.split(), dtype=float).reshape(-1, 4)
+    (auroc,), ((variance,),) = auroc_covariance(table[:, 3] == 0, -table[:, 0], np.arange(43) // 3)
+    assert auroc == pytest.approx(0.73655913978495, abs=1e-12)
+    expected = 8 / 7 * 0.00816969848794 + 15 / 14 * (0.00176297275439 + 2 * 0.00049647575641)
+    assert variance == pytest.approx(expected, abs=1e-12)
+
+
 def test_the_variance_counts_patients_with_both_classes_as_surer_or_less_sure_as_they_move_together() -> None:
     # Positive and negative image of a patient share a shift, which cancels in their comparison.
     rng = np.random.default_rng(0)
@@ -441,5 +481,6 @@ def test_copies_of_every_image_in_its_patient_change_no_auroc_interval(drawn: li
     targets, scores, patients = columns(drawn)
     assume(has_two_patients_of_each_class(targets, patients))
     once = auroc_interval(targets, scores, patients)
-    twice = auroc_interval(*(np.concatenate([column, column]) for column in (targets, scores, patients)))
+    doubled = [np.concatenate([column, column]) for column in (targets, scores, patients)]
+    twice = auroc_interval(doubled[0], doubled[1], doubled[2])
     assert twice == pytest.approx(once, abs=1e-9)

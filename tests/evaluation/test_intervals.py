@@ -186,6 +186,11 @@ def test_no_interval_shrinks_to_a_point_where_every_image_is_right() -> None:
     assert found["ranking"]["average_precision"] is found["rules"]["r"]["f1"] is None
 
 
+def assert_holds(limits: list[float] | None, value: float | None) -> None:
+    assert (limits is None) == (value is None)
+    assert limits is None or value is None or (0 <= limits[0] <= value + 1e-9 and value - 1e-9 <= limits[1] <= 1)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
@@ -197,14 +202,10 @@ def test_every_interval_by_formula_holds_its_number(rows: list[tuple[int, int, i
     found = patient_intervals(targets, scores, {"r": preds}, patients, num_resamples=2)
     values = decision_metrics(targets, preds)
     for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity"):
-        limits = found["rules"]["r"][name]
-        assert (limits is None) == (values[name] is None)
-        assert limits is None or (0 <= limits[0] <= values[name] + 1e-9 and values[name] - 1e-9 <= limits[1] <= 1)
+        assert_holds(found["rules"]["r"][name], values[name])
     if 0 < targets.sum() < len(targets):
         for name in ("ppv", "npv"):
-            limits = found["rules"]["r"][name]
-            assert (limits is None) == (values[name] is None)
-            assert limits is None or (0 <= limits[0] <= values[name] + 1e-9 and values[name] - 1e-9 <= limits[1] <= 1)
+            assert_holds(found["rules"]["r"][name], values[name])
 
 
 def test_one_class_has_the_interval_of_its_own_recall_alone() -> None:

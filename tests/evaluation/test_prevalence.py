@@ -42,6 +42,14 @@ def test_predictive_values_are_those_of_a_ward_counted_child_by_child(percent: i
     assert (found["ppv"], found["npv"]) == pytest.approx((counted["ppv"], counted["npv"]), abs=1e-12)
 
 
+def test_predictive_values_of_the_liver_scan_are_those_that_altman_and_bland_print() -> None:
+    # Altman and Bland, BMJ 309, 1994, p. 102: 231 of 258 abnormal livers and 54 of 86 normal ones are told rightly.
+    in_the_study = at(231, 258, 54, 86, 258 / 344)
+    assert (in_the_study["ppv"], in_the_study["npv"]) == pytest.approx((231 / 263, 54 / 81), abs=1e-12)
+    where_rarer = at(231, 258, 54, 86, 0.25)
+    assert (where_rarer["ppv"], where_rarer["npv"]) == pytest.approx((0.45, 0.95), abs=0.005)
+
+
 def test_bayes_theorem_at_the_prevalences_of_the_report() -> None:
     assert PREVALENCES == (0.05, 0.10, 0.20, 0.40)
     # sensitivity 99/100, specificity 90/100: prevalence * 99 / (prevalence * 99 + (1 - prevalence) * 10).
@@ -63,6 +71,22 @@ def test_net_benefit_at_the_sets_own_prevalence_is_vickers_and_elkins_from_count
     assert found["threshold_probability"] == pytest.approx(odds / (1 + odds), abs=1e-12)
     assert found["net_benefit"] == pytest.approx(tp / total - fp / total * odds, abs=1e-9, rel=1e-9)
     assert found["net_benefit_all"] == pytest.approx(positives / total - negatives / total * odds, abs=1e-9, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "probability", "net_benefit", "of_all"),
+    [(0.1, 0.1, 0.07, 0.0), (0.2, 3 / 31, 0.162857, 0.114286), (0.05, 0.3, -0.036429, -0.357143)],
+)
+def test_net_benefit_is_what_the_package_dcurves_prints(
+    prevalence: float, probability: float, net_benefit: float, of_all: float
+) -> None:
+    # dcurves 1.1.7, by the authors of net benefit: dca(..., thresholds=[probability], prevalence=prevalence),
+    # on 100 ill of which 90 are called, and 200 healthy of which 160 are not.
+    odds = probability / (1 - probability) * (1 - prevalence) / prevalence  # of the rule at prevalence one half
+    found = at(90, 100, 160, 200, prevalence, odds / (1 + odds))
+    assert found["threshold_probability"] == pytest.approx(probability, abs=1e-12)
+    assert found["net_benefit"] == pytest.approx(net_benefit, abs=5e-7)
+    assert found["net_benefit_all"] == pytest.approx(of_all, abs=5e-7)
 
 
 def test_at_threshold_one_half_net_benefit_is_youdens_index_times_the_prevalence() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
+from scipy.stats import norm, ttest_ind
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score, roc_auc_score
 
 from pneumolit.evaluation.clustered import auroc_covariance, auroc_interval, proportion_interval
 from pneumolit.evaluation.seeds import METRICS, mean_over_runs
@@ -33,12 +33,35 @@ def test_means_and_their_spread_are_those_of_the_single_runs(three: tuple[np.nda
     preds = (scores > 0.9).astype(int)
     found = mean_over_runs(targets, scores, preds, patients, num_resamples=50)
     aurocs = [roc_auc_score(targets, column) for column in scores.T]
-    recalls = [(preds[targets == 1, run] == 1).mean() for run in range(3)]
-    for name, values in (("auroc", aurocs), ("sensitivity", recalls)):
+    every = {"auroc": aurocs}
+    every["sensitivity"] = [recall_score(targets, column) for column in preds.T]
+    every["specificity"] = [recall_score(targets, column, pos_label=0) for column in preds.T]
+    every["accuracy"] = [accuracy_score(targets, column) for column in preds.T]
+    every["balanced_accuracy"] = [balanced_accuracy_score(targets, column) for column in preds.T]
+    for name, values in every.items():
         assert found[name]["mean"] == pytest.approx(np.mean(values), abs=1e-12)
         assert found[name]["sd_seeds"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
         assert found[name]["se_seeds"] == pytest.approx(np.std(values, ddof=1) / 3**0.5, abs=1e-12)
-    assert set(found) == set(METRICS)
+    assert set(found) == set(every) == set(METRICS)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_interval_has_the_width_of_welchs_two_sample_interval_on_the_logit_scale(
+    three: tuple[np.ndarray, ...], level: float
+) -> None:
+    # Two samples whose means have just the standard errors of both parts, one as large as there are patients, one as
+    # there are runs: Welch's degrees of freedom are Satterthwaite's.
+    targets, scores, patients = three
+    found = mean_over_runs(targets, scores, (scores > 0.9).astype(int), patients, num_resamples=200, level=level)
+    for row in found.values():
+        samples = []
+        for error, count in ((row["se_patients"], len(set(patients.tolist()))), (row["se_seeds"], 3)):
+            plain = np.arange(count, dtype=float)
+            samples.append((plain - plain.mean()) / plain.std(ddof=1) * error * count**0.5)
+        half = ttest_ind(*samples, equal_var=False).confidence_interval(level).high
+        odds, steep = row["mean"] / (1 - row["mean"]), row["mean"] * (1 - row["mean"])
+        ends = [odds * np.exp(sign * half / steep) for sign in (-1, 1)]
+        assert row["interval"] == pytest.approx([end / (1 + end) for end in ends], abs=1e-9)
 
 
 def test_the_part_of_the_patients_is_that_of_obuchowskis_covariance(three: tuple[np.ndarray, ...]) -> None:

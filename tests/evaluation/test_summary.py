@@ -199,8 +199,12 @@ def test_without_copies_leaves_out_the_copies_and_nothing_else(
     found = summary["without_copies"]
     assert found["num_images"] == len(originals) == summary["num_images"] - summary["num_copies"]
     assert found["auroc"] == alone["ranking"]["auroc"]
+    assert found["intervals"]["auroc"] == alone["intervals"]["ranking"]["auroc"]
+    assert found["rules"].keys() == found["intervals"]["rules"].keys() == summary["rules"].keys()
     for name, rates in found["rules"].items():
         assert rates == {key: alone["rules"][name][key] for key in rates}
+        limits = found["intervals"]["rules"][name]
+        assert limits == {key: alone["intervals"]["rules"][name][key] for key in rates}
 
 
 def test_every_interval_holds_its_value(summary: dict[str, Any]) -> None:
@@ -236,7 +240,10 @@ def test_only_copies_of_one_class_do_not_break_the_headline_without_copies() -> 
     predictions = predictions_of(np.array([1, 0, 1, 2]))  # row 1, the only normal image, is marked as a copy
     summary = summarise(predictions, None, [], num_resamples=5)
     assert summary["ranking"]["auroc"] is not None
-    assert summary["without_copies"]["auroc"] is None
+    without = summary["without_copies"]
+    assert without["auroc"] is without["intervals"]["auroc"] is None
+    assert without["rules"]["half"]["specificity"] is without["intervals"]["rules"]["half"]["specificity"] is None
+    assert without["intervals"]["rules"]["half"]["balanced_accuracy"] is None
 
 
 def test_without_positive_classes_there_is_only_the_class_view() -> None:

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from pneumolit.evaluation.summary import summarise
+from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import evaluation_report
+from pneumolit.report.tables import calibration_table, prevalence_table, subgroup_table
 
 
 def test_the_report_says_rule_counts_context_and_that_it_is_no_medical_device(
@@ -18,3 +24,57 @@ def test_the_report_says_rule_counts_context_and_that_it_is_no_medical_device(
     assert "nan" not in text.lower().replace("nance", "")
     widths = [re.sub(r"\\\|", "", line).count("|") for line in text.splitlines() if line.startswith("|")]
     assert min(widths) >= 3
+
+
+def sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^## (.+)$", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_prevalence_calibration_and_parts_of_the_set_are_told_with_a_sentence_how_to_read_them(
+    metrics: dict[str, Any],
+) -> None:
+    found = sections(evaluation_report(metrics, title="t", context={}))
+    for heading, table, words in (
+        (
+            "Where pneumonia is rarer",
+            prevalence_table,
+            "By the primary rule, with this set's sensitivity and specificity",
+        ),
+        (
+            "Are the probabilities honest?",
+            calibration_table,
+            "a slope below 1 means probabilities that are too extreme",
+        ),
+        ("Parts of the set", subgroup_table, "A cause is ranked against all normal films"),
+    ):
+        assert table(metrics).markdown().strip() in found[heading]
+        assert words in found[heading]
+    assert "calling nobody ill has net benefit 0" in found["Where pneumonia is rarer"]
+
+
+def test_the_report_names_the_method_of_every_interval(metrics: dict[str, Any]) -> None:
+    headline = sections(evaluation_report(metrics, title="t", context={}))["Headline"]
+    for words in ("95 % confidence over patients", "Obuchowski 1997", "Wilson with the design effect", "50 bootstrap"):
+        assert words in headline
+
+
+def test_without_calibration_the_report_says_so_and_promises_nothing(
+    make_predictions: Callable[..., Predictions],
+) -> None:
+    foreign = make_predictions(np.arange(60) % 3)
+    text = evaluation_report(summarise(foreign, None, [], num_resamples=5), title="t", context={})
+    assert "There is no calibration from validation" in text
+    assert "What validation promised" not in text
+    assert "calibrated, at this class mix" not in text and "| as trained |" in text
+    assert "By the half rule, with this set's sensitivity" in text
+    assert "which the last row takes out" not in text  # there is no such row
+
+
+def test_one_class_has_no_table_of_prevalences_and_a_set_without_known_parts_none_of_parts(
+    make_predictions: Callable[..., Predictions],
+) -> None:
+    normals = make_predictions(np.zeros(9, dtype=int))
+    found = sections(evaluation_report(summarise(normals, None, [], num_resamples=5), title="t", context={}))
+    assert "Where pneumonia is rarer" not in found and "Parts of the set" not in found
+    assert "n/a" in found["Are the probabilities honest?"]

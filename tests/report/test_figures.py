@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 
 from pneumolit.evaluation.calibration import Calibration
+from pneumolit.evaluation.clustered import proportion_interval
 from pneumolit.evaluation.summary import summarise
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
 from pneumolit.report.curves import _LABEL_WIDTH, _stage_marks, _stage_starts
 from pneumolit.report.evaluation import evaluation_report
-from pneumolit.report.figures import confusion_figure, draw_evaluation, draw_training_curves
+from pneumolit.report.figures import _reliability, confusion_figure, draw_evaluation, draw_training_curves
 
 TWO_CLASS_PICTURES = {"confusion.png", "reliability.png", "scores.png", "confusion_classes.png"}
 
@@ -39,6 +41,25 @@ def test_pictures_are_the_same_bytes_each_time(
 ) -> None:
     first = [p.read_bytes() for p in draw_evaluation(predictions, metrics, calibration, tmp_path)]
     assert first == [p.read_bytes() for p in draw_evaluation(predictions, metrics, calibration, tmp_path)]
+
+
+def test_every_point_of_the_reliability_diagram_has_an_interval_over_patients(
+    predictions: Predictions, metrics: dict[str, Any], calibration: Calibration
+) -> None:
+    probs = calibration.probs(predictions.scores)
+    of_ten = np.argsort(np.argsort(probs)) // 10  # three patients in every bin
+    axes = _reliability(replace(predictions, patient_ids=of_ten), metrics, calibration).axes[0]
+    lines = {str(line.get_label()).partition(",")[0]: line.get_xydata() for line in axes.lines}
+    assert list(lines) == ["perfect", "as trained", "calibrated"]
+    points = np.asarray(lines["calibrated"])
+    bars = np.array(axes.collections[0].get_segments())  # type: ignore[attr-defined]
+    assert len(points) == len(bars) == 10
+    for (prob, frequency), bar in zip(points, bars, strict=True):
+        assert bar[:, 0].tolist() == [prob, prob]
+        assert bar[0, 1] <= frequency <= bar[1, 1]
+    last = np.argsort(probs)[-30:]
+    assert bars[-1][:, 1].tolist() == proportion_interval(predictions.positives[last], of_ten[last])
+    assert bars[-1][0, 1] < 0.6
 
 
 def test_one_class_without_calibration_is_drawn_without_a_ranking(
