@@ -26,8 +26,8 @@ def test_every_command_is_listed_with_what_it_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "trian is no command; did you mean python -m pneumolit.train?; the commands are backbones"),
-        (["xyz", "seed=1"], "xyz is no command; the commands are backbones"),
+        (["trian"], "trian is no command; did you mean python -m pneumolit.train?; the commands are audit, backbones"),
+        (["xyz", "seed=1"], "xyz is no command; the commands are audit, backbones"),
         (["train", "data.root=a b"], "a dot joins the two words: python -m pneumolit.train 'data.root=a b'"),
     ],
 )

@@ -42,7 +42,7 @@ def test_the_wheel_holds_every_yaml_file_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = {f"pneumolit/conf/{p.relative_to(REPOSITORY / 'conf')}" for p in (REPOSITORY / "conf").rglob("*.yaml")}
     assert expected and expected <= set(names)
-    assert "pneumolit/py.typed" in names
+    assert {"pneumolit/py.typed", "pneumolit/published.csv"} <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/"))]
 
 
@@ -93,7 +93,7 @@ def test_a_config_folder_that_does_not_exist_is_named(installed_wheel: Path, tmp
 def test_the_readme_s_list_of_files_names_every_module_there_is_and_no_other() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     files = readme.split("## Files")[1].split("```")[1]
-    for folder in ("data", "model", "evaluation", "training", "sweep", "search"):
+    for folder in ("data", "model", "evaluation", "training", "sweep", "search", "comparison", "explanation"):
         listed = re.search(rf"pneumolit/{folder}/ +(.*?)\n(?=\S)", files, re.DOTALL)
         assert listed is not None
         named = set(re.findall(r"\w+", re.sub(r"\(.*?\)|:.*", "", listed[1])))

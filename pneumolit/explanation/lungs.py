@@ -1,0 +1,90 @@
+"""Where the lungs are: masks from a folder, or one box for all films."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pneumolit.data.reader import ImageError, read_gray
+
+# Top, left, bottom, right as shares of the side. Drawn by eye on the mean image of the training films and on 40 of them
+# (20 of each class, at random): it holds both lungs, but for strips at its edge in some four of them, and with them
+# heart, mediastinum and chest wall. Neck, arms, side markers and most of the abdomen lie outside.
+LUNG_BOX = (0.08, 0.08, 0.86, 0.92)
+
+
+def box_mask(box: Sequence[float], size: int) -> np.ndarray:
+    """`(size, size)` bool, True inside a box.
+
+    Args:
+        box: top, left, bottom, right as shares of the side, 0 <= top < bottom <= 1 and likewise across.
+        size: side in pixels.
+
+    Raises:
+        ValueError: no such box.
+    """
+    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        raise ValueError(
+            f"lung_box must be [top, left, bottom, right] as shares of the side, from 0 to 1, got {list(box)}; "
+            f"{list(LUNG_BOX)} is usual"
+        )
+    top, left, bottom, right = (round(share * size) for share in box)
+    mask = np.zeros((size, size), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def read_masks(folder: Path, paths: Sequence[str], size: int) -> np.ndarray:
+    """Lung masks of some images.
+
+    Args:
+        folder: holds PNG files named as the images, at the same path below it or all in one folder; any size, 0 is not
+            lung, anything above is.
+        paths: of the images, relative to the data root.
+        size: side in pixels of the result.
+
+    Returns:
+        `(N, size, size)` bool.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or an image has no mask in it.
+        ValueError: a mask cannot be read, or shows no lung or nothing else.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"lung_masks={folder} is not a folder; a folder of PNG masks named as the images is expected"
+        )
+    found = [_find(folder, path) for path in paths]
+    missing = [path for path, file in zip(paths, found, strict=True) if file is None]
+    if missing:
+        raise FileNotFoundError(
+            f"lung_masks={folder} has no mask for {len(missing)} of {len(paths)} images, the first {missing[:2]}; "
+            "a PNG of the image's name is expected for each"
+        )
+    return np.stack([_read(file, size) for file in found if file is not None])
+
+
+def _find(folder: Path, path: str) -> Path | None:
+    relative = Path(path).with_suffix(".png")
+    for file in (folder / relative, folder / relative.name):
+        if file.is_file():
+            return file
+    return None
+
+
+def _read(file: Path, size: int) -> np.ndarray:
+    try:
+        gray = read_gray(file)
+    except ImageError as error:
+        raise ValueError(f"the lung mask {file} cannot be read: {error}") from error
+    # Before any resizing: a mask of 0 and 1 would vanish in rounded means.
+    lung = Image.fromarray((gray > 0).astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+    mask = np.asarray(lung) >= 128
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"the lung mask {file} is {'all' if mask.any() else 'no'} lung; 0 is expected outside the lungs"
+        )
+    return mask

@@ -1,0 +1,52 @@
+"""A box of shares of the side, and masks of any size from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumolit.explanation.lungs import LUNG_BOX, box_mask, read_masks
+
+
+def test_a_box_is_top_left_bottom_right() -> None:
+    mask = box_mask([0.0, 0.5, 0.25, 1.0], 8)
+    assert mask[:2, 4:].all() and mask.sum() == 8
+    assert 0.6 < box_mask(LUNG_BOX, 256).mean() < 0.7
+
+
+@pytest.mark.parametrize("box", [[0.1, 0.1, 0.1, 0.9], [0, 0, 1], [0.5, 0.0, 0.2, 1.0], [0, 0, 1, 1.2]])
+def test_what_is_no_box_is_refused(box: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"lung_box must be \[top, left, bottom, right\]"):
+        box_mask(box, 8)
+
+
+def write(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask).save(path)
+
+
+def test_masks_lie_at_the_path_of_the_image_or_all_in_one_folder(tmp_path: Path) -> None:
+    left = np.zeros((40, 60), dtype=np.uint8)
+    left[:, :30] = 1  # 0 and 1: resized as gray values they would vanish
+    write(tmp_path / "train" / "NORMAL" / "a.png", left)
+    write(tmp_path / "b.png", 255 - 255 * left)
+    masks = read_masks(tmp_path, ["train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg"], 16)
+    assert masks.shape == (2, 16, 16)
+    assert masks[0, :, :7].all() and not masks[0, :, 9:].any()
+    assert masks[1, :, 9:].all() and not masks[1, :, :7].any()
+
+
+def test_missing_and_useless_masks_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        read_masks(tmp_path / "none", ["a.jpeg"], 8)
+    write(tmp_path / "a.png", np.zeros((8, 8), dtype=np.uint8))
+    with pytest.raises(FileNotFoundError, match=r"no mask for 1 of 2 images, the first \['x/b.jpeg'\]"):
+        read_masks(tmp_path, ["x/a.jpeg", "x/b.jpeg"], 8)
+    with pytest.raises(ValueError, match=r"a\.png is no lung"):
+        read_masks(tmp_path, ["x/a.jpeg"], 8)
+    write(tmp_path / "a.png", np.full((8, 8), 7, dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"a\.png is all lung"):
+        read_masks(tmp_path, ["x/a.jpeg"], 8)
