@@ -167,7 +167,10 @@ SCHEMA: dict[str, Rule] = {
     "trainer.cuda_graphs": _AUTO_OR_FLAG,
     "trainer.limit_train_batches": _or_null(_number(1, is_whole=True)),
     "trainer.progress_bar": _FLAG,
+    "report.language": _or_null(_one_of("en", "ko")),
     "logger.tensorboard": _FLAG,
+    "logger.images_every": _or_null(_number(0, is_whole=True)),
+    "logger.projector": _FLAG,
 }
 # Groups whose further keys are arguments of the class or function that they configure, checked there.
 _OPEN_GROUPS = ("optim.", "augment.", "freeze.", "loss.", "scheduler.")
@@ -182,6 +185,7 @@ _NOT_THE_TASK = (
     "seed",
     "test",
     "logger.",
+    "report.",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",
@@ -197,6 +201,7 @@ _NOT_THE_TASK = (
 _NOT_THE_JOB = (
     *_PATH_KEYS,
     "logger.",
+    "report.",
     "model.allow_download",
     "trainer.accelerator",
     "trainer.devices",
@@ -375,6 +380,12 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             flat["trainer.feature_views"] > 0 and flat["trainer.cache_features"] is False,
             "trainer.cache_features=false",
         ),
+        (
+            "logger.images_every",
+            bool(flat["logger.images_every"]) and not flat["logger.tensorboard"],
+            "logger.tensorboard=false",
+        ),
+        ("logger.projector", flat["logger.projector"] and not flat["logger.tensorboard"], "logger.tensorboard=false"),
         (
             "data.holdout_fraction",
             bool(flat["data.holdout_fraction"]) and bool({"data.resplit", "data.split_file"} & set(given)),

@@ -233,7 +233,7 @@ def test_contradicting_choices_are_refused(default: dict[str, Any], changes: dic
 def test_hash_knows_decisions_and_not_seeds_paths_devices_or_logging(default: dict[str, Any]) -> None:
     same = changed(
         default, seed=3, test=True, data__root="/x", cache_dir="/y", output_dir="z", logger__tensorboard=False,
-        trainer__progress_bar=False, trainer__accelerator="cpu",
+        trainer__progress_bar=False, trainer__accelerator="cpu", report__language="ko",
     )  # fmt: skip
     assert configuration_hash(same) == configuration_hash(default)
     for changes in ({"optim__lr": 0.1}, {"data__seed": 1}, {"backbone": "resnet18"}, {"model__image_size": 64}):

@@ -79,6 +79,7 @@ class PneumoniaClassifier(LightningModule):
         self.cut: Cut | FrontCut | None = None
         self._rear: Rear | None = None
         self._outputs = _nothing_gathered()
+        self.validated: dict[str, Mapping[str, Tensor]] = {}  # set -> logits, target and more of the last validation
         self._losses = (torch.zeros(()), 0)  # sum over the images of the epoch so far, and how many they are
 
     @classmethod
@@ -289,6 +290,7 @@ class PneumoniaClassifier(LightningModule):
             return
         for name, gathered in outputs.items():
             joined = _in_order({key: rows_of_all(values.rows().cpu()) for key, values in gathered.items()})
+            self.validated[name] = joined
             if not bool(joined["logits"].isfinite().all()):
                 # Before any checkpoint of this epoch: the last good one stays.
                 self._check_finite(math.nan, int(self.trainer.num_training_batches) - 1)

@@ -207,18 +207,29 @@ def plan_of(cfg: Mapping[str, Any], backbone: nn.Module) -> FreezePlan:
     return plan_freeze(backbone, cfg["freeze"], image_shape=shape)
 
 
-def build_logger(cfg: Mapping[str, Any], run: RunDir, *, first_epoch: int | None = None) -> TensorBoardLogger | None:
+def build_logger(
+    cfg: Mapping[str, Any], run: RunDir, *, first_epoch: int | None = None, suffix: str = ""
+) -> TensorBoardLogger | None:
     """TensorBoard's writer of a run.
 
     Args:
         cfg: the run's configuration.
         run: its folder.
         first_epoch: of a resumed run: points of this epoch and later ones in older files count no longer.
+        suffix: end of the name of event files whose points stand beside all others.
     """
     if not cfg["logger"]["tensorboard"]:
         return None
-    folder = run.tensorboard_folder
-    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=first_epoch)
+    # A new run says that it begins as well: TensorBoard drops points only at the second beginning that it sees.
+    begins = None if suffix else first_epoch or 1
+    return TensorBoardLogger(
+        run.tensorboard_folder,
+        name="",
+        version="",
+        default_hp_metric=False,
+        purge_step=begins,
+        filename_suffix=suffix,
+    )
 
 
 def build_trainer(

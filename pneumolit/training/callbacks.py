@@ -16,6 +16,7 @@ from pneumolit.data.parts import WHOLE, Part
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import Stage
 from pneumolit.training.averaging import EmaWeights, SharedStatistics, SwaWeights
+from pneumolit.training.board import EpochBoard, writer_of
 from pneumolit.training.checkpoints import SECONDS_BETWEEN, EpochCheckpoints, ResumableEarlyStopping
 from pneumolit.training.place import Watch
 
@@ -166,6 +167,9 @@ class AugmentedBatch(Callback):
         """Draw 16 augmented images."""
         from torchvision.utils import make_grid
 
+        writer = writer_of(trainer)
+        if writer is None:
+            return
         batch = trainer.datamodule.first_train_batch(trainer.current_epoch)  # type: ignore[attr-defined]
         images = pl_module.augment(  # type: ignore[operator]
             batch["image"][:16],
@@ -173,12 +177,8 @@ class AugmentedBatch(Callback):
             epoch=int(batch["epoch"]),
             size=pl_module.train_size,
         )
-        for logger in trainer.loggers:
-            writer = getattr(logger, "experiment", None)
-            if writer is not None and hasattr(writer, "add_image"):
-                writer.add_image(
-                    "images/augmented_batch", make_grid(images.cpu(), nrow=4, pad_value=1.0), trainer.current_epoch + 1
-                )
+        grid = make_grid(images.cpu(), nrow=4, pad_value=1.0)
+        writer.add_image("images/augmented_batch", grid, trainer.current_epoch + 1)
 
 
 def build_callbacks(
@@ -218,10 +218,13 @@ def build_callbacks(
     if settings["swa"]["start_fraction"] is not None:
         callbacks.append(SwaWeights(epochs_before + int(settings["swa"]["start_fraction"] * stage.epochs)))
     if part.is_first:
+        board = stage.cfg["logger"]
+        if board["tensorboard"]:
+            # Before the row: one flush for both, so that a killed run goes on without a gap.
+            callbacks += [EpochBoard(run, epochs, board["images_every"]), AugmentedBatch()]
         callbacks += [
             EpochRecorder(run, stage, steps_before, watch),
             ProgressLine(console, stage, epochs, shown, is_live),
-            AugmentedBatch(),
         ]
     stopping = settings["early_stopping"]
     if stopping["patience"] is not None:

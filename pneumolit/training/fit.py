@@ -24,12 +24,13 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import ROUTES
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import TITLES
+from pneumolit.report.run_page import write_page
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, record_look
 from pneumolit.scoring import calibrate, predict_split, read_metrics, write_evaluation
 from pneumolit.stage_plan import Stage, check_run, plan_stages
+from pneumolit.training.board import log_results
 from pneumolit.training.build import (
     build_datamodule,
-    build_logger,
     build_model,
     check_backbones,
     check_names,
@@ -41,10 +42,9 @@ from pneumolit.training.console import print_plan, print_result, print_resumptio
 from pneumolit.training.cuda_graphs import why_unrecorded
 from pneumolit.training.distributed import describe_processes, moving_norms_of
 from pneumolit.training.environment import peak_memory_gb
+from pneumolit.training.errors import write_errors
 from pneumolit.training.frozen import feature_seconds, has_features, scored_rows, why_images
-from pneumolit.training.hparams import final_metrics, table_hparams
 from pneumolit.training.memory import is_out_of_memory
-from pneumolit.training.page import write_page
 from pneumolit.training.place import Watch, Workplace
 from pneumolit.training.precision import Precision, choose_precision, gradient_routes
 from pneumolit.training.progress import data_progress
@@ -104,7 +104,7 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
         if read_json(run.status_file)["state"] == DONE:
             console.print(f"The run in {run.path} is done; nothing is left to do.", highlight=False, soft_wrap=True)
             if not run.page_file.is_file():  # killed while it was drawn
-                write_page(run)
+                write_page(run, cfg["report"]["language"])
             return _stored_results(run)
     found = find_progress(run, stages)
     if found and not goes_on:
@@ -226,7 +226,7 @@ def _train_and_score(
                 f"on with run_dir={shlex.quote(str(run.path))}"
             ) from error
         raise
-    _log_hparams(cfg, run, results, epochs)
+    log_results(cfg, place, results, epochs, device=device)
     # Of every process that worked on it.
     seconds = sum(row.get("seconds", 0.0) for row in run.read_metrics()) + feature_seconds(run)
     run.write_status(
@@ -237,7 +237,7 @@ def _train_and_score(
         checkpoint=cfg["callbacks"]["checkpoint"]["use"],
         peak_memory_gb=peak_memory_gb(),
     )
-    write_page(run)
+    write_page(run, cfg["report"]["language"])
     print_result(console, run, results, seconds=seconds + time.monotonic() - start, is_tested=cfg["test"])
     return results
 
@@ -267,6 +267,8 @@ def score(
             look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
             seen = {**context, "look": look}
             results["test"] = write_evaluation(run, "test", predict("test"), title=TITLES["test"], context=seen)
+            images = place.datamodule.rows_of("test")
+            write_errors(run, "test", images, model, what=TITLES["test"], when=f"of the {use} checkpoint")
     return results
 
 
@@ -280,19 +282,6 @@ def note_look(cfg: Mapping[str, Any], run: RunDir, data: ChestXrayData, *, purpo
         purpose=purpose,
     )
     return f"look {look} of this test set, configuration {configuration}"
-
-
-def _log_hparams(cfg: Mapping[str, Any], run: RunDir, results: Mapping[str, Any], epochs: int) -> None:
-    """The same hyperparameter and metric keys in every run, or TensorBoard's table loses runs."""
-    from pneumolit.report.figures import confusion_figure
-
-    logger = build_logger(cfg, run)
-    if logger is not None:
-        logger.log_hyperparams(table_hparams(cfg), final_metrics(results))
-        view = results["val"]["class_view"]
-        figure = confusion_figure(view["confusion"], results["val"]["classes"], title="Validation, largest logit")
-        logger.experiment.add_figure("images/val_confusion", figure, epochs)
-        logger.finalize("success")
 
 
 def _load(cfg: Mapping[str, Any], console: Console) -> ChestXrayData:

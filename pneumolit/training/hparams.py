@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from pneumolit.config import flatten
 from pneumolit.stage_plan import plan_stages
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _COLUMNS = (
     "backbone", "seed", "model.image_size", "model.train_size", "model.drop_rate", "model.pretrained", "model.head",
@@ -15,7 +20,27 @@ _COLUMNS = (
     "trainer.accumulate_grad_batches", "augment.mixup_alpha", "augment.cutmix_alpha", "callbacks.ema.decay",
     "callbacks.swa.start_fraction",
 )  # fmt: skip
-_NOT_MEASURED = -1.0  # a NaN or a missing column would hide the run from the table
+
+
+def write_row(writer: SummaryWriter, hparams: Mapping[str, Any], metrics: Mapping[str, float], epoch: int) -> None:
+    """Write a run's row of the table.
+
+    Without the description of all columns that torch and Lightning write along with it: TensorBoard would take that of
+    any one run for all. Left to itself it looks at all rows, so that columns in which runs differ come first, words can
+    be chosen from, and a metric that only some runs have is a column too.
+
+    Args:
+        writer: of the run.
+        hparams: from `table_hparams`.
+        metrics: from `final_metrics`.
+        epoch: the last one.
+    """
+    for name, value in metrics.items():
+        writer.add_scalar(name, value, epoch)
+    # torch gives neither this function nor the method types.
+    _, start, end = hparams_summaries(dict(hparams), {})  # type: ignore[no-untyped-call]
+    for summary in (start, end):
+        writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
 
 
 def table_hparams(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,13 +59,20 @@ def table_hparams(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def final_metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """Final numbers by fixed names; -1 where a set was not scored."""
+    """Final numbers of the sets that were scored, by their names in TensorBoard.
+
+    Accuracies are those of the primary rule; without a two-class view there is that of the largest logit alone.
+    """
     found = {}
     for split in ("val", "block", "test"):
         metrics = results.get(split, {})
-        ranking = metrics.get("ranking", {})
-        primary = metrics.get("rules", {}).get("primary", {})
-        found[f"hp/{split}_auroc"] = ranking.get("auroc")
-        found[f"hp/{split}_balanced_accuracy"] = primary.get("balanced_accuracy")
-        found[f"hp/{split}_accuracy"] = primary.get("accuracy", metrics.get("class_view", {}).get("accuracy"))
-    return {name: _NOT_MEASURED if value is None else float(value) for name, value in found.items()}
+        primary = metrics.get("rules", {}).get("primary", metrics.get("class_view", {}))
+        # The table shows the first five metrics unasked, and capitals come before the names of all curves.
+        for title, value in (
+            ("AUROC", metrics.get("ranking", {}).get("auroc")),
+            ("accuracy", primary.get("accuracy")),
+            ("balanced_accuracy", primary.get("balanced_accuracy")),
+        ):
+            if value is not None:
+                found[f"Result/{title}_{split}"] = float(value)
+    return found

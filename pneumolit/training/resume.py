@@ -20,7 +20,7 @@ from pneumolit.stage_plan import Stage
 _MAY_DIFFER = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
     "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
-    "trainer.devices", "trainer.strategy",
+    "trainer.devices", "trainer.strategy", "report.language",
 )  # fmt: skip
 INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
 
@@ -89,7 +89,7 @@ def with_places_of(stored: Mapping[str, Any], asked: Mapping[str, Any], keys: Se
             *path, leaf = key.split(".")
             target = cfg
             for part in path:
-                target = target[part]
+                target = target.setdefault(part, {})
             target[leaf] = new.get(key)
     return cfg
 

@@ -37,7 +37,7 @@ def test_what_changes_the_result_changes_the_name(
 @pytest.mark.parametrize(
     "override",
     ["output_dir=elsewhere", "logger=none", "trainer.progress_bar=true", "trainer.accelerator=auto",
-     "data.num_workers=2", "data.on_device=never", "model.allow_download=false"],
+     "data.num_workers=2", "data.on_device=never", "model.allow_download=false", "report.language=ko"],
 )  # fmt: skip
 def test_places_devices_and_logging_do_not(override: str, tiny_config: Configure, name: Callable[..., str]) -> None:
     assert name(tiny_config(override)) == name(tiny_config())

@@ -78,7 +78,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    names = [n for n in events.Tags()["scalars"] if "seconds" not in n and not n.startswith("hp/")]
+    names = [n for n in events.Tags()["scalars"] if "seconds" not in n and not n.startswith("Result/")]
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
 
 
