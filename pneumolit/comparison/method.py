@@ -12,7 +12,7 @@ import numpy as np
 from pneumolit.comparison.facts import Facts, read_facts
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
-from pneumolit.evaluation.summary import decide_by_rule, summarise
+from pneumolit.evaluation.summary import FORMAT_VERSION, decide_by_rule, summarise
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json, shortest
 
@@ -118,7 +118,9 @@ def read_method(run: RunDir, split: str, rule: str) -> Method | Absent:
     calibration, points = read_calibration(run)
     notes = [] if status["state"] == DONE else [f"the run is {status['state']}, not done"]
     file = run.evaluation_metrics_file(split)
-    found = read_json(file) if file.is_file() else summarise(predictions, calibration, points)
+    found = read_json(file) if file.is_file() else {}
+    if found.get("format_version") != FORMAT_VERSION:  # none, or of earlier code with intervals of another kind
+        found = summarise(predictions, calibration, points)
     if predictions.labels.is_two_class_view:
         own = rule
         if rule == "primary" and calibration is None:

@@ -4,7 +4,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP,
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pneumolit.evaluation.printed import Bounds, Printed, read_count, read_rate
@@ -20,18 +20,21 @@ def decimal_text(count: int, whole: int, digits: int, manner: str) -> str:
         return str((Decimal(count) / Decimal(whole)).quantize(Decimal(1).scaleb(-digits), rounding=manner))
 
 
+@settings(max_examples=40, deadline=None)
 @given(shares, st.integers(1, 6), st.sampled_from(ROUNDINGS))
 def test_a_rounded_share_lies_within_what_its_digits_allow(share: tuple[int, int], digits: int, manner: str) -> None:
     printed = read_rate("acc", decimal_text(*share, digits, manner))
     assert printed.rounded.hold(Fraction(*share)) and printed.either.hold(Fraction(*share))
 
 
+@settings(max_examples=40, deadline=None)
 @given(shares, st.integers(1, 6))
 def test_a_share_that_was_cut_off_lies_within_what_that_allows(share: tuple[int, int], digits: int) -> None:
     printed = read_rate("acc", decimal_text(*share, digits, ROUND_DOWN))
     assert printed.cut_off.hold(Fraction(*share)) and printed.either.hold(Fraction(*share))
 
 
+@settings(max_examples=40, deadline=None)
 @given(shares, st.integers(1, 4), st.integers(0, 9999))
 def test_a_share_that_is_printed_otherwise_lies_outside(share: tuple[int, int], digits: int, last: int) -> None:
     text = f"0.{last % 10**digits:0{digits}d}"
@@ -43,6 +46,7 @@ def test_a_share_that_is_printed_otherwise_lies_outside(share: tuple[int, int], 
     )
 
 
+@settings(max_examples=40, deadline=None)
 @given(shares, st.integers(1, 5), st.sampled_from(["rounded", "cut_off", "either"]), st.integers(1, 400))
 def test_counts_are_all_whole_numbers_whose_share_lies_inside(
     share: tuple[int, int], digits: int, which: str, whole: int
@@ -53,6 +57,7 @@ def test_counts_are_all_whole_numbers_whose_share_lies_inside(
     assert [count for count in range(-1, whole + 2) if low <= count <= high] == inside
 
 
+@settings(max_examples=40, deadline=None)
 @given(shares)
 def test_every_digit_of_a_float_is_no_promise_about_the_quotient(share: tuple[int, int]) -> None:
     count, whole = share
