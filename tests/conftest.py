@@ -18,6 +18,10 @@ from PIL import Image
 
 Compose = Callable[..., dict[str, Any]]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes of several threads each on the same cores wait for one another; it must be set before torch is there.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The smallest thing that still trains: seconds per run.
 TINY = (
     "backbone=test_resnet",

@@ -141,7 +141,7 @@ def test_test_is_not_shown_before_it_was_evaluated(other_run: Path, command: Exp
 def test_an_ensemble_is_sent_to_its_members(copied_run: Path, command: Explain) -> None:
     RunDir(copied_run).ensemble_file.write_text("{}")
     code, _, err = command(f"run_dir={copied_run}")
-    assert code == 2 and "is an ensemble, which has no heat maps of its own; explain its members" in err
+    assert code == 2 and "is an ensemble of runs" in err and "give the folder of one of these runs" in err
 
 
 @pytest.mark.slow

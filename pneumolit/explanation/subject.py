@@ -156,8 +156,6 @@ def stored_predictions(run: RunDir, split: str) -> Predictions:
         FileNotFoundError: it was not asked; on test that would be a look, which explaining is not.
         ValueError: no class means pneumonia.
     """
-    if run.ensemble_file.is_file():
-        raise ValueError(f"run_dir={run.path} is an ensemble, which has no heat maps of its own; explain its members")
     if not (run.predictions_file(split).is_file() and run.evaluation_metrics_file(split).is_file()):
         look = "; on test that is a look, which only evaluate takes" if split == "test" else ""
         raise FileNotFoundError(

@@ -53,7 +53,9 @@ def test_every_image_is_explained_for_its_own_side() -> None:
     model, told = classifier(), [0]
     heat = heat_of(model, IMAGES, SIDES, "gradcam", told.append)
     of_normal = heat_of(model, IMAGES, np.full(3, "normal"), "gradcam")
-    assert (heat[1] == of_normal[1]).all() and (heat[0] != of_normal[0]).any() and sum(told) == 3
+    # Of batches of other sizes: the last digits may differ.
+    assert np.allclose(heat[1], of_normal[1], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(heat[0], of_normal[0], rtol=1e-2) and sum(told) == 3
 
 
 @needs_grad_cam

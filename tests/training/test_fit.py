@@ -25,8 +25,17 @@ from pneumolit.training.fit import fit
 Configure = Callable[..., dict[str, Any]]
 
 BEFORE = ("config.yaml", "environment.json", "status.json", "split.csv", "freeze_plan.json", "data.json")
-AFTER = ("metrics.csv", "calibration.json", "report.html", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
-PICTURES = ("roc.png", "pr.png", "confusion.png", "confusion_classes.png", "reliability.png", "scores.png")
+PAGES = ("report.html", "model_card.html", "model_card.md", "may_i_use.html")
+AFTER = ("metrics.csv", "calibration.json", *PAGES, "checkpoints/best.ckpt", "checkpoints/last.ckpt")
+PICTURES = (
+    "roc.png",
+    "pr.png",
+    "confusion.png",
+    "confusion_classes.png",
+    "reliability.png",
+    "scores.png",
+    "errors.png",
+)
 EVALUATION = ("predictions.csv", "metrics.json", "report.md", *PICTURES)
 
 
