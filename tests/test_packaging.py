@@ -104,6 +104,10 @@ def test_the_readme_s_list_of_files_names_every_module_there_is_and_no_other() -
 
 def test_the_readme_s_commands_are_those_that_the_checks_run() -> None:
     readme, checks = ((REPOSITORY / name).read_text() for name in ("README.md", ".ci/run"))
-    for command in ("python -m pneumolit.train experiment=demo test=true", "python -m pytest -n 2 --dist loadfile", "python -m pytest -m slow"):
+    for command in (
+        "python -m pneumolit.train experiment=demo test=true",
+        "python -m pytest -n 2 --dist loadfile",
+        "python -m pytest -m slow",
+    ):
         assert command in readme and command in checks
     assert "pip install . &&" in readme and "pip install -e '.[test]' &&" in readme
