@@ -10,6 +10,7 @@ import sklearn.metrics as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_calibration_error
 
 from pneumolit.evaluation import metrics
@@ -141,6 +142,15 @@ def test_equal_mass_ece_does_not_depend_on_the_order_of_the_rows(pairs: list[tup
     probs = (scores + 3) / 6
     order = np.array(random.sample(range(len(pairs)), len(pairs)))
     assert metrics.ece(targets[order], probs[order]) == pytest.approx(metrics.ece(targets, probs))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ece_with_bins_of_equally_many_images_equals_sklearns_quantile_bins(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probs = rng.beta(0.5, 0.5, size=600)  # no ties, and 600 of ten bins: sklearn's quantiles cut in the same places
+    targets = (rng.random(600) < probs**1.5).astype(np.int64)
+    frequency, mean_prob = calibration_curve(targets, probs, n_bins=10, strategy="quantile")
+    assert metrics.ece(targets, probs) == pytest.approx(np.abs(frequency - mean_prob).mean(), abs=1e-9)
 
 
 def test_equal_mass_bins_hold_equally_many_images() -> None:
