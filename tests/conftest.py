@@ -19,7 +19,7 @@ from PIL import Image
 Compose = Callable[..., dict[str, Any]]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two processes of several threads each on the same cores wait for one another; it must be set before torch is there.
+    # Two processes of several threads each on the same cores wait for one another. To be set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The smallest thing that still trains: seconds per run.
