@@ -203,9 +203,10 @@ def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     if records.is_in("split", "val").any():
         set_in_vain = [k for k, usual in _CARVING.items() if cfg[k] != usual]
         if set_in_vain:
+            key, usual = set_in_vain[0], _CARVING[set_in_vain[0]]
             raise ValueError(
-                f"data.{set_in_vain[0]}={cfg[set_in_vain[0]]} has no effect because the data set names its own "
-                "validation images; leave it out, or give the images without val"
+                f"data.{key}={cfg[key]} has no effect because the data set names its own validation images; set "
+                f"data.{key}={'null' if usual is None else usual}, or give the images without val"
             )
         return records
     rows = np.flatnonzero(records.is_in("split", "train"))

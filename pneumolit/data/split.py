@@ -165,7 +165,7 @@ def _is_in_range(records: RecordTable, low: float, high: float) -> np.ndarray:
     if unnumbered:
         raise ValueError(
             f"blocks of patient numbers need numbers in the file names, but {len(unnumbered)} names have none, the "
-            f"first {list(unnumbered[:3])}; use data.carve=random"
+            f"first {list(unnumbered[:3])}; use data.carve=random and data.holdout_fraction=0"
         )
     groups = records.carve_groups()
     lowest = np.full(groups.max(initial=-1) + 1, np.iinfo(np.int64).max)

@@ -19,6 +19,7 @@ from pneumolit.explanation.removal import check_removal, num_images
 from pneumolit.explanation.subject import Subject
 from pneumolit.model.heatmap import map_shape
 from pneumolit.report.explanation import ExplainedFilm, Explanation
+from pneumolit.report.explanations import negative_word
 
 FORMAT_VERSION = 1  # of checks.json
 TEST = "test"
@@ -145,6 +146,7 @@ def _film(subject: Subject, group: str, row: int, heat: np.ndarray) -> Explained
         film=subject.images[row],
         heat=heat,
         lung_share=float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else None,
+        negative=negative_word(predictions.labels),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pneumolit.config import flatten
 from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot
 from pneumolit.report.explanations import find_pictures
-from pneumolit.report.run_record import RunRecord, set_title
+from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
 from pneumolit.report.run_tables import environment_table, epochs_sentence, freeze_table, weights_text
 from pneumolit.stage_plan import Stage, plan_stages
 
@@ -90,9 +90,15 @@ def _training(record: RunRecord) -> list[Entry]:
         Entry(chapter, "Choice of the final model", (26,), (), _choice(record), "config.yaml, status.json"),
         Entry(chapter, "Ensembles", (27,), (), _ensemble(record), "config.yaml"),
         Entry(chapter, "Updating of the model", (), ("12f", "24"),
-              ("None after training, but for slope and intercept of the score, which were fitted on validation. Test "
-               "images changed nothing.",), "calibration.json"),
+              _updating(record), "calibration.json"),
     ]  # fmt: skip
+
+
+def _updating(record: RunRecord) -> tuple[str, ...]:
+    if not record.calibration.get("calibration"):
+        return ("None after training.",)
+    fitted = "None after training, but for slope and intercept of the score, which were fitted on validation."
+    return (f"{fitted} Test images changed nothing.",) if record.has_test else (fitted,)
 
 
 def _stage_line(stage: Stage) -> str:
@@ -134,16 +140,13 @@ def _ensemble(record: RunRecord) -> tuple[str, ...]:
 def _methods(record: RunRecord) -> list[Entry]:
     chapter = _CHAPTERS[2]
     level = f"{100 * record.main['intervals']['level']:g}"
-    pictures = find_pictures(record.run, record.main_set)
+    pictures = [picture for name in record.evaluations for picture in find_pictures(record.run, name)]
     own = ", ".join(set_title(name) for name in record.evaluations if name not in record.other_sets)
     return [
         Entry(chapter, "Measures", (28,), ("12e",),
-              ("Ranking (AUROC, average precision), decisions (accuracy, sensitivity, specificity, PPV, NPV, F1), "
-               "probabilities (Brier score, calibration error, slope and intercept); ROC, precision and recall, and "
-               "reliability as pictures.",), "metrics.json"),
+              (_MEASURES if "rules" in record.main else _MEASURES_OF_CLASSES,), "metrics.json"),
         Entry(chapter, "Uncertainty", (29,), (),
-              (f"{level} % intervals over patients, since images of one patient are not independent. No significance "
-               "test within one run.",), "metrics.json"),
+              _uncertainty(record, level), "metrics.json", ANSWERED if record.has_patients else PARTLY),
         Entry(chapter, "Robustness", (30,), (), _robustness(record), "metrics.csv, metrics.json"),
         Entry(chapter, "Differences between clusters", (), ("12d", "23b"),
               (cannot("it names no hospital or country. Series of file names, if any, are compared instead."),),
@@ -160,6 +163,26 @@ def _methods(record: RunRecord) -> list[Entry]:
         Entry(chapter, "Fairness", (), ("14",),
               (cannot("without age, sex or ethnicity nothing can be compared or corrected."),), "", OPEN),
     ]  # fmt: skip
+
+
+_MEASURES = (
+    "Ranking (AUROC, average precision), decisions (accuracy, sensitivity, specificity, PPV, NPV, F1), "
+    "probabilities (Brier score, calibration error, slope and intercept); ROC, precision and recall, and "
+    "reliability as pictures."
+)
+_MEASURES_OF_CLASSES = (
+    "Decisions by the largest logit: accuracy over all classes, precision and recall of every class; the confusion "
+    "matrix as a picture. No class means pneumonia, so nothing is ranked."
+)
+
+
+def _uncertainty(record: RunRecord, level: str) -> tuple[str, ...]:
+    if not record.has_patients:
+        return (f"{level} % intervals over images. No significance test within one run.", PATIENTS_UNKNOWN)
+    return (
+        f"{level} % intervals over patients, since images of one patient are not independent. No significance test "
+        "within one run.",
+    )
 
 
 def _robustness(record: RunRecord) -> tuple[str, ...]:

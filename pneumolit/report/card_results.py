@@ -7,7 +7,7 @@ from pneumolit.report.card_entry import ANSWERED, AUTHORS, PARTLY, Entry, cannot
 from pneumolit.report.card_study import headline_sentence
 from pneumolit.report.may_i_use import failures
 from pneumolit.report.provenance import KAGGLE, PHANTOMS, Provenance
-from pneumolit.report.run_record import RunRecord
+from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord
 from pneumolit.report.run_tables import sets_table, sides_table
 
 _CHAPTERS = ("Results", "Discussion", "Other information")
@@ -29,7 +29,7 @@ def _results(record: RunRecord) -> list[Entry]:
               ("Classes are in the table of the entry before this one.",
                cannot("age, sex, ethnicity, device, dates and clinical state are not in it.")), "split.csv", PARTLY),
         Entry(chapter, "Performance", (37, 38), ("23a",),
-              tuple(headline_sentence(name, metrics) for name, metrics in record.evaluations.items()),
+              tuple(headline_sentence(record, name) for name in record.evaluations),
               "metrics.json", tables=(sets_table(record), *((subgroups,) if subgroups else ()))),
         Entry(chapter, "Analysis of the errors", (39,), (), _errors(record), "metrics.json, predictions.csv"),
     ]  # fmt: skip
@@ -52,15 +52,21 @@ def _discussion(record: RunRecord, known: Provenance) -> list[Entry]:
             f"This test set was looked at {len(record.looks)} times; whoever chooses between runs by it makes its "
             "numbers too good."
         )
-    if known is KAGGLE:
+    if known is KAGGLE and record.has_given_test:
         limits.append("Training and test images come from different blocks of patient numbers of one hospital.")
+    elif record.config["data"]["split_file"] is not None:
+        limits.append("The test side is the one of a given split file, which need not be that of the data set.")
+    elif record.config["data"]["resplit"] is not None:
+        limits.append("The test side was drawn anew from the whole set.")
+    if not record.has_patients:
+        limits.append(PATIENTS_UNKNOWN)
     next_steps = (
         "No use in care follows from these numbers. Next: images of other hospitals and devices with age and sex, "
         "labelled by readers whose agreement is known."
     )
     return [
         Entry(chapter, "Interpretation", (), ("25",),
-              (headline_sentence(record.main_set, record.main),
+              (headline_sentence(record, record.main_set),
                "How it stands against other runs `python -m pneumolit.compare` tells, with tests for images of the "
                "same patients. Fairness cannot be judged."), "metrics.json", PARTLY),
         Entry(chapter, "Limits", (40,), ("26",), (*limits, *((known.negatives,) if known.negatives else ())),

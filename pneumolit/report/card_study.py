@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot
-from pneumolit.report.provenance import KAGGLE, Provenance
+from pneumolit.report.card_partitions import NO_TEST, partition_entries
+from pneumolit.report.provenance import KAGGLE, PHANTOMS, Provenance
 from pneumolit.report.run_record import RunRecord, set_title
-from pneumolit.report.run_tables import sides_table
+from pneumolit.report.run_tables import why_dropped
 from pneumolit.report.tables import headline_rule, rule_label, with_interval
 
-_CHAPTERS = ("Title and summary", "Introduction", "Data", "Reference standard", "Partitions")
+_CHAPTERS = ("Title and summary", "Introduction", "Data", "Reference standard")
 
 
 def study_entries(record: RunRecord, known: Provenance) -> list[Entry]:
@@ -19,24 +18,26 @@ def study_entries(record: RunRecord, known: Provenance) -> list[Entry]:
         *_introduction(record, known),
         *_data(record, known),
         *_reference(record, known),
-        *_partitions(record),
+        *partition_entries(record),
     ]
 
 
-def headline_sentence(name: str, metrics: dict[str, Any]) -> str:
+def headline_sentence(record: RunRecord, name: str) -> str:
     """The result of one set in one line."""
-    images, patients, intervals = f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}", metrics["intervals"]
+    metrics = record.evaluations[name]
+    intervals = metrics["intervals"]
+    patients = f", {metrics['num_patients']:,} patients" if record.has_patients else ""
+    start = f"{set_title(name)} ({metrics['num_images']:,} images{patients}):"
     if "rules" not in metrics:
         value = with_interval(metrics["class_view"]["accuracy"], intervals["class_view"]["accuracy"])
-        return f"{set_title(name)} ({images} images, {patients} patients): accuracy over all classes {value}."
+        return f"{start} accuracy over all classes {value}."
     rule = headline_rule(metrics)
     auroc = with_interval(metrics["ranking"]["auroc"], intervals["ranking"]["auroc"])
     rates, ranges = metrics["rules"][rule], intervals["rules"][rule]
     sensitivity = with_interval(rates["sensitivity"], ranges.get("sensitivity"))
     specificity = with_interval(rates["specificity"], ranges.get("specificity"))
     return (
-        f"{set_title(name)} ({images} images, {patients} patients): AUROC {auroc}, sensitivity {sensitivity}, "
-        f"specificity {specificity} by the {rule_label(rule)} rule."
+        f"{start} AUROC {auroc}, sensitivity {sensitivity}, specificity {specificity} by the {rule_label(rule)} rule."
     )
 
 
@@ -45,24 +46,49 @@ def _introduction(record: RunRecord, known: Provenance) -> list[Entry]:
     classes = ", ".join(record.data["classes"])
     name = record.environment["weights"]["name"]
     images = sum(side.num_images for side in record.sides.values())
-    goal = (
-        "To develop a classifier and to estimate how well it tells the classes apart on images of the same collection: "
-        "development and internal testing. No hypothesis was written down beforehand."
-    )
-    role = (
-        "Diagnostic: pneumonia against its absence on one frontal chest radiograph. Meant for research and teaching; "
-        "it has no place in a care pathway, and no user in care is foreseen."
+    goal = _GOAL if record.has_test else _GOAL_WITHOUT_TEST
+    if known is PHANTOMS:
+        what, role = f"Deep-learning classifier ({name}) of synthetic chest phantoms: {classes}.", _ROLE_PHANTOMS
+    else:
+        what = f"Deep-learning classifier ({name}) of chest radiographs: {classes}."
+        role = _ROLE if record.data["positive"] else _ROLE_WITHOUT_PNEUMONIA
+    is_diagnostic = bool(record.data["positive"]) and known is not PHANTOMS
+    kind = (
+        "Development and evaluation of a diagnostic prediction model."
+        if is_diagnostic
+        else "Development and evaluation of a classifier."
     )
     return [
-        Entry(title, "Title", (1,), ("1",), (f"Deep-learning classifier ({name}) of chest radiographs: {classes}.",
-              "Development and evaluation of a diagnostic prediction model."), "config.yaml, data.json"),
+        Entry(title, "Title", (1,), ("1",), (what, kind), "config.yaml, data.json"),
         Entry(title, "Summary", (2,), ("2",), (f"{images:,} images of the data set: {known.name}.",
-              headline_sentence(record.main_set, record.main)), "split.csv, metrics.json"),
+              headline_sentence(record, record.main_set)), "split.csv, metrics.json"),
         Entry(introduction, "Background and intended use", (3,), ("3a", "3b"), (role,), "README"),
         Entry(introduction, "Health inequalities", (), ("3c",),
               (cannot("nothing in it tells one group of people from another."),), "", OPEN),
         Entry(introduction, "Aims", (4,), ("4",), (goal,), "config.yaml"),
     ]  # fmt: skip
+
+
+_GOAL = (
+    "To develop a classifier and to estimate how well it tells the classes apart on images of the same collection: "
+    "development and internal testing. No hypothesis was written down beforehand."
+)
+_GOAL_WITHOUT_TEST = (
+    "To develop a classifier. There is no test side: how well it tells the classes apart is known on validation images "
+    "alone. No hypothesis was written down beforehand."
+)
+_ROLE = (
+    "Diagnostic: pneumonia against its absence on one frontal chest radiograph. Meant for research and teaching; "
+    "it has no place in a care pathway, and no user in care is foreseen."
+)
+_ROLE_WITHOUT_PNEUMONIA = (
+    "To tell the classes of the data apart; no class means pneumonia. Meant for research and teaching; it has no place "
+    "in a care pathway, and no user in care is foreseen."
+)
+_ROLE_PHANTOMS = (
+    "To show that the machinery works. It learned from drawn phantoms, says nothing about radiographs and has no place "
+    "in a care pathway."
+)
 
 
 def _data(record: RunRecord, known: Provenance) -> list[Entry]:
@@ -103,8 +129,7 @@ def _reference(record: RunRecord, known: Provenance) -> list[Entry]:
               "", OPEN),
         _told(chapter, "Who gave the labels", (16,), ("8b",), known.readers, known.source, "who read the images.",
               PARTLY),
-        _told(chapter, "Labels of the test images", (17,), (), known.test_labels, known.source,
-              "whether test images were read otherwise, and with which tool.", PARTLY),
+        _test_labels(chapter, record, known),
         Entry(chapter, "Agreement of the readers", (18,), (),
               (cannot("it holds one label per image and not those of single readers."),), "", OPEN),
         Entry(chapter, "Blinding", (), ("8c",), (cannot("whether readers knew the course or other findings."),), "",
@@ -117,19 +142,13 @@ def _reference(record: RunRecord, known: Provenance) -> list[Entry]:
     ]  # fmt: skip
 
 
-def _partitions(record: RunRecord) -> list[Entry]:
-    chapter = _CHAPTERS[4]
-    return [
-        Entry(chapter, "How images were assigned", (19,), ("12a",), _assignment(record), "config.yaml, split.csv",
-              tables=(sides_table(record),) if record.sides else ()),
-        Entry(chapter, "Level at which sides are apart", (20,), (), _disjoint(record), "config.yaml, split.csv"),
-        Entry(chapter, "Sample size", (21,), ("10",),
-              ("No sample size was computed: the data set is what it is. How far its size reaches can be seen from the "
-               "width of the intervals.",), "metrics.json"),
-        Entry(chapter, "Class imbalance", (), ("13",), _imbalance(record), "config.yaml, data.json"),
-        Entry(chapter, "Differences between development and evaluation data", (), ("16",), _differences(record),
-              "split.csv, metrics.json", PARTLY),
-    ]  # fmt: skip
+def _test_labels(chapter: str, record: RunRecord, known: Provenance) -> Entry:
+    """What is said of the set's own test images holds for no others."""
+    title, missing = "Labels of the test images", "whether test images were read otherwise, and with which tool."
+    if not record.has_test:
+        return Entry(chapter, title, (17,), (), (NO_TEST,), "split.csv")
+    answer = "" if known is KAGGLE and not record.has_given_test else known.test_labels
+    return _told(chapter, title, (17,), (), answer, known.source, missing, PARTLY)
 
 
 def _told(
@@ -169,13 +188,27 @@ def _preprocessing(record: RunRecord) -> tuple[str, ...]:
 
 def _left_out(record: RunRecord) -> tuple[str, ...]:
     dropped = record.sides["dropped"].num_images if "dropped" in record.sides else 0
-    answers = [f"{dropped:,} images of the training side were left out (exact copies, or to balance the classes)."]
-    if record.config["data"]["holdout_fraction"]:
-        answers.append(
-            "Blocks of patient numbers were set aside from the training side before validation was drawn; they take "
-            "part in no choice."
+    left_out = f"{dropped:,} images of the training side were left out ({why_dropped(record)})."
+    return (left_out, _blocks(record)) if record.config["data"]["holdout_fraction"] else (left_out,)
+
+
+def _blocks(record: RunRecord) -> str:
+    """What blocks of patient numbers were set aside, and whether one of them chooses."""
+    monitor = str(record.config["callbacks"]["checkpoint"].get("monitor"))
+    if monitor.startswith("block/"):
+        return (
+            "Blocks of patient numbers were set aside from the training side before validation was drawn; the first "
+            f"chooses checkpoints and ranks sweeps ({monitor}); any further ones take part in no choice."
         )
-    return tuple(answers)
+    if monitor.startswith("block"):
+        return (
+            "Blocks of patient numbers were set aside from the training side before validation was drawn; one of them "
+            f"chooses checkpoints and ranks sweeps ({monitor}); the others take part in no choice."
+        )
+    return (
+        "Blocks of patient numbers were set aside from the training side before validation was drawn; they take "
+        "part in no choice."
+    )
 
 
 def _missing(record: RunRecord) -> tuple[str, ...]:
@@ -184,57 +217,4 @@ def _missing(record: RunRecord) -> tuple[str, ...]:
         f"{unreadable} files could not be read (data.on_bad_image={record.config['data']['on_bad_image']}). The model "
         "uses no other variable, so none can be missing.",
         cannot("which patients or images never reached the collection."),
-    )
-
-
-def _assignment(record: RunRecord) -> tuple[str, ...]:
-    data = record.config["data"]
-    if data["split_file"] is not None:
-        return ("The sides come from a given split file.",)
-    if data["resplit"] is not None:
-        shares = ", ".join(f"{share:g}" for share in data["resplit"])
-        return (f"All images were divided anew into train, validation and test by the shares {shares}.",)
-    origin = "The test side is the one that the data set names."
-    if data["folds"] is not None:
-        return (origin, f"Validation is fold {data['fold'] + 1} of {data['folds']}, by whole patients.")
-    share = f"{100 * data['val_fraction']:g}"
-    if data["carve"] == "blocks":
-        return (origin, f"Validation is a contiguous block of patient numbers, {share} % of the training side.")
-    return (
-        origin,
-        f"Validation was drawn from the training side by whole patients, stratified by class and cause: {share} %, "
-        "unless the data set names its own.",
-    )
-
-
-def _disjoint(record: RunRecord) -> tuple[str, ...]:
-    key = record.config["data"]["patient_key"]
-    pairs = [("train", name) for name in ("val", "block", "block2", "block3", "test") if name in record.sides]
-    shared = ", ".join(f"{set_title(b)} {record.shared_patients(a, b)}" for a, b in pairs)
-    return (
-        f"Patients, as far as file names or the list tell them apart (data.patient_key={key}).",
-        f"Patients that training shares with other sides: {shared}.",
-    )
-
-
-def _imbalance(record: RunRecord) -> tuple[str, ...]:
-    settings = record.settings
-    odds = record.data["prior_log_odds"]
-    weights = settings.get("loss.class_weight") or "none"
-    return (
-        f"Balancing of the training images: data.balance={settings['data.balance']}, loss.class_weight={weights}.",
-        f"The two-class logit is moved by {-odds:+.3f}, the log odds that training saw, and calibrated on validation.",
-    )
-
-
-def _differences(record: RunRecord) -> tuple[str, ...]:
-    metrics = record.main
-    if "prevalence" not in metrics or "train" not in record.sides:
-        return (cannot("setting, eligibility and device of the sides."),)
-    side = record.sides["train"]
-    positive = sum(side.classes.get(name, 0) for name in record.data["positive"])
-    return (
-        f"Share of pneumonia: {positive / max(side.num_images, 1):.3f} in training, {metrics['prevalence']:.3f} in "
-        f"{set_title(record.main_set)}.",
-        cannot("setting, eligibility and device of the sides."),
     )

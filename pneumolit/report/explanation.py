@@ -15,6 +15,7 @@ from pneumolit.report.explanations import NEAREST, RIGHT, WRONG
 from pneumolit.report.tables import Table, number, with_interval
 
 HEADINGS = {RIGHT: "Surest right", WRONG: "Surest wrong", NEAREST: "Nearest to the threshold"}
+USUAL_BOX = (0.08, 0.08, 0.86, 0.92)  # lung_box of conf/explain.yaml
 REGIONS = ("lungs", "border", "corners")
 WHOLE = {"whole": "whole film", "without_lungs": "{lungs} blanked", "lungs_only": "all else blanked"}
 _METHOD_NAMES = {
@@ -39,6 +40,7 @@ class ExplainedFilm:
         film: `(S, S)` uint8.
         heat: `(S, S)` float32 >= 0.
         lung_share: share of the heat in the lungs; None without heat.
+        negative: what "normal" is called for people, where other classes than NORMAL are no pneumonia either.
     """
 
     group: str
@@ -50,6 +52,7 @@ class ExplainedFilm:
     film: np.ndarray
     heat: np.ndarray
     lung_share: float | None
+    negative: str = "normal"
 
     @property
     def name(self) -> str:
@@ -59,16 +62,19 @@ class ExplainedFilm:
     @property
     def decision(self) -> str:
         """Truth and decision in words."""
-        return f"{self.label}, called {self.called}, p {self.prob:.3f}"
+        return f"{self.label}, called {self._said(self.called)}, p {self.prob:.3f}"
 
     def heat_words(self, lungs: str) -> str:
         """How much heat there is, and how much of it lies in the `lungs`, such as "lung box"."""
         greatest = float(self.heat.max())
-        side = "" if self.side == self.called else f" for {self.side}"
+        side = "" if self.side == self.called else f" for {self._said(self.side)}"
         if greatest <= 0:
             return f"no heat{side}"
         share = "" if self.lung_share is None else f", {100 * self.lung_share:.0f} % in the {lungs}"
         return f"heat{side} up to {digits(greatest)}{share}"
+
+    def _said(self, side: str) -> str:
+        return self.negative if side == "normal" else side
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,12 @@ def lung_words(checks: dict[str, Any]) -> str:
     return "lung box" if checks["lungs"]["kind"] == "box" else "lung mask"
 
 
+def has_usual_box(checks: dict[str, Any]) -> bool:
+    """Whether the lungs are the box of conf/explain.yaml, of which more is known than of one that a user drew."""
+    lungs = checks["lungs"]
+    return lungs["kind"] == "box" and tuple(lungs["box"]) == USUAL_BOX
+
+
 def unit(checks: dict[str, Any]) -> str:
     """What one unit of heat is."""
     method = checks["method"]
@@ -130,9 +142,9 @@ def summary_rows(checks: dict[str, Any]) -> list[tuple[str, str]]:
         where = f"masks that were given, on average {100 * lungs['area']:.0f} % of the film"
     else:
         box = ", ".join(f"{edge:g}" for edge in lungs["box"])
+        holds = "; it holds heart and chest wall too" if has_usual_box(checks) else ""
         where = (
-            f"one box for all films, {100 * lungs['area']:.0f} % of the film (top, left, bottom, right {box}); it "
-            "holds heart and chest wall too"
+            f"one box for all films, {100 * lungs['area']:.0f} % of the film (top, left, bottom, right {box}){holds}"
         )
     scale = checks["scale"]
     above = f"; {100 * scale['share_above']:.1f} % of the pixels lie above" if scale["share_above"] > 0 else ""

@@ -12,6 +12,7 @@ from pneumolit.report.explanation import (
     Explanation,
     explanation_report,
     films_csv,
+    has_usual_box,
     masked_table,
     places_table,
     randomization_table,
@@ -50,9 +51,10 @@ _PLACES = (
 )
 _MASKED = (
     "The whole split is scored with the lungs filled with one gray, and with all but the lungs filled. A model that "
-    "still ranks well without lungs decides by something else."
+    "still ranks well without lungs can decide by something else."
 )
-_BOX = " The lungs are one box for all films, drawn by hand, which holds heart and chest wall too."
+_BOX = " The lungs are one box for all films."
+_USUAL_BOX = " The lungs are one box for all films, drawn by hand, which holds heart and chest wall too."
 
 
 def write_explanation(explanation: Explanation, target: ExplanationDir, *, run_name: str) -> list[str]:
@@ -71,7 +73,8 @@ def write_explanation(explanation: Explanation, target: ExplanationDir, *, run_n
         target.picture_file(name).unlink(missing_ok=True)
     target.checks_file.unlink(missing_ok=True)
     words = findings(explanation.checks)
-    title = f"Heat maps of {run_name}, {TITLES.get(explanation.checks['split'], explanation.checks['split']).lower()}"
+    split = explanation.checks["split"]
+    title = f"Heat maps of the run {run_name}: {TITLES.get(split, split).lower()}"
     pictures = draw_explanation(explanation, target.path)
     write_text(target.films_file, films_csv(explanation.films))
     write_text(target.report_file, explanation_report(explanation, words, title=title))
@@ -122,7 +125,7 @@ def explanation_page(
 
 def _check_sections(explanation: Explanation, pictures: dict[str, Path]) -> list[Section]:
     checks, found = explanation.checks, []
-    box = _BOX if checks["lungs"]["kind"] == "box" else ""
+    box = "" if checks["lungs"]["kind"] != "box" else _USUAL_BOX if has_usual_box(checks) else _BOX
     if checks["randomization"]:
         alt = "rank correlation of heat maps by how many groups of layers are random, counted from the head"
         found.append(

@@ -151,10 +151,21 @@ def _masked(found: dict[str, Any], name: str) -> list[str]:
     if max(whole_auroc, 1 - whole_auroc) < HIGH_AUROC:
         text = f"{text[0].upper()}{text[1:]}: whole films are hardly ranked either, so this says nothing of lungs."
     elif max(auroc, 1 - auroc) >= HIGH_AUROC:  # a ranking the wrong way round tells the classes apart as well
-        shape = "" if name == "lung box" else " (or by the shape of the blank, which follows the lungs)"
+        if name == "lung box":
+            text = (
+                f"{WARNING}{text}: films can be told apart by what lies outside the lung box (in some films strips of "
+                "lung too), so the model can decide by something else: position, markers, exposure, soft tissue."
+            )
+        else:
+            text = (
+                f"{WARNING}{text}: films can be told apart without any lung, so the model can decide by something "
+                "else: position, markers, exposure, soft tissue (or by the shape of the blank, which follows the "
+                "lungs)."
+            )
+    elif name == "lung box":
         text = (
-            f"{WARNING}{text}: films can be told apart without any lung, so the model can decide by something else: "
-            f"position, markers, exposure, soft tissue{shape}."
+            f"{text[0].upper()}{text[1:]}: little is left of the ranking by what lies outside the lung box, as it "
+            "should be."
         )
     else:
         text = f"{text[0].upper()}{text[1:]}: little is left of the ranking without lungs, as it should be."

@@ -15,7 +15,7 @@ from pneumolit.report.canvas import SMALL, wrapped_text
 
 _DPI = 100
 _PAIRS, _PAIR_SIDE = 3, 168  # of a row, and pixels of each of the two pictures
-_SINGLES, _SINGLE_SIDE = 4, 280  # a line of 35 letters: "BACTERIA, called pneumonia, p 0.943"
+_SINGLES, _SINGLE_SIDE = 4, 312  # a line of 39 letters: "PNEUMONIA, called no pneumonia, p 0.031"
 _GAP, _MARGIN = 18, 12  # pixels
 _HEAD, _LINE = 58, 17  # pixels: title and caption, a line of text
 _LETTER = 8.0  # pixels, on average, generously

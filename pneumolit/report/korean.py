@@ -17,7 +17,7 @@ _SETS = {
     "Held-out block of patient numbers {n}": "따로 떼어 둔 환자 번호 구간 {n}",
     "Second held-out block {n}": "두 번째로 떼어 둔 구간 {n}",
     "Third held-out block {n}": "세 번째로 떼어 둔 구간 {n}",
-    "left out (exact copies, or to balance)": "제외(동일 사본 또는 균형 조정)",
+    "left out ({why})": "제외({why})",
     "left out (unreadable)": "제외(읽을 수 없음)",
     "without a side": "미배정",
 }
@@ -154,6 +154,7 @@ _TABLES = {
     "called": "판정",
     "pneumonia": "폐렴",
     "no pneumonia": "폐렴 아님",
+    "normal": "정상",
 }
 _REPORT = {
     "Research software, not a medical device.": "연구용 소프트웨어이며 의료기기가 아닙니다.",
@@ -164,7 +165,9 @@ _REPORT = {
     "{model}, {n} parameters": "{model}, 매개변수 {n}개",
     "Data": "데이터",
     "{set}, {n} training images of {m} patients": "{set}, 학습 영상 {n}장(환자 {m}명)",
+    "{set}, {n} training images": "{set}, 학습 영상 {n}장",
     "Scored on": "평가한 세트",
+    "{set}: {n} images": "{set}: 영상 {n}장",
     "{set}: {n} images of {m} patients": "{set}: 영상 {n}장(환자 {m}명)",
     "Sensitivity": "민감도",
     "Specificity": "특이도",
@@ -174,6 +177,7 @@ _REPORT = {
     "Decision rule": "판정 규칙",
     "Intervals": "신뢰구간",
     "{n} %, over patients": "{n} %, 환자 단위",
+    "{n} %, over images: patients are not known": "{n} %, 영상 단위(환자를 알 수 없음)",
     "Test look": "시험 세트 열람",
     "look {n} of this test set, configuration {m}": "이 시험 세트의 {n}번째 열람, {m}번째 설정",
     "State": "상태",
@@ -196,8 +200,25 @@ _REPORT = {
     ),
     "Model card by CLAIM and TRIPOD+AI": "CLAIM과 TRIPOD+AI에 따른 모델 카드",
     "All evaluated sets": "평가한 모든 세트",
-    "Epoch, thresholds and calibration were chosen on validation; the test split took part in no choice.": (
-        "에폭, 임계값, 보정은 검증 세트에서 정했으며 시험 세트는 어떤 선택에도 쓰이지 않았습니다."
+    "Thresholds and calibration were chosen on validation; the test split took part in no choice.": (
+        "임계값과 보정은 검증 세트에서 정했으며 시험 세트는 어떤 선택에도 쓰이지 않았습니다."
+    ),
+    "The epoch was chosen by {metric}, thresholds and calibration on validation; the test split took part in no "
+    "choice.": (
+        "에폭은 {metric} 기준으로, 임계값과 보정은 검증 세트에서 정했으며 시험 세트는 어떤 선택에도 쓰이지 않았습니다."
+    ),
+    "The epoch was chosen by {metric}; the test split took part in no choice.": (
+        "에폭은 {metric} 기준으로 정했으며 시험 세트는 어떤 선택에도 쓰이지 않았습니다."
+    ),
+    "The test split took part in no choice.": "시험 세트는 어떤 선택에도 쓰이지 않았습니다.",
+    "The test split was not scored.": "시험 세트는 평가하지 않았습니다.",
+    "There is no test side.": "시험 세트가 없습니다.",
+    "The test split was not scored. {metric} chose the epoch.": (
+        "시험 세트는 평가하지 않았습니다. 에폭은 {metric} 기준으로 정했습니다."
+    ),
+    "There is no test side. {metric} chose the epoch.": "시험 세트가 없습니다. 에폭은 {metric} 기준으로 정했습니다.",
+    "There is no test side. Validation chose thresholds and calibration, so its numbers flatter.": (
+        "시험 세트가 없습니다. 임계값과 보정을 검증 세트에서 정했으므로 검증 세트의 수치는 실제보다 좋게 나옵니다."
     ),
     "The test split was not scored. Validation chose thresholds and calibration, so its numbers flatter.": (
         "시험 세트는 평가하지 않았습니다. 임계값과 보정을 검증 세트에서 정했으므로 검증 세트의 수치는 실제보다 좋게 "
@@ -210,6 +231,13 @@ _REPORT = {
         "대표 수치의 판정은 일차 규칙을 따릅니다. 유병률 1/2 기준으로 환산한 보정 확률이 0.5 이상이면 폐렴으로 "
         "판정합니다. 보정의 기울기와 절편은 검증 세트에서 구했고, 임계값은 데이터를 보기 전에 고정했습니다. 다른 "
         "규칙은 모두 부차적입니다."
+    ),
+    "Decisions in the headline use the primary rule: an image is called pneumonia where the probability, re-based to "
+    "prevalence one half, is at least 0.5. Every member of the ensemble is calibrated on its own validation images, "
+    "and nothing is fitted to their mean. All other rules are secondary.": (
+        "대표 수치의 판정은 일차 규칙을 따릅니다. 유병률 1/2 기준으로 환산한 확률이 0.5 이상이면 폐렴으로 판정합니다. "
+        "앙상블의 구성원은 저마다 자신의 검증 영상으로 보정했고, 그 평균은 따로 보정하지 않았습니다. 다른 규칙은 모두 "
+        "부차적입니다."
     ),
     "There is no calibration from validation, so decisions in the headline use the rule half: an image is called "
     "pneumonia where the uncalibrated score probability is at least 0.5.": (
@@ -229,11 +257,17 @@ _REPORT = {
         "잘 보정된 모델이 0.8이라고 하면 그런 사례 100건 중 80건이 폐렴이며, 점들은 대각선 위에 놓입니다."
     ),
     "Slope 1 and intercept 0 are perfect; a slope below 1 means probabilities that are too extreme, an intercept in "
-    "the large above 0 that pneumonia is more frequent than predicted. The class mix of this set differs from that "
-    "of validation, which the last row takes out.": (
+    "the large above 0 that pneumonia is more frequent than predicted. Where the class mix of this set differs from "
+    "that of validation, the row at this class mix takes that out.": (
         "기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 지나치게 극단적이고, 전체 수준의 절편(in the "
-        "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다. 이 세트의 범주 구성은 검증 세트와 다르며, 마지막 행은 "
-        "그 차이를 없앤 것입니다."
+        "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다. 이 세트의 범주 구성이 검증 세트와 다르면, 이 범주 구성 "
+        "기준의 행이 그 차이를 없앤 것입니다."
+    ),
+    "Slope, intercept and thresholds were fitted on these images. Slope 1 and intercept 0 are perfect; a slope below 1 "
+    "means probabilities that are too extreme, an intercept in the large above 0 that pneumonia is more frequent than "
+    "predicted.": (
+        "기울기, 절편, 임계값은 이 영상들로 정했습니다. 기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 "
+        "지나치게 극단적이고, 전체 수준의 절편(in the large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다."
     ),
     "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
     "pneumonia; thirds of sharpness are of this set.": (
@@ -280,6 +314,10 @@ _REPORT = {
     "Whether heat maps of this model can be trusted was not checked so far. This command does:": (
         "이 모델의 히트맵을 믿을 수 있는지는 아직 점검하지 않았습니다. 다음 명령으로 점검합니다:"
     ),
+    "FOLDER: the folder of this page.": "FOLDER: 이 페이지가 있는 폴더.",
+    "Heat maps are made of the run's own sides, and of no set that was scored besides.": (
+        "히트맵은 이 실행에 속한 세트에서만 만들며, 따로 평가한 세트에서는 만들지 않습니다."
+    ),
     "Checks of the heat maps in full": "히트맵 점검 전체 결과",
     "{set}: ROC curve with the decision rules": "{set}: 판정 규칙을 표시한 ROC 곡선",
     "{set}: precision and recall with the decision rules": "{set}: 판정 규칙을 표시한 정밀도-재현율 곡선",
@@ -289,6 +327,9 @@ _REPORT = {
     "{set}: reliability before and after calibration": "{set}: 보정 전후의 보정 곡선(reliability)",
     "Training": "학습",
     "{n} epochs; AUROC on validation after the last one {value}.": "{n} 에폭, 마지막 에폭의 검증 AUROC {value}.",
+    "{n} epochs; AUROC on validation after epoch {m}, whose weights were scored, {value}.": (
+        "{n} 에폭, 평가에 쓴 {m}번째 에폭의 검증 AUROC {value}."
+    ),
     "{n} epochs.": "{n} 에폭.",
     "loss, ranking and learning rate by epoch": "에폭별 손실, 순위 성능(AUROC), 학습률",
     "train: training images; val: validation; stress: distorted copies of validation images; block: held-out patient "
@@ -323,6 +364,12 @@ _MAY_I_USE = {
     "Numbers below are from": "아래 수치의 출처",
     "What it has seen": "모델이 학습한 것",
     "It was trained on {n} images of {m} patients ({classes}).": "환자 {m}명의 영상 {n}장으로 학습했습니다({classes}).",
+    "It was trained on {n} images ({classes}).": "영상 {n}장으로 학습했습니다({classes}).",
+    "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "
+    "intervals may be too narrow.": (
+        "환자를 알 수 없습니다. 영상마다 다른 환자로 세므로 한 환자의 영상이 양쪽에 있을 수 있고 신뢰구간이 지나치게 "
+        "좁을 수 있습니다."
+    ),
     "What a result would mean": "결과의 의미",
     "Images of one of the two classes are missing, so this cannot be said.": (
         "두 범주 중 한쪽의 영상이 없어 말할 수 없습니다."
@@ -334,9 +381,9 @@ _MAY_I_USE = {
     ),
     "Decisions by the {rule} rule, with the sensitivity ({n}) and the specificity ({m}) found on {k} images. The "
     "share of pneumonia there was chosen by whoever gathered the images; where fewer have pneumonia, more of the "
-    "flagged are healthy.": (
+    "flagged have no pneumonia.": (
         "{rule} 규칙으로 판정하며, 영상 {k}장에서 얻은 민감도({n})와 특이도({m})를 사용합니다. 그 세트의 폐렴 비율은 "
-        "영상을 모은 사람이 정한 것이므로, 폐렴이 더 드문 곳에서는 양성 판정 중 건강한 사람의 비율이 더 커집니다."
+        "영상을 모은 사람이 정한 것이므로, 폐렴이 더 드문 곳에서는 양성 판정 중 폐렴이 없는 사람의 비율이 더 커집니다."
     ),
     "Of 1,000 {people} of whom {n} have pneumonia, {m} would be flagged: {k} with pneumonia and {w} without. {l} "
     "with pneumonia would be missed.": (
@@ -359,6 +406,12 @@ _MAY_I_USE = {
         "이 실행에서는 시험 세트를 평가하지 않았습니다. 검증 영상은 학습 영상과 같은 출처에서 왔으므로 다른 영상에서는 "
         "성능이 더 낮을 것으로 예상해야 합니다."
     ),
+    "There is no test side. Validation images come from the same collection as the training images: expect less of "
+    "others.": (
+        "시험 세트가 없습니다. 검증 영상은 학습 영상과 같은 출처에서 왔으므로 다른 영상에서는 성능이 더 낮을 것으로 "
+        "예상해야 합니다."
+    ),
+    "Heat maps ({set}): {text}": "히트맵({set}): {text}",
     "In published work on this set the test split did not keep the specificity that validation promised.": (
         "이 데이터로 발표된 연구들에서 검증 세트가 보인 특이도는 시험 세트에서 유지되지 않았습니다."
     ),
@@ -382,8 +435,10 @@ _MAY_I_USE = {
     "Adults, newborn and older children: none was in the data.": (
         "성인, 신생아, 5세보다 나이 많은 소아: 데이터에 없었습니다."
     ),
-    "Other hospitals, other devices and other projections (lateral, bedside): none was in the data.": (
-        "다른 병원, 다른 장비, 다른 촬영 방향(측면, 이동식 촬영): 데이터에 없었습니다."
+    "Other hospitals, and other projections (posterior-anterior, lateral): none was in the data. Which devices, and "
+    "whether films were taken at the bedside, is not recorded.": (
+        "다른 병원, 다른 촬영 방향(후전, 측면): 데이터에 없었습니다. 어떤 장비로 찍었는지, 이동식 촬영이었는지는 "
+        "기록에 없습니다."
     ),
     "Other findings, such as effusion, tuberculosis or a foreign body: it knows no answer for them.": (
         "흉수, 결핵, 이물 등 다른 소견: 모델은 이에 대한 답을 알지 못합니다."
@@ -413,7 +468,9 @@ _MAY_I_USE = {
     "A study in care, the approval that your country asks of a medical device, and a plan to watch it afterwards.": (
         "진료 현장 연구, 해당 국가가 의료기기에 요구하는 허가, 그리고 사용 후 감시 계획."
     ),
-    "ward7.csv: path,label,patient_id": "ward7.csv: path,label,patient_id",
+    "FOLDER: the folder of this page. ward7.csv: path,label,patient_id": (
+        "FOLDER: 이 페이지가 있는 폴더. ward7.csv: path,label,patient_id"
+    ),
 }
 
 _ENSEMBLE = {
@@ -431,9 +488,6 @@ _ENSEMBLE = {
     ),
     "Members and weights were chosen by {text}.": "구성원과 가중치의 선택 기준: {text}.",
     "class-balanced log loss on validation, in nats": "검증 세트의 범주 균형 로그 손실(nat)",
-    "no look of its own at the test split: it was made from what its members had seen": (
-        "시험 세트를 따로 열람하지 않음: 구성원이 이미 본 결과로 만들었음"
-    ),
     "Not chosen: {names}.": "선택되지 않음: {names}.",
     "Numbers of validation flatter: it calibrated the ensemble, and a greedy one was chosen by it.": (
         "검증 세트로 앙상블을 보정했고 탐욕 선택에도 썼으므로 검증 세트의 수치는 실제보다 좋게 나옵니다."

@@ -113,11 +113,19 @@ _STUDY = {
     "Deep-learning classifier ({name}) of chest radiographs: {classes}.": (
         "흉부 X선 영상의 딥러닝 분류기({name}): {classes}."
     ),
+    "Deep-learning classifier ({name}) of synthetic chest phantoms: {classes}.": (
+        "합성 흉부 팬텀의 딥러닝 분류기({name}): {classes}."
+    ),
     "Development and evaluation of a diagnostic prediction model.": "진단 예측 모델의 개발과 평가.",
+    "Development and evaluation of a classifier.": "분류기의 개발과 평가.",
     "{n} images of the data set: {name}.": "데이터 세트 {name}의 영상 {n}장.",
     "{set} ({n} images, {m} patients): AUROC {auroc}, sensitivity {first}, specificity {second} by the {rule} rule.": (
         "{set}(영상 {n}장, 환자 {m}명): {rule} 규칙에서 AUROC {auroc}, 민감도 {first}, 특이도 {second}."
     ),
+    "{set} ({n} images): AUROC {auroc}, sensitivity {first}, specificity {second} by the {rule} rule.": (
+        "{set}(영상 {n}장): {rule} 규칙에서 AUROC {auroc}, 민감도 {first}, 특이도 {second}."
+    ),
+    "{set} ({n} images): accuracy over all classes {value}.": "{set}(영상 {n}장): 전체 범주 정확도 {value}.",
     "{set} ({n} images, {m} patients): accuracy over all classes {value}.": (
         "{set}(영상 {n}장, 환자 {m}명): 전체 범주 정확도 {value}."
     ),
@@ -125,6 +133,21 @@ _STUDY = {
     "has no place in a care pathway, and no user in care is foreseen.": (
         "진단 목적: 정면 흉부 X선 영상 한 장에서 폐렴의 유무를 구별합니다. 연구와 교육을 위한 것으로 진료 과정에서 "
         "맡은 역할이 없으며 진료 현장의 사용자를 상정하지 않습니다."
+    ),
+    "To tell the classes of the data apart; no class means pneumonia. Meant for research and teaching; it has no place "
+    "in a care pathway, and no user in care is foreseen.": (
+        "데이터의 범주를 구별합니다. 폐렴에 해당하는 범주는 없습니다. 연구와 교육을 위한 것으로 진료 과정에서 맡은 "
+        "역할이 없으며 진료 현장의 사용자를 상정하지 않습니다."
+    ),
+    "To show that the machinery works. It learned from drawn phantoms, says nothing about radiographs and has no place "
+    "in a care pathway.": (
+        "도구가 작동함을 보이기 위한 것입니다. 그린 팬텀으로 학습했으므로 X선 영상에 대해 아무것도 말해 주지 않으며 "
+        "진료 과정에서 맡은 역할이 없습니다."
+    ),
+    "To develop a classifier. There is no test side: how well it tells the classes apart is known on validation images "
+    "alone. No hypothesis was written down beforehand.": (
+        "분류기를 개발합니다. 시험 세트가 없어 범주를 얼마나 잘 구별하는지는 검증 영상에서만 알 수 있습니다. 미리 적어 "
+        "둔 가설은 없습니다."
     ),
     "To develop a classifier and to estimate how well it tells the classes apart on images of the same collection: "
     "development and internal testing. No hypothesis was written down beforehand.": (
@@ -159,8 +182,19 @@ _STUDY = {
     ),
     "Intensities are scaled to the range from 0 to 1.": "밝기는 0에서 1 사이로 맞춥니다.",
     "whether quality differs between groups of people.": "집단에 따라 영상의 질이 다른지 여부.",
-    "{n} images of the training side were left out (exact copies, or to balance the classes).": (
-        "학습 쪽 영상 {n}장을 제외했습니다(동일 사본 또는 범주 균형 조정)."
+    "{n} images of the training side were left out ({why}).": "학습 쪽 영상 {n}장을 제외했습니다({why}).",
+    "exact copies": "동일 사본",
+    "to balance the classes": "범주 균형 조정",
+    "exact copies, or to balance the classes": "동일 사본 또는 범주 균형 조정",
+    "Blocks of patient numbers were set aside from the training side before validation was drawn; the first chooses "
+    "checkpoints and ranks sweeps ({metric}); any further ones take part in no choice.": (
+        "검증 세트를 뽑기 전에 학습 쪽에서 환자 번호 구간을 따로 떼어 두었습니다. 첫 구간으로 체크포인트를 고르고 "
+        "스윕의 순위를 매기며({metric}), 다른 구간은 어떤 선택에도 쓰이지 않습니다."
+    ),
+    "Blocks of patient numbers were set aside from the training side before validation was drawn; one of them chooses "
+    "checkpoints and ranks sweeps ({metric}); the others take part in no choice.": (
+        "검증 세트를 뽑기 전에 학습 쪽에서 환자 번호 구간을 따로 떼어 두었습니다. 그중 하나로 체크포인트를 고르고 "
+        "스윕의 순위를 매기며({metric}), 나머지는 어떤 선택에도 쓰이지 않습니다."
     ),
     "Blocks of patient numbers were set aside from the training side before validation was drawn; they take part in "
     "no choice.": (
@@ -218,6 +252,9 @@ _STUDY = {
     ),
     "The two-class logit is moved by {n}, the log odds that training saw, and calibrated on validation.": (
         "두 범주 로짓을 학습 때의 로그 오즈만큼({n}) 옮기고 검증 세트에서 보정했습니다."
+    ),
+    "The two-class logit is moved by {n}, the log odds that training saw.": (
+        "두 범주 로짓을 학습 때의 로그 오즈만큼({n}) 옮겼습니다."
     ),
     "setting, eligibility and device of the sides.": "세트별 진료 환경, 선정 기준, 장비.",
     "Share of pneumonia: {n} in training, {m} in {set}.": "폐렴 비율: 학습 세트 {n}, {set} {m}.",
@@ -335,6 +372,18 @@ _MODEL = {
     "changed nothing.": (
         "학습 뒤에는 검증 세트로 점수의 기울기와 절편만 구했고 다른 갱신은 없습니다. 시험 영상으로 바꾼 것은 없습니다."
     ),
+    "None after training, but for slope and intercept of the score, which were fitted on validation.": (
+        "학습 뒤에는 검증 세트로 점수의 기울기와 절편만 구했고 다른 갱신은 없습니다."
+    ),
+    "None after training.": "학습 뒤의 갱신은 없습니다.",
+    "Decisions by the largest logit: accuracy over all classes, precision and recall of every class; the confusion "
+    "matrix as a picture. No class means pneumonia, so nothing is ranked.": (
+        "가장 큰 로짓에 따른 판정: 전체 범주 정확도, 범주별 정밀도와 재현율. 혼동행렬은 그림으로 제시합니다. 폐렴에 "
+        "해당하는 범주가 없어 순위 성능은 없습니다."
+    ),
+    "{n} % intervals over images. No significance test within one run.": (
+        "영상 단위의 {n} % 신뢰구간을 구합니다. 한 실행 안에서는 유의성 검정을 하지 않습니다."
+    ),
     "Ranking (AUROC, average precision), decisions (accuracy, sensitivity, specificity, PPV, NPV, F1), "
     "probabilities (Brier score, calibration error, slope and intercept); ROC, precision and recall, and "
     "reliability as pictures.": (
@@ -398,6 +447,10 @@ _RESULTS = {
     ),
     "Training and test images come from different blocks of patient numbers of one hospital.": (
         "학습 영상과 시험 영상은 한 병원의 서로 다른 환자 번호 구간에서 왔습니다."
+    ),
+    "The test side was drawn anew from the whole set.": "시험 세트는 전체 데이터 세트에서 새로 뽑았습니다.",
+    "The test side is the one of a given split file, which need not be that of the data set.": (
+        "시험 세트는 주어진 분할 파일의 것이며 데이터 세트가 정한 것과 다를 수 있습니다."
     ),
     "No use in care follows from these numbers. Next: images of other hospitals and devices with age and sex, "
     "labelled by readers whose agreement is known.": (

@@ -114,10 +114,17 @@ CHECK_TEXTS = {
         "{name}를 가리면 AUROC는 {value}, 전체 영상에서는 {whole}입니다. 폐가 없으면 거의 구별하지 못하며, 그래야 "
         "합니다."
     ),
-    "with the {name} blanked the AUROC is {value}, with whole films {whole}: films can be told apart without any lung, "
-    "so the model can decide by something else: position, markers, exposure, soft tissue.": (
-        "{name}를 가리면 AUROC는 {value}, 전체 영상에서는 {whole}입니다. 폐 없이도 영상을 구별할 수 있으므로 모델이 "
-        "자세, 표지, 노출, 연부 조직 등 다른 것으로 판단할 수 있습니다."
+    "With the {name} blanked the AUROC is {value}, with whole films {whole}: little is left of the ranking by what "
+    "lies outside the lung box, as it should be.": (
+        "{name}를 가리면 AUROC는 {value}, 전체 영상에서는 {whole}입니다. 폐 상자 밖에 있는 것으로는 거의 구별하지 "
+        "못하며, 그래야 합니다."
+    ),
+    "with the {name} blanked the AUROC is {value}, with whole films {whole}: films can be told apart by what lies "
+    "outside the lung box (in some films strips of lung too), so the model can decide by something else: position, "
+    "markers, exposure, soft tissue.": (
+        "{name}를 가리면 AUROC는 {value}, 전체 영상에서는 {whole}입니다. 폐 상자 밖에 있는 것(일부 영상에서는 폐의 "
+        "가장자리도)으로 영상을 구별할 수 있으므로 모델이 자세, 표지, 노출, 연부 조직 등 다른 것으로 판단할 수 "
+        "있습니다."
     ),
     "with the {name} blanked the AUROC is {value}, with whole films {whole}: films can be told apart without any lung, "
     "so the model can decide by something else: position, markers, exposure, soft tissue (or by the shape of the "

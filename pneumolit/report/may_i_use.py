@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pneumolit.evaluation.prevalence import PREVALENCES, at_prevalence
+from pneumolit.report.explanation_words import WARNING, warnings_of
+from pneumolit.report.explanations import read_words
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.provenance import KAGGLE, Provenance, provenance
-from pneumolit.report.run_record import RunRecord, set_title
+from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label, with_interval
 
 TITLE = "May I use this here?"
@@ -121,15 +123,22 @@ def failures(record: RunRecord) -> Iterable[str]:
     metrics = record.main
     name, rule = record.main_set, metrics["rules"][headline_rule(metrics)]
     if name == "val":
-        yield (
-            "The test split was not scored in this run. Validation images come from the same collection as the "
-            "training images: expect less of others."
-        )
-        if provenance(record) is KAGGLE:
+        if record.has_test:
+            yield (
+                "The test split was not scored in this run. Validation images come from the same collection as the "
+                "training images: expect less of others."
+            )
+        else:
+            yield (
+                "There is no test side. Validation images come from the same collection as the training images: "
+                "expect less of others."
+            )
+        if provenance(record) is KAGGLE and record.has_given_test:
             yield "In published work on this set the test split did not keep the specificity that validation promised."
     yield from _gaps(rule, name)
     yield from _subgroups(metrics)
     yield from _stress(record)
+    yield from _heat_maps(record)
     (_, wrong), (missed, _) = rule["confusion"]
     yield (
         f"{set_title(name)}: {wrong} of {sum(rule['confusion'][0])} images without pneumonia were flagged, and "
@@ -142,6 +151,8 @@ def _seen_counts(record: RunRecord) -> list[str]:
     if side is None:
         return []
     classes = ", ".join(f"{name} {count:,}" for name, count in side.classes.items())
+    if not record.has_patients:
+        return [f"It was trained on {side.num_images:,} images ({classes}).", PATIENTS_UNKNOWN]
     patients = f"{len(side.patients):,}"
     return [f"It was trained on {side.num_images:,} images of {patients} patients ({classes})."]
 
@@ -156,7 +167,8 @@ def _meaning(metrics: dict[str, Any], people: str) -> Section:
     words = [
         f"Decisions by the {rule_label(rule)} rule, with the sensitivity ({number(found['sensitivity'])}) and the "
         f"specificity ({number(found['specificity'])}) found on {metrics['num_images']} images. The share of pneumonia "
-        "there was chosen by whoever gathered the images; where fewer have pneumonia, more of the flagged are healthy.",
+        "there was chosen by whoever gathered the images; where fewer have pneumonia, more of the flagged "
+        "have no pneumonia.",
         f"Of 1,000 {people} of whom {ill} have pneumonia, {flagged} would be flagged: {right} with pneumonia and "
         f"{wrong} without. {missed} with pneumonia would be missed.",
     ]
@@ -188,7 +200,7 @@ def _gaps(rule: dict[str, Any], name: str) -> Iterable[str]:
                 f"Validation promised a {key} of {number(before)}, and {number(now)} was found: of 1,000 {cases}, "
                 f"{-1000 * gap:.0f} more are decided wrongly than promised."
             )
-        else:
+        elif gap < 0 and number(before) != number(now):
             yield f"Validation promised a {key} of {number(before)}, and {number(now)} was found."
 
 
@@ -205,14 +217,21 @@ def _subgroups(metrics: dict[str, Any]) -> Iterable[str]:
 
 
 def _stress(record: RunRecord) -> Iterable[str]:
-    last = record.epochs[-1] if record.epochs else {}
-    plain, distorted = last.get("val/balanced_accuracy"), last.get("stress/balanced_accuracy")
+    scored = record.scored_epoch
+    plain, distorted = scored.get("val/balanced_accuracy"), scored.get("stress/balanced_accuracy")
     if plain is not None and distorted is not None:
         yield (
             "On distorted copies of the validation images (resampled, sharpened, strongly compressed, of other "
             f"contrast, noisy) balanced accuracy by the largest logit is {number(distorted)} instead of "
             f"{number(plain)}."
         )
+
+
+def _heat_maps(record: RunRecord) -> Iterable[str]:
+    """What the checks of heat maps warn of, on whichever set they were made."""
+    for name in record.evaluations:
+        for text in warnings_of(read_words(record.run, name)):
+            yield f"Heat maps ({set_title(name)}): {text.removeprefix(WARNING)}"
 
 
 def _unknown(record: RunRecord, known: Provenance) -> list[str]:
@@ -223,7 +242,8 @@ def _unknown(record: RunRecord, known: Provenance) -> list[str]:
     if known.people == "children":
         return [
             "Adults, newborn and older children: none was in the data.",
-            "Other hospitals, other devices and other projections (lateral, bedside): none was in the data.",
+            "Other hospitals, and other projections (posterior-anterior, lateral): none was in the data. Which "
+            "devices, and whether films were taken at the bedside, is not recorded.",
             "Other findings, such as effusion, tuberculosis or a foreign body: it knows no answer for them.",
             always,
         ]
@@ -241,14 +261,12 @@ def _before_use(record: RunRecord) -> Section:
         "you; choose a threshold anew on one part of the images and test it on another.",
         "A study in care, the approval that your country asks of a medical device, and a plan to watch it afterwards.",
     ]
-    command = (
-        f"python -m pneumolit.evaluate run_dir={record.run.path.name} data=manifest data.manifest=ward7.csv name=ward7"
-    )
+    # Where the run lies is nobody's business, and from where the command is called is not known.
+    command = "python -m pneumolit.evaluate run_dir=FOLDER data=manifest data.manifest=ward7.csv name=ward7"
+    note = "FOLDER: the folder of this page. ward7.csv: path,label,patient_id"
     others = record.other_sets
     done = [f"Other sets that this run was scored on so far: {', '.join(others)}."] if others else []
-    return Section(
-        "What would have to be done first", [*done], items=steps, code=command, note="ward7.csv: path,label,patient_id"
-    )
+    return Section("What would have to be done first", [*done], items=steps, code=command, note=note)
 
 
 def _of_a_thousand(rule: dict[str, Any], prevalence: float) -> tuple[int, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pneumolit.report.card import card_markdown, card_page
 from pneumolit.report.curves import draw_training_curves
 from pneumolit.report.html import Section, run_page
@@ -85,7 +83,7 @@ def summary_box(record: RunRecord) -> list[tuple[str, str]]:
     intervals = metrics["intervals"]
     level = f"{100 * intervals['level']:g}"
     box = [("Model", f"{weights_text(record)}, {record.num_parameters:,} parameters"), ("Data", _data_text(record))]
-    box.append(("Scored on", _scored_text(name, metrics)))
+    box.append(("Scored on", _scored_text(record, name)))
     if "rules" in metrics:
         rule = headline_rule(metrics)
         found, ranges = metrics["rules"][rule], intervals["rules"][rule]
@@ -96,7 +94,8 @@ def summary_box(record: RunRecord) -> list[tuple[str, str]]:
         value = metrics["class_view"]["accuracy"]
         box.append(("Accuracy over all classes", with_interval(value, intervals["class_view"]["accuracy"])))
         box.append(("Decision rule", "the class with the largest logit"))
-    box.append(("Intervals", f"{level} %, over patients"))
+    over = "over patients" if record.has_patients else "over images: patients are not known"
+    box.append(("Intervals", f"{level} %, {over}"))
     if "look" in metrics["context"]:
         box.append(("Test look", metrics["context"]["look"]))
     box.append(("State", _state_text(record)))
@@ -113,9 +112,23 @@ def _use_section(record: RunRecord) -> Section:
 
 
 def _sets_words(record: RunRecord) -> str:
-    if "test" in record.evaluations:
-        return "Epoch, thresholds and calibration were chosen on validation; the test split took part in no choice."
-    return "The test split was not scored. Validation chose thresholds and calibration, so its numbers flatter."
+    """What chose what, which says whose numbers flatter."""
+    metric, has_rules = record.choosing_metric, bool(record.calibration.get("calibration"))
+    if "test" not in record.evaluations:
+        start = "The test split was not scored." if record.has_test else "There is no test side."
+        if has_rules:
+            return f"{start} Validation chose thresholds and calibration, so its numbers flatter."
+        return start if metric is None else f"{start} {metric} chose the epoch."
+    if metric is None and has_rules:
+        return "Thresholds and calibration were chosen on validation; the test split took part in no choice."
+    if metric is None:
+        return "The test split took part in no choice."
+    if has_rules:
+        return (
+            f"The epoch was chosen by {metric}, thresholds and calibration on validation; the test split took part in "
+            "no choice."
+        )
+    return f"The epoch was chosen by {metric}; the test split took part in no choice."
 
 
 def _training_sections(record: RunRecord) -> list[Section]:
@@ -144,6 +157,8 @@ def _looks_section(record: RunRecord) -> Section:
         "A look is a set of predictions made on the test split. The more looks there are, the less its numbers say "
         "about new images."
     )
+    if not record.has_test:
+        return Section("Looks at the test split", ["There is no test side."])
     if not record.looks:
         return Section("Looks at the test split", [words, "This test set has not been looked at."])
     more = [f"Of {len(record.looks)} looks the latest {MOST_LOOKS} are shown, and those of this run."]
@@ -155,13 +170,15 @@ def _data_text(record: RunRecord) -> str:
     data = record.config["data"]
     root = last_part(str(data["manifest"] or data["root"] or "phantoms"))
     train = record.sides.get("train")
-    count = f", {train.num_images:,} training images of {len(train.patients):,} patients" if train else ""
-    return f"{data['source']} ({root}){count}"
+    count = f", {train.num_images:,} training images" if train else ""
+    patients = f" of {len(train.patients):,} patients" if train and record.has_patients else ""
+    return f"{data['source']} ({root}){count}{patients}"
 
 
-def _scored_text(name: str, metrics: dict[str, Any]) -> str:
+def _scored_text(record: RunRecord, name: str) -> str:
+    metrics = record.evaluations[name]
     images, patients = f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}"
-    return f"{set_title(name)}: {images} images of {patients} patients"
+    return f"{set_title(name)}: {images} images{f' of {patients} patients' if record.has_patients else ''}"
 
 
 def _rule_text(rule: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any
 
 import yaml
 
-from pneumolit.config import flatten
+from pneumolit.config import flatten, monitor_mode
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.language import ENGLISH
 from pneumolit.rundir import RunDir, read_json, read_looks
 
+PATIENTS_UNKNOWN = (
+    "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "
+    "intervals may be too narrow."
+)
 LEARNED, TUNED = "train", "val"  # sides that training and its choices have seen
 # Of the set as Kaggle gives it out, train and val and test together: shared/data and Kermany et al. 2018.
 _KAGGLE_IMAGES, _KAGGLE_TEST = 5856, 624
@@ -45,6 +50,7 @@ class RunRecord:
         evaluations: metrics.json by evaluated set, the one that the headline comes from first.
         epochs: rows of metrics.csv.
         sides: what lies where, from split.csv.
+        has_patients: whether the data tell patients apart; else every image counts as its own.
         looks: lines of the ledger that concern this test set.
     """
 
@@ -59,6 +65,7 @@ class RunRecord:
     epochs: list[dict[str, float]] = field(default_factory=list)
     sides: dict[str, Side] = field(default_factory=dict)
     looks: list[dict[str, str]] = field(default_factory=list)
+    has_patients: bool = True
 
     @classmethod
     def read(cls, run: RunDir) -> RunRecord:
@@ -83,6 +90,7 @@ class RunRecord:
             epochs=run.read_metrics(),
             sides=_read_sides(run),
             looks=[look for look in looks if look.get("test_set") == test_set],
+            has_patients=_has_patients(run, config["data"]),
         )
 
     @property
@@ -122,12 +130,49 @@ class RunRecord:
         """
         from_test = self.sides.get("test", Side(0, frozenset(), {})).num_images
         total = sum(side.num_images for side in self.sides.values())
-        is_redrawn = any(self.config["data"].get(key) is not None for key in ("resplit", "split_file"))
         return (
             self.config["data"]["source"] == "kaggle"
             and total == _KAGGLE_IMAGES
-            and (is_redrawn or from_test == _KAGGLE_TEST)
+            and (from_test == _KAGGLE_TEST or not self.has_given_test)
         )
+
+    @property
+    def has_given_test(self) -> bool:
+        """Whether the test side is the one that the data set names."""
+        return all(self.config["data"].get(key) is None for key in ("resplit", "split_file"))
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test side, as far as split.csv tells."""
+        return not self.sides or "test" in self.sides
+
+    @property
+    def choosing_metric(self) -> str | None:
+        """What the scored epoch, or when to stop, was chosen by; None where a fixed number of epochs ran to its end."""
+        checkpoint, stopping = (self.config["callbacks"].get(key) or {} for key in ("checkpoint", "early_stopping"))
+        if self._scored_checkpoint == "best":
+            return checkpoint.get("monitor")
+        return None if stopping.get("patience") is None else stopping.get("monitor") or checkpoint.get("monitor")
+
+    @property
+    def scored_epoch(self) -> dict[str, float]:
+        """The row of metrics.csv of the scored weights: the last one, or the first best one of the last stage.
+
+        Empty where there are no rows, or none with the monitored metric.
+        """
+        if not self.epochs:
+            return {}
+        monitor = self.config["callbacks"]["checkpoint"].get("monitor")
+        if self._scored_checkpoint != "best" or monitor is None:
+            return self.epochs[-1]
+        stage = self.epochs[-1].get("stage")
+        known = [r for r in self.epochs if r.get("stage") == stage and math.isfinite(r.get(monitor, math.nan))]
+        choose = min if monitor_mode(monitor) == "min" else max
+        return choose(known, key=lambda row: row[monitor]) if known else {}
+
+    @property
+    def _scored_checkpoint(self) -> str:
+        return str(self.status.get("checkpoint") or self.config["callbacks"]["checkpoint"]["use"])
 
     @property
     def num_parameters(self) -> int:
@@ -153,6 +198,12 @@ def _evaluated(run: RunDir) -> list[str]:
     own = [name for name in ("test", "val", "block", "block2", "block3") if name in found]
     others = [name for name in found if name not in TITLES]
     return [*own, *others, *(name for name in found if name not in own and name in TITLES)]
+
+
+def _has_patients(run: RunDir, data: dict[str, Any]) -> bool:
+    if data["patient_key"] == "image" and data["source"] != "manifest":  # a manifest has ids of its own
+        return False
+    return not run.split_file.is_file() or any(row.get("patient_id", "") != row["path"] for row in run.read_split())
 
 
 def _read_sides(run: RunDir) -> dict[str, Side]:

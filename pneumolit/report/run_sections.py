@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from pneumolit.report import tables
 from pneumolit.report.evaluation import (
     CALIBRATION_SENTENCE,
     SUBGROUP_SENTENCE,
+    TITLES,
     interval_sentence,
     prevalence_sentence,
     rule_sentence,
 )
-from pneumolit.report.explanations import find_pictures, read_words
+from pneumolit.report.explanations import find_pictures, negative_word, read_words
 from pneumolit.report.html import Section
 from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label
@@ -121,9 +121,14 @@ _ERRORS = "films to which the model gave the least probability of the truth"
 
 def _heat_maps(record: RunRecord, name: str, pictures: list[Path]) -> Section:
     """What `explain` found, or how to call it."""
+    if not pictures and name not in TITLES:
+        text = "Heat maps are made of the run's own sides, and of no set that was scored besides."
+        return Section("Heat maps and their checks", [text])
     if not pictures:
         text = "Whether heat maps of this model can be trusted was not checked so far. This command does:"
-        return Section("Heat maps and their checks", [text], code=_explain_command(record, name))
+        # Where the run lies is nobody's business, and from where the command is called is not known.
+        code = f"python -m pneumolit.explain run_dir=FOLDER split={name}"
+        return Section("Heat maps and their checks", [text], code=code, note="FOLDER: the folder of this page.")
     page = record.run.explanation(name).page_file
     links = [("Checks of the heat maps in full", page.relative_to(record.run.path).as_posix())]
     images = [(path, f"heat maps: {path.stem.replace('_', ' ')}") for path in pictures]
@@ -137,12 +142,12 @@ def worst_errors(record: RunRecord, name: str) -> tuple[Table, int]:
     probs = _probabilities(record, predictions)
     wrong = np.flatnonzero((probs >= 0.5) != (predictions.positives == 1))
     order = wrong[np.argsort(-np.abs(probs[wrong] - 0.5), kind="stable")][:MOST_ERRORS]
-    names = predictions.labels.classes
+    names, negative = predictions.labels.classes, negative_word(predictions.labels)
     rows = tuple(
         (
             str(predictions.paths[i]),
             names[predictions.targets[i]],
-            "pneumonia" if probs[i] >= 0.5 else "no pneumonia",
+            "pneumonia" if probs[i] >= 0.5 else negative,
             number(float(probs[i])),
         )
         for i in order
@@ -161,7 +166,3 @@ def _probabilities(record: RunRecord, predictions: Predictions) -> np.ndarray:
 def _pictures(record: RunRecord, name: str, files: tuple[str, ...]) -> list[tuple[Any, str]]:
     folder, title = record.run.evaluation_folder(name), set_title(name)
     return [(folder / file, f"{title}: {_ALTS[file]}") for file in files if (folder / file).is_file()]
-
-
-def _explain_command(record: RunRecord, name: str) -> str:
-    return f"python -m pneumolit.explain run_dir={shlex.quote(record.run.path.name)} split={name}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, with_interval
 
@@ -11,7 +9,6 @@ MOST_LOOKS = 20
 # In the order of a run: what it learned from, what it was chosen on, what stood apart.
 _SIDES = ("train", "val", "block", "block2", "block3", "test", "dropped", "unreadable")
 _SIDE_TITLES = {
-    "dropped": "left out (exact copies, or to balance)",
     "unreadable": "left out (unreadable)",
     "": "without a side",
 }
@@ -25,7 +22,7 @@ def sides_table(record: RunRecord) -> Table:
     order = [*(name for name in _SIDES if name in record.sides), *(n for n in record.sides if n not in _SIDES)]
     rows = [
         (
-            _SIDE_TITLES.get(name, set_title(name)),
+            f"left out ({why_dropped(record)})" if name == "dropped" else _SIDE_TITLES.get(name, set_title(name)),
             f"{side.num_images:,}",
             f"{len(side.patients):,}",
             *(f"{side.classes.get(label, 0):,}" for label in classes),
@@ -33,6 +30,14 @@ def sides_table(record: RunRecord) -> Table:
         for name, side in ((name, record.sides[name]) for name in order)
     ]
     return Table(("side", "images", "patients", *classes), tuple(rows))
+
+
+def why_dropped(record: RunRecord) -> str:
+    """Why training images were left out, as far as the settings can be the cause."""
+    data = record.config["data"]
+    if data["balance"] != "undersample":
+        return "exact copies"
+    return "exact copies, or to balance the classes" if data["duplicates"] == "drop" else "to balance the classes"
 
 
 def sets_table(record: RunRecord) -> Table:
@@ -126,11 +131,15 @@ def weights_text(record: RunRecord) -> str:
 
 
 def epochs_sentence(record: RunRecord) -> str:
-    """How many epochs ran, and what the last one gave on validation."""
-    last: dict[str, Any] = record.epochs[-1] if record.epochs else {}
-    value = last.get("val/auroc")
-    ending = f"; AUROC on validation after the last one {number(value, 4)}" if value is not None else ""
-    return f"{len(record.epochs)} epochs{ending}."
+    """How many epochs ran, and what the one whose weights were scored gave on validation."""
+    count, scored = len(record.epochs), record.scored_epoch
+    value = scored.get("val/auroc")
+    if value is None:
+        return f"{count} epochs."
+    if scored is record.epochs[-1]:
+        return f"{count} epochs; AUROC on validation after the last one {number(value, 4)}."
+    epoch = f"{scored['epoch']:.0f}"
+    return f"{count} epochs; AUROC on validation after epoch {epoch}, whose weights were scored, {number(value, 4)}."
 
 
 def _is_own(look: dict[str, str], run_name: str) -> bool:

@@ -11,9 +11,11 @@ from scipy.special import expit
 from pneumolit.data.datamodule import ImageRows, IndexBatch
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.predictions import Predictions
+from pneumolit.report.explanations import negative_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from pneumolit.model.classifier import PneumoniaClassifier
 
@@ -59,15 +61,13 @@ def error_picture(
     """
     from pneumolit.report.films import film_sheet
 
-    rows, num_wrong, notes = worst_films(predictions, calibration)
+    rows, num_wrong, notes, is_positive = worst_films(predictions, calibration)
     pixels = images[IndexBatch(rows, 0, 0)]["image"]
     heat: np.ndarray | None = None
     if predictions.labels.is_two_class_view:
-        from pneumolit.model.heatmap import heatmaps
-
         caption = f"p: {'' if calibration else 'uncalibrated '}probability of pneumonia at prevalence one half"
         try:
-            heat, why_not = heatmaps(model, pixels, side="predicted"), ""
+            heat, why_not = _heat_of_calls(model, pixels, is_positive), ""
         except (ValueError, RuntimeError) as error:  # hundreds of nets, some without a map: no reason to end a run
             why_not = re.split(r"[;\n]", str(error))[0]  # what to do comes behind it
         caption += f"; no heat maps: {why_not}" if why_not else "; heat: what speaks for the call (Grad-CAM)"
@@ -77,9 +77,20 @@ def error_picture(
     return film_sheet(pixels[:, 0].cpu().numpy(), notes, title=title, caption=caption, heat=heat), why_not
 
 
+def _heat_of_calls(model: PneumoniaClassifier, pixels: Tensor, is_positive: np.ndarray) -> np.ndarray:
+    """Heat of what speaks for each film's own call: that by the calibrated score need not be the model's at score 0."""
+    from pneumolit.model.heatmap import heatmaps
+
+    heat = np.zeros((len(pixels), *pixels.shape[-2:]), np.float32)
+    for side, rows in (("pneumonia", np.flatnonzero(is_positive)), ("normal", np.flatnonzero(~is_positive))):
+        if len(rows):
+            heat[rows] = heatmaps(model, pixels[rows.tolist()], side=side)
+    return heat
+
+
 def worst_films(
     predictions: Predictions, calibration: Calibration | None = None, count: int = NUM_FILMS
-) -> tuple[np.ndarray, int, list[tuple[str, str]]]:
+) -> tuple[np.ndarray, int, list[tuple[str, str]], np.ndarray]:
     """The rows whose truth is given the least probability, in this order.
 
     Args:
@@ -89,7 +100,8 @@ def worst_films(
 
     Returns:
         Rows, how many of all rows are wrong (by the primary rule, or at probability one half of the score as trained;
-        without a two-class view by the largest logit), and two lines for people for each of the rows.
+        without a two-class view by the largest logit), two lines for people for each of the rows, and `(rows,)` bool,
+        whether each is called pneumonia.
     """
     labels, targets = predictions.labels, predictions.targets
     if labels.is_two_class_view:
@@ -97,10 +109,11 @@ def worst_films(
         probs = calibration.probs(scores, 0.5) if calibration is not None else expit(scores)
         is_positive, called = predictions.positives == 1, probs >= 0.5
         is_wrong, of_truth = called != is_positive, np.where(is_positive, probs, 1 - probs)
-        words = np.where(called, "pneumonia", "normal" if labels.classes[0].upper() == "NORMAL" else "negative")
+        words = np.where(called, "pneumonia", negative_word(labels))
     else:
         probs = of_truth = predictions.probs[np.arange(len(targets)), targets]
         is_wrong, words = predictions.preds != targets, np.array(labels.classes)[predictions.preds]
+        called = np.zeros(len(targets), dtype=bool)
     rows = np.lexsort((of_truth, ~is_wrong))[:count]
     notes = [
         (
@@ -109,7 +122,7 @@ def worst_films(
         )
         for i in rows
     ]
-    return rows, int(is_wrong.sum()), notes
+    return rows, int(is_wrong.sum()), notes, called[rows]
 
 
 def _in_words(num_wrong: int, num_films: int, shown: int) -> str:

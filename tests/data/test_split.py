@@ -230,7 +230,7 @@ def test_a_block_beyond_the_last_patient_is_refused() -> None:
 
 def test_blocks_of_names_without_numbers_are_refused() -> None:
     records = RecordTable.of([*EVEN, ImageRecord(Path("scan.png"), "NORMAL", "scan.png")])
-    message = r"1 names have none, the first \['scan\.png'\]; use data\.carve=random"
+    message = r"1 names have none, the first \['scan\.png'\]; use data\.carve=random and data\.holdout_fraction=0"
     with pytest.raises(ValueError, match=message):
         carve_block(records, fraction=0.2)
     with pytest.raises(ValueError, match=message):

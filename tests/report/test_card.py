@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pneumolit.report.card import card_entries, card_markdown, card_page
-from pneumolit.report.card_entry import AUTHORS, OPEN
+from pneumolit.report.card_entry import AUTHORS, OPEN, PARTLY
 from pneumolit.report.card_model import changing_augmentations
 from pneumolit.report.provenance import KAGGLE, PHANTOMS, provenance
 from pneumolit.report.run_record import RunRecord, Side
+from pneumolit.rundir import RunDir, write_text
 
 # Tejani et al. 2024 and Collins et al. 2024, whose items have these numbers.
 CLAIM = list(range(1, 45))
@@ -134,3 +139,104 @@ def test_stages_are_described_one_by_one(record: RunRecord, tiny_config: Callabl
     text = card_markdown(staged, "en")
     assert "Stage 1 of 2: AdamW" in text and "at most 3 epochs" in text
     assert "Stage 2 of 2: SGD" in text and "freeze=none." in text
+
+
+def with_setting(record: RunRecord, group: str, **values: Any) -> RunRecord:
+    """The record with `config[group]` changed; the checkpoint of the callbacks as a whole."""
+    return dataclasses.replace(record, config={**record.config, group: {**record.config[group], **values}})
+
+
+def test_where_every_image_counts_as_a_patient_the_card_says_so_and_answers_in_part(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = RunDir(shutil.copytree(finished, tmp_path / "run"))
+    run.write_split([{**row, "patient_id": row["path"]} for row in run.read_split()])
+    unknown = RunRecord.read(run)
+    states = {n: entry.state for entry in card_entries(unknown) for n in entry.claim}
+    assert states[20] == states[29] == PARTLY
+    text = card_markdown(unknown, "en")
+    assert "Patients are not known: every image counts as its own, so images of one patient may lie on both" in text
+    assert not re.search(r"\d patients\b", "\n".join(line for line in text.splitlines() if line[:1] not in "|-"))
+    assert "intervals over patients" not in text and "Patients that training shares" not in text
+
+
+def test_patient_key_image_leaves_patients_unknown_but_for_a_manifest_which_has_its_own(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = RunDir(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("*.png")))
+    config = yaml.safe_load(run.config_file.read_text())
+    config["data"]["patient_key"] = "image"
+    run.config_file.write_text(yaml.safe_dump(config))
+    assert not RunRecord.read(run).has_patients
+    config["data"]["source"] = "manifest"
+    run.config_file.write_text(yaml.safe_dump(config))
+    assert RunRecord.read(run).has_patients
+
+
+def test_what_is_said_of_the_sets_own_test_images_is_not_said_of_a_test_side_drawn_anew(record: RunRecord) -> None:
+    official = card_markdown(as_kaggle(record), "en")
+    own = ("A third expert checked the evaluation set", "come from different blocks of patient numbers")
+    assert all(text in official for text in own)
+    for setting, said in (
+        ({"resplit": [0.8, 0.1, 0.1]}, "The test side was drawn anew from the whole set."),
+        ({"split_file": "split.csv"}, "The test side is the one of a given split file, which need not be that of the"),
+    ):
+        redrawn = with_setting(as_kaggle(record), "data", **setting)
+        text = card_markdown(redrawn, "en")
+        assert provenance(redrawn) is KAGGLE and said in text and said not in official
+        assert not [sentence for sentence in own if sentence in text]
+
+
+def test_heat_maps_of_any_evaluated_set_answer_the_item_and_their_warnings_are_known_failures(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = RunDir(shutil.copytree(finished, tmp_path / "run"))
+    assert "python -m pneumolit.explain run_dir=..." in card_markdown(RunRecord.read(run), "en")
+    folder = run.explanation("val")  # what `explain` takes unless it is told otherwise; the headline is of test
+    write_text(folder.checks_file, json.dumps({"words": ["Good: fine.", "Warning: no heat at all in 3 images."]}))
+    write_text(folder.picture_file("surest_wrong"), "")
+    found = RunRecord.read(run)
+    text = card_markdown(found, "en")
+    assert found.main_set == "test" and "Heat maps with their checks are in the folder explanation/" in text
+    assert "Heat maps (Validation): no heat at all in 3 images." in text and "Good: fine." not in text
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"),
+    [
+        ("val/auroc", "they take part in no choice."),
+        ("block/auroc", "the first chooses checkpoints and ranks sweeps (block/auroc); any further ones take part in"),
+        ("block2/auroc", "one of them chooses checkpoints and ranks sweeps (block2/auroc); the others take part in"),
+    ],
+)
+def test_a_block_that_chooses_is_not_said_to_take_part_in_no_choice(record: RunRecord, monitor: str, said: str) -> None:
+    checkpoint = {**record.config["callbacks"]["checkpoint"], "monitor": monitor}
+    found = with_setting(with_setting(record, "callbacks", checkpoint=checkpoint), "data", holdout_fraction=0.15)
+    text = card_markdown(found, "en")
+    assert said in text and ("they take part in no choice" in text) == (monitor == "val/auroc")
+
+
+def test_nothing_is_claimed_of_a_test_side_that_is_not_there(record: RunRecord) -> None:
+    sides = {name: side for name, side in record.sides.items() if name != "test"}
+    alone = dataclasses.replace(record, sides=sides, evaluations={"val": record.evaluations["val"]})
+    text = card_markdown(alone, "en")
+    assert "There is no test side." in text
+    for claim in ("internal testing", "Test images changed", "The test side is the one", "The test split was not"):
+        assert claim in card_markdown(dataclasses.replace(alone, sides=record.sides), "en")
+        assert claim not in text
+
+
+def test_what_has_no_class_of_pneumonia_or_no_film_is_no_diagnosis_of_pneumonia(record: RunRecord) -> None:
+    assert "Diagnostic: pneumonia against its absence" in card_markdown(record, "en")
+    plain = dataclasses.replace(record, data={**record.data, "positive": []}, calibration={"calibration": None})
+    for other in (of_source(record, "demo"), plain):
+        text = card_markdown(other, "en")
+        assert "Diagnostic" not in text and "diagnostic prediction model" not in text
+    assert "two-class logit is moved" not in text and "slope and intercept of the score" not in text
+    assert "of synthetic chest phantoms" in card_markdown(of_source(record, "demo"), "en")
+
+
+def test_images_are_left_out_to_balance_only_where_the_balance_asks_for_it(record: RunRecord) -> None:
+    for balance, said in (("sampler", "(exact copies)"), ("undersample", "(exact copies, or to balance the classes)")):
+        text = card_markdown(with_setting(record, "data", balance=balance, duplicates="drop"), "en")
+        assert f"images of the training side were left out {said}." in text

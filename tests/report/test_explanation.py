@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -11,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from pneumolit.report.explanation import digits, explanation_report, p_value, unit
+from pneumolit.config import CONFIG_DIR
+from pneumolit.report.explanation import digits, explanation_report, has_usual_box, p_value, unit
 from pneumolit.report.explanation_figures import SIDE, draw_films, pair, scale_figure
 from pneumolit.report.explanation_page import write_explanation
 from pneumolit.report.explanation_words import findings, warnings_of
@@ -34,7 +37,7 @@ def test_a_model_that_passes_every_check_gets_no_warning() -> None:
     assert "2 of 192 maps of random weights hold no heat" in text
     assert "Deletion: taking the hottest pixels away first makes the probability fall faster" in text
     assert "80 % of the heat lies in the lung box, which is 60 % of the film: 1.300 [1.200, 1.400] times" in text
-    assert "little is left of the ranking without lungs" in text
+    assert "little is left of the ranking by what lies outside the lung box" in text
 
 
 @pytest.mark.parametrize(
@@ -48,8 +51,8 @@ def test_a_model_that_passes_every_check_gets_no_warning() -> None:
         ({"places__regions__lungs": LESS}, "10 % of the heat lies in the lung box.*less than by chance"),
         ({"places__regions__corners": REGION}, "heat in the corners.*markers, collimation or padding may be read"),
         ({"places__regions": {}, "places__num_without_heat": 64}, "no heat at all in 64 images"),
-        ({"masked__without_lungs": {"auroc": 0.92, "interval": [0.9, 0.94]}}, "0.920 .*told apart without any lung"),
-        ({"masked__without_lungs": {"auroc": 0.1, "interval": [0.0, 0.2]}}, "0.100 .*told apart without any lung"),
+        ({"masked__without_lungs": {"auroc": 0.92, "interval": [0.9, 0.94]}}, "0.920 .*what lies outside the lung box"),
+        ({"masked__without_lungs": {"auroc": 0.1, "interval": [0.0, 0.2]}}, "0.100 .*what lies outside the lung box"),
     ],
 )
 def test_what_a_check_finds_wrong_is_one_warning(changes: dict[str, Any], warning: str) -> None:
@@ -76,8 +79,29 @@ def test_a_model_that_ranks_no_films_is_not_praised_for_needing_lungs() -> None:
 def test_a_box_is_not_called_lungs_and_a_mask_is_not_called_a_box() -> None:
     masks = changed(lungs={"kind": "masks", "box": None, "area": 0.3})
     assert "lung box" not in said(masks) and "in the lung mask" in said(masks)
+    read = {"auroc": 0.92, "interval": [0.9, 0.94]}
+    masks, box = changed(lungs=masks["lungs"], masked__without_lungs=read), changed(masked__without_lungs=read)
+    assert "told apart without any lung" in said(masks)
+    assert "without any lung" not in said(box) and "(in some films strips of lung too)" in said(box)
     report = explanation_report(explanation(), findings(CHECKS), title="t")
     assert "one box for all films" in report and "holds heart and chest wall too" in report
+
+
+def test_of_a_box_that_a_user_drew_nothing_is_said_that_only_the_usual_one_holds() -> None:
+    usual = yaml.safe_load((CONFIG_DIR / "explain.yaml").read_text())["lung_box"]
+    for box, is_usual in ((usual, True), ([0.2, 0.2, 0.8, 0.8], False)):
+        lungs = {"kind": "box", "box": box, "area": 0.36}
+        report = explanation_report(explanation(changed(lungs=lungs)), [], title="t")
+        assert "one box for all films" in report and ("holds heart and chest wall too" in report) == is_usual
+        assert has_usual_box(changed(lungs=lungs)) == is_usual
+
+
+def test_a_film_that_is_not_called_pneumonia_is_normal_only_where_no_other_class_is_left() -> None:
+    one = dataclasses.replace(film(RIGHT, "a"), called="normal", side="normal")
+    assert one.decision == "NORMAL, called normal, p 0.750"
+    other = dataclasses.replace(one, negative="no pneumonia", side="pneumonia")
+    assert other.decision == "NORMAL, called no pneumonia, p 0.750"
+    assert other.heat_words("lung box").startswith("heat for pneumonia up to")
 
 
 def test_on_test_it_says_what_was_left_out_and_why() -> None:
@@ -139,7 +163,9 @@ def test_the_page_needs_no_other_file_and_every_picture_says_what_it_shows(writt
     assert len(alts) == page.count("<img ") == 3 + 1 + 3  # films, scale, checks
     assert "a.jpeg: NORMAL, called pneumonia, p 0.750; heat up to 0.40, 66 % in the lung box" in alts
     assert "&lt;c&gt; &amp; d.jpeg: NORMAL, called pneumonia, p 0.750; no heat" in alts
-    assert "run &lt;1&gt;" in page and "None: no decision of this split is wrong." in page
+    assert (
+        "Heat maps of the run run &lt;1&gt;: validation" in page and "None: no decision of this split is wrong." in page
+    )
     assert str(written.path) not in page
 
 

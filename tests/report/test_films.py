@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pneumolit.report.films import film_sheet
 
-NOTE = ("NORMAL2-IM-1427-0001-0002-with-a-name-longer-than-its-film.jpeg", "BACTERIA, called pneumonia, p 0.031")
+NOTE = ("NORMAL2-IM-1427-0001-0002-with-a-name-longer-than-its-film.jpeg", "PNEUMONIA, called no pneumonia, p 0.031")
 
 
 def sheet(count: int, heat: np.ndarray | None = None, **changes: str) -> Figure:

@@ -16,15 +16,19 @@ from pneumolit.report.language import translate
 REPORT = Path(pneumolit.report.__file__).parent
 # Modules whose texts stand on the pages of a run.
 SHOWN = (
-    "card.py", "card_entry.py", "card_model.py", "card_results.py", "card_study.py", "ensemble.py", "may_i_use.py",
-    "provenance.py", "run_page.py", "run_record.py", "run_sections.py", "run_tables.py",
+    "card.py", "card_entry.py", "card_model.py", "card_partitions.py", "card_results.py", "card_study.py",
+    "ensemble.py", "may_i_use.py", "provenance.py", "run_page.py", "run_record.py", "run_sections.py", "run_tables.py",
 )  # fmt: skip
 FILES = re.compile(r"(; )?([\w.]+(\.json|\.yaml|\.csv|\.jsonl|/)(, |; Xx|: [a-z_,]+)?)+")
 # Stay in every language, or are put together with others before they are translated.
 NOT_BY_THEMSELVES = {
-    "python -m pneumolit.evaluate run_dir=Xx data=manifest data.manifest=ward7.csv name=ward7",
-    "python -m pneumolit.explain run_dir=Xx split=Xx",
-    " (this run)", ", Xx training images of Xx patients", "; AUROC on validation after the last one Xx", "Xx epochsXx.",
+    "python -m pneumolit.evaluate run_dir=FOLDER data=manifest data.manifest=ward7.csv name=ward7",
+    "python -m pneumolit.explain run_dir=FOLDER split=Xx",
+    "over patients", "over images: patients are not known", "Xx Test images changed nothing.",
+    "Xx Validation chose thresholds and calibration, so its numbers flatter.", "Xx Xx chose the epoch.",
+    ", Xx patients", "Xx (Xx imagesXx):", "Xx: Xx imagesXx", "Xx accuracy over all classes Xx.",
+    "Xx AUROC Xx, sensitivity Xx, specificity Xx by the Xx rule.",
+    " (this run)", ", Xx training images", " of Xx patients",
     "Xx after Xx", "ROC curve with the decision rules", "confusion matrix of all classes, by the largest logit",
     "confusion matrix of the headline rule", "distribution of the scores by class",
     "precision and recall with the decision rules", "reliability before and after calibration",
