@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pneumolit.rundir import RunDir, read_json
 
 MEAN, GREEDY = "mean", "greedy"
 SHARED, OUT_OF_FOLD, OWN = "shared", "out_of_fold", "own"
+SINGLE_FOLDS = "those of single fold models; their mean is less extreme, so that nothing is promised of it"
 COMBINES = "weighted mean of the members' calibrated log odds of pneumonia, each re-based to prevalence one half"
 _VAL = "val"
 
@@ -66,8 +67,10 @@ class Ensemble:
         weights: `(M,)` float64, sum 1.
         validation: `SHARED` (all members have the same validation images), `OUT_OF_FOLD` (they are folds of one
             partition, and every image is scored by the members that have not seen it) or `OWN`.
-        calibration: of the mean, on that validation; with `OWN` none is fitted, and the mean counts as it is.
-        points: operating points on that validation.
+        calibration: of the mean, on that validation; with `OWN` none is fitted, and the mean counts as it is. With
+            `OUT_OF_FOLD` it is of single fold models: no image has a mean over folds that none was trained on, and
+            that mean, which scores other sets, is less extreme.
+        points: operating points on that validation; with `OUT_OF_FOLD` they promise nothing, for the same reason.
         val: what the ensemble says of validation; None with `OWN`.
         record: how members were chosen, for ensemble.json.
     """
@@ -176,7 +179,11 @@ def _fitted(
     candidates: Sequence[tuple[int, ...]],
     validation: str,
 ) -> Ensemble:
-    """Weights of the candidates, each a run or all folds of a configuration, and the calibration of their mean."""
+    """Weights of the candidates, each a run or all folds of a configuration, and the calibration of their mean.
+
+    Of folds an image has the one model that has not seen it, so that what is calibrated is the mean over configurations
+    of single fold models, not that over all members.
+    """
     pooled = [_pooled([(members[i], parts[i]) for i in places]) for places in candidates]
     first = pooled[0][0]
     columns = np.column_stack([log_odds for _, log_odds in pooled])
@@ -199,6 +206,8 @@ def _fitted(
     val = _as_predictions(first, columns @ shares, _labels(own))
     calibration = fit_calibration(val.scores, val.positives)
     points = fit_operating_points(calibration.probs(val.scores, 0.5), val.positives)
+    if validation == OUT_OF_FOLD:
+        points = [replace(point, promised_sensitivity=None, promised_specificity=None) for point in points]
     weights = np.array([weight for _, weight in chosen])
     return Ensemble(kind, own, weights, validation, calibration, tuple(points), val, record)
 

@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pneumolit.comparison.ensemble import COMBINES, OUT_OF_FOLD, OWN, Ensemble, read_member
+from pneumolit.comparison.ensemble import COMBINES, GREEDY, OUT_OF_FOLD, OWN, SINGLE_FOLDS, Ensemble, read_member
 from pneumolit.comparison.method import read_calibration
 from pneumolit.evaluation.summary import summarise
 from pneumolit.predictions import Predictions
 from pneumolit.report.ensemble import write_ensemble_page
-from pneumolit.report.evaluation import TITLES, evaluation_report
+from pneumolit.report.evaluation import CALIBRATED_APART, TITLES, evaluation_report
 from pneumolit.report.figures import draw_evaluation
-from pneumolit.rundir import DONE, RunDir, fingerprint, read_json, write_json, write_text
+from pneumolit.rundir import (
+    DONE,
+    RunDir,
+    fingerprint,
+    read_json,
+    read_looks,
+    record_look,
+    write_json,
+    write_text,
+)
 
 FORMAT_VERSION = 1
 
@@ -56,8 +65,7 @@ def save_ensemble(ensemble: Ensemble, run: RunDir) -> list[str]:
         },
     )
     names = _evaluate(ensemble, run)
-    configuration = fingerprint([ensemble.kind, *(f"{m['configuration']} {m['weight']}" for m in content["members"])])
-    run.write_status(DONE, configuration=configuration[:12], checkpoint="of its members")
+    run.write_status(DONE, configuration=_configuration(ensemble), checkpoint="of its members")
     write_ensemble_page(run)
     return names
 
@@ -141,6 +149,47 @@ def _data(ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
+def _configuration(ensemble: Ensemble) -> str:
+    """Hash of what was decided: the kind, the members' configurations, their weights."""
+    pairs = zip(ensemble.members, ensemble.weights, strict=True)
+    return fingerprint([ensemble.kind, *(f"{member.configuration} {float(weight)}" for member, weight in pairs)])[:12]
+
+
+def note_look(ensemble: Ensemble, run: RunDir, name: str) -> dict[str, str]:
+    """Enter an ensemble's numbers of a test split into the ledger of its members' looks, once for each ensemble.
+
+    Args:
+        ensemble: that is evaluated.
+        run: its folder.
+        name: of the set.
+
+    Returns:
+        `{"look": ...}` for the context of the evaluation; empty where the set holds no test images.
+    """
+    told = _told(ensemble, name)
+    if name != "test" and not any("look" in one for one in told):
+        return {}
+    member = ensemble.members[0].run
+    prints = read_json(member.data_file).get("fingerprints", {})
+    test_set = str(prints.get("test", "") if name == "test" else told[0].get("images", ""))
+    folder, configuration = member.ledger_folder(run.path.absolute().parent.parent), _configuration(ensemble)
+    looks = [look for look in read_looks(folder) if look["test_set"] == test_set]
+    purpose = f"ensemble {run.path.name}"  # its folder is written as seen from wherever a command was started
+    own = [i for i, one in enumerate(looks) if one["configuration"] == configuration and one["purpose"] == purpose]
+    if own:
+        place = [*dict.fromkeys(look["configuration"] for look in looks)].index(configuration)
+        look, number = own[0] + 1, place + 1
+    else:
+        look, number = record_look(
+            folder,
+            run=run.path.as_posix(),
+            configuration=configuration,
+            test_set=test_set,
+            purpose=purpose,
+        )
+    return {"look": f"look {look} of this test set, configuration {number}"}
+
+
 def _evaluate(ensemble: Ensemble, run: RunDir) -> list[str]:
     folders = [set(_scored(member.run)) for member in ensemble.members]
     names = [name for name in _scored(ensemble.members[0].run) if all(name in found for found in folders)]
@@ -161,11 +210,12 @@ def _evaluate(ensemble: Ensemble, run: RunDir) -> list[str]:
 
 def _write_evaluation(ensemble: Ensemble, run: RunDir, name: str, predictions: Predictions) -> None:
     """Predictions, numbers, pictures and report of one set, as for a run."""
+    # Noted before it is seen: a kill must not hide it.
+    context = combined_context(ensemble, run, name) | note_look(ensemble, run, name)
     run.write_predictions(name, predictions)
     text = run.predictions_file(name).read_text(encoding="utf-8", errors="surrogateescape")
     # Numbers come from the file, so that drawing again from it gives every digit again.
     written = Predictions.from_csv(text, predictions.labels.positive, 0.0)
-    context = combined_context(ensemble, run, name)
     metrics = summarise(written, ensemble.calibration, list(ensemble.points)) | {"name": name, "context": context}
     folder = run.evaluation_folder(name)
     draw_evaluation(written, metrics, ensemble.calibration, folder)
@@ -183,14 +233,22 @@ def combined_context(ensemble: Ensemble, run: RunDir, name: str) -> dict[str, st
     }
     if name == "val" and ensemble.validation == OUT_OF_FOLD:
         context["out of fold"] = "every image is scored by the members that have not seen it, not by all"
-    told = [read_json(m.run.evaluation_metrics_file(name)).get("context", {}) for m in ensemble.members
-            if m.run.evaluation_metrics_file(name).is_file()]  # fmt: skip
-    if any("look" in one for one in told):
-        context["look"] = "no look of its own at the test split: it was made from what its members had seen"
-    images = {one.get("images") for one in told}
-    if len(images) == 1 and None not in images:
-        context["images"] = images.pop()
+    if name == "val" and ensemble.kind == GREEDY:
+        context["chosen"] = "members and weights were chosen by these very images, so that the numbers are too good"
+    if ensemble.validation == OUT_OF_FOLD:
+        context["calibration"] = f"calibration and thresholds are {SINGLE_FOLDS}"
+    elif ensemble.validation == OWN:
+        context["calibration"] = CALIBRATED_APART
+    images = [one.get("images") for one in _told(ensemble, name)]
+    if len(set(images)) == 1 and images[0] is not None:
+        context["images"] = images[0]
     return context
+
+
+def _told(ensemble: Ensemble, name: str) -> list[dict[str, Any]]:
+    """The context of each member's evaluation of a set."""
+    files = [member.run.evaluation_metrics_file(name) for member in ensemble.members]
+    return [read_json(file).get("context", {}) for file in files if file.is_file()]
 
 
 def _scored(run: RunDir) -> list[str]:

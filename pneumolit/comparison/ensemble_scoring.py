@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from pneumolit.comparison.ensemble import SHARED
-from pneumolit.comparison.ensemble_folder import combined_context, read_ensemble
+from pneumolit.comparison.ensemble_folder import combined_context, note_look, read_ensemble
 from pneumolit.rundir import RunDir, read_json, shortest
 from pneumolit.scoring import write_evaluation
 from pneumolit.training.rescore import score_other_set, score_own_split
@@ -20,7 +20,7 @@ def score_ensemble(
     """Score a set with every member, each into its own folder, and write what the ensemble says of it.
 
     A member that has scored a split of its own data keeps its predictions, unless `rescore` asks for new ones. On test
-    every member that is scored takes a look.
+    every member that is scored takes a look, and the ensemble its own.
 
     Args:
         cfg: of the command evaluate.
@@ -57,7 +57,6 @@ def score_ensemble(
             score_other_set(own, member.run, name, console)
         else:
             score_own_split(own, member.run, name, console, title=title)
-    return write_evaluation(
-        run, name, ensemble.combine(name), title=title, context=combined_context(ensemble, run, name),
-        prevalence=cfg["prevalence"],
-    )  # fmt: skip
+    combined = ensemble.combine(name)
+    context = combined_context(ensemble, run, name) | note_look(ensemble, run, name)
+    return write_evaluation(run, name, combined, title=title, context=context, prevalence=cfg["prevalence"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from pneumolit.comparison.rows import RowGroup
 from pneumolit.evaluation.agreement import cohen_kappa, common_errors
 from pneumolit.evaluation.mcnemar import (
+    FEW_GAINS,
     clustered_mcnemar,
     mcnemar_exact,
     mcnemar_mid_p,
@@ -45,12 +47,19 @@ def compare_pairs(
         seed: of the draws.
 
     Returns:
-        One row per pair, in the same order; the corrected p-values count these pairs, AUROC and accuracy apart.
+        One row per pair, in the same order; the corrected p-values count these pairs, AUROC and accuracy apart. Where
+        two methods differ on fewer than `FEW_GAINS` patients, the p-value of the accuracy is that of flipped signs.
     """
     if not pairs:
         return []
     correct, patients = group.correct, group.patient_ids
     accuracies = [clustered_mcnemar(correct[:, one], correct[:, other], patients) for one, other in pairs]
+    gains = [patient_gains(correct[:, one], correct[:, other], patients)[1] for one, other in pairs]
+    flipped = [sign_flip_mid_p(own) for own in gains]
+    is_few = [int(np.count_nonzero(own)) < FEW_GAINS for own in gains]
+    for i, found in enumerate(accuracies):
+        if is_few[i] and found.p_value is not None:
+            accuracies[i] = replace(found, p_value=flipped[i])
     aurocs: list[Difference | None] = [None] * len(pairs)
     delongs: list[Difference | None] = [None] * len(pairs)
     scores = group.scores if group.has_scores else None
@@ -61,8 +70,10 @@ def compare_pairs(
     drawn = resampled_metrics(
         group.positives,
         scores,
-        # Without a two-class view only the accuracy is asked for: call an image 0, which it is, where it is right.
-        group.called if scores is not None else 1 - correct,
+        # Without a two-class view only the accuracy is asked for: call an image what it is where that is right.
+        group.called
+        if scores is not None
+        else np.where(correct, group.positives[:, None], 1 - group.positives[:, None]),
         patients,
         num_resamples=num_resamples,
         seed=seed,
@@ -88,7 +99,8 @@ def compare_pairs(
                 only_first=only_first,
                 only_second=only_second,
                 both_wrong=int(errors[one, other]),
-                exact_p=sign_flip_mid_p(patient_gains(correct[:, one], correct[:, other], patients)[1]),
+                sign_flip_p=flipped[i],
+                is_sign_flip=is_few[i],
                 mcnemar_exact=mcnemar_exact(only_first, only_second),
                 mcnemar_mid_p=mcnemar_mid_p(only_first, only_second),
                 kappa=float(kappa[one, other]),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pneumolit.comparison.method import RUN
+from pneumolit.comparison.rows import RowGroup
 from pneumolit.comparison.run import Result, Settings
 from pneumolit.evaluation.seeds import METRICS, mean_over_runs
 from pneumolit.report.comparison import MethodRow
@@ -29,7 +30,8 @@ def seeds_part(result: Result, settings: Settings) -> tuple[str, Sequence[str], 
     for place, method in enumerate(group.methods):
         if method.kind == RUN and method.facts.configuration:
             found.setdefault(method.facts.configuration, []).append(place)
-    several = {key: places for key, places in found.items() if len({group.methods[i].facts.seed for i in places}) > 1}
+    each = {key: _one_per_seed(group, places) for key, places in found.items()}
+    several = {key: places for key, places in each.items() if len(places) > 1}
     if not several or not group.has_scores:
         return heading, ["No two of the runs on these images differ in their seed alone."], []
     lines, keys = [], []
@@ -47,15 +49,31 @@ def seeds_part(result: Result, settings: Settings) -> tuple[str, Sequence[str], 
         keys.append(key)
     words = [
         "The mean of several seeds is what a configuration is worth; a single run may have been lucky. Intervals hold "
-        "95 % and are over patients and seeds: the standard error is shown in its two parts, of which more seeds make "
-        "only the second smaller. A single configuration's runs are the lines of the leaderboard with these numbers."
+        "95 % and are over patients and seeds: the standard error is shown in its two parts. More seeds make the "
+        "second smaller, and the first only as far as it holds what single runs make of single images; since the "
+        "second holds that too, both together are rather too large. A configuration's runs are the lines of the "
+        "leaderboard with these numbers."
     ]
+    left_out = sum(len(found[key]) - len(places) for key, places in several.items())
+    if left_out:
+        words.append(
+            f"Runs with the seed of another one of their configuration are not counted ({left_out}): of those with one "
+            "seed that of the first folder by name counts, whatever its numbers."
+        )
     header = (
         "numbers", "configuration", "seeds", *(_WORDS[name] for name in METRICS),
         *(f"{_WORDS[name]}: error\nby patients / by seeds" for name in _SPREAD),
     )  # fmt: skip
     table = Table(header, tuple(lines), num_labels=2, sort_keys=tuple(keys))
     return heading, words, [table]
+
+
+def _one_per_seed(group: RowGroup, places: Sequence[int]) -> list[int]:
+    """Of runs with the same seed the first by folder: the first of the leaderboard would be the luckiest."""
+    first: dict[int | None, int] = {}
+    for place in sorted(places, key=lambda place: group.methods[place].source):
+        first.setdefault(group.methods[place].facts.seed, place)
+    return sorted(first.values())
 
 
 def _line(

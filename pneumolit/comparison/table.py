@@ -11,13 +11,14 @@ from pneumolit.comparison.rows import RowGroup
 from pneumolit.report.comparison import NUMBERS, MethodRow
 
 
-def choose_reference(methods: Sequence[Method], wanted: str | None) -> tuple[Method, str]:
+def choose_reference(methods: Sequence[Method], wanted: str | None, split: str = "test") -> tuple[Method, str]:
     """The method that the others are tested against, and in words how it was chosen.
 
     Args:
         methods: at least one.
         wanted: its name, its folder or file, or the end of one; None takes the run with the best AUROC on validation,
             which no test image had a part in. An ensemble is none: validation chose and calibrated it.
+        split: name of the compared set.
 
     Raises:
         ValueError: no method, or more than one, is meant.
@@ -28,10 +29,8 @@ def choose_reference(methods: Sequence[Method], wanted: str | None) -> tuple[Met
     if not known:
         return methods[0], "the first one given, since none of them has a validation AUROC"
     best = max(known, key=lambda method: method.facts.val_auroc or 0.0)  # the first of equals
-    return (
-        best,
-        f"the highest validation AUROC ({best.facts.val_auroc:.4f}) of {len(known)}; this set had no part in it",
-    )
+    part = {"val": " (chosen by these very images)", "train": ""}.get(split, "; this set had no part in it")
+    return best, f"the highest validation AUROC ({best.facts.val_auroc:.4f}) of {len(known)}{part}"
 
 
 def in_order(group: RowGroup) -> RowGroup:

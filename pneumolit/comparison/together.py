@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pneumolit.comparison.ensemble import COMBINES, OUT_OF_FOLD, OWN, SHARED, Ensemble, best_single
+from pneumolit.comparison.ensemble import COMBINES, OUT_OF_FOLD, OWN, SHARED, SINGLE_FOLDS, Ensemble, best_single
 from pneumolit.comparison.facts import sum_of_facts
 from pneumolit.comparison.method import ENSEMBLE, Method, method_of
 from pneumolit.comparison.pairs import compare_pairs
@@ -14,9 +14,13 @@ from pneumolit.evaluation.summary import decide_by_rule, summarise
 from pneumolit.report.comparison_tables import pair_table, resampled_table
 from pneumolit.report.tables import Table
 
+NOT_SAVED = "not saved"
 _ON = {
     SHARED: "Calibrated on the validation images that all members share.",
-    OUT_OF_FOLD: "Calibrated on all training images, each scored by the members that had not seen it (out of fold).",
+    OUT_OF_FOLD: (
+        "Calibrated on all training images, each scored by the members that had not seen it (out of fold): calibration "
+        f"and thresholds are {SINGLE_FOLDS}."
+    ),
     OWN: "The members have different validation images: each is calibrated on its own, their mean is left as it is.",
 }
 
@@ -53,7 +57,7 @@ def ensemble_method(
     runs = {member.run.path for member in ensemble.members}
     own = [method.facts for method in members if method.run is not None and method.run.path in runs]
     return method_of(
-        predictions, decided[settings.rule], found, name=name, kind=ENSEMBLE, source=source or "not saved",
+        predictions, decided[settings.rule], found, name=name, kind=ENSEMBLE, source=source or NOT_SAVED,
         rule=settings.rule, facts=sum_of_facts(ensemble.kind, own, val),
     )  # fmt: skip
 
@@ -83,5 +87,11 @@ def ensemble_part(
             f"member to {min(ensemble.record['losses']):.4f}. The choice was made on these images, so that validation "
             "flatters it."
         ))  # fmt: skip
+    if settings.split == "test" and group.methods[first].run is None and rows[first].source == NOT_SAVED:
+        words.insert(
+            1,
+            "It is not saved, so that the ledger of looks does not name it: to compare it on test is a further choice "
+            "all the same.",
+        )
     tables = [pair_table(pairs, is_against_one=False), resampled_table(pairs, is_against_one=False), weights]
     return "Ensemble", words, tables

@@ -13,7 +13,7 @@ from pneumolit.evaluation.metrics import brier, ece
 
 _MAX_STEPS = 100
 _SMALLEST_STEP = 1e-8  # of a coefficient; each Newton step squares the error, so that the last leaves none
-_ROUNDING = 1e-12  # fraction of the log loss
+_ROUNDING = 1e-12  # fraction of the log loss, and of the Brier score
 
 
 def check_calibration(
@@ -67,7 +67,8 @@ def check_calibration(
         losses = (probs - positives) ** 2 - found["brier"]
         sums = np.bincount(rows, losses, len(patients))
         error = float(np.sqrt(len(patients) / (len(patients) - 1) * (sums @ sums))) / len(positives)
-        limits["brier"] = [max(0.0, found["brier"] - z * error), min(1.0, found["brier"] + z * error)]
+        if error > _ROUNDING * found["brier"]:  # else all images lose alike, and no width can be told
+            limits["brier"] = [max(0.0, found["brier"] - z * error), min(1.0, found["brier"] + z * error)]
     return found | {"intervals": limits}
 
 

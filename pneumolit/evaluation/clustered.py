@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 Interval = list[float]
 _BISECTIONS = 60  # of [0, 1]: below the spacing of float64
+_NO_VARIANCE = 1e-12  # of value (1 - value): less is rounding
 
 
 def wilson(p: float, n_effective: float, level: float = 0.95) -> Interval:
@@ -42,7 +43,7 @@ def effective_size(hits: np.ndarray, patient_ids: np.ndarray) -> float:
 
     Images over the design effect `1 + (m - 1) r`: m is the mean size of the patient of an image, r in [0, 1] how alike
     the images of a patient are decided. The plain variance between patients wavers with the few images that are missed:
-    in simulated sets like the test split, at a sensitivity of .95 and r = .8, its intervals held the truth in 91 of 100
+    in simulated sets like the test split, at a sensitivity of .95 and r = .8, its intervals held the truth in 89 of 100
     sets, these in 94. Where all images are decided alike there is nothing to estimate r from, and each patient counts
     as one image.
 
@@ -72,11 +73,34 @@ def effective_size(hits: np.ndarray, patient_ids: np.ndarray) -> float:
 
 
 def proportion_interval(hits: np.ndarray, patient_ids: np.ndarray, level: float = 0.95) -> Interval | None:
-    """Wilson interval of the mean of `hits` (`(N,)` 0/1) with the design effect of patients; None without images."""
+    """Wilson interval of the mean of `hits` with the design effect of patients.
+
+    Where that effect had to be estimated, Student's t with a degree of freedom less than there are patients takes the
+    place of the normal quantile. It matters with few patients of many images: of simulated sets of 8 patients with 30
+    images each (.85, r = .3) 92 of 100 intervals hold the truth, without it 86.
+
+    Args:
+        hits: `(N,)` 0/1.
+        patient_ids: `(N,)` who was imaged.
+        level: coverage.
+
+    Returns:
+        [low, high]; None without images.
+
+    Source:
+        As `wilson` and `effective_size`; Korn and Graubard, Survey Methodology 24, 1998 (degrees of freedom).
+    """
     hits = np.asarray(hits, dtype=np.float64)
     if not len(hits):
         return None
-    return wilson(float(hits.mean()), effective_size(hits, patient_ids), level)
+    p, size, patients = (
+        float(hits.mean()),
+        effective_size(hits, patient_ids),
+        len(set(np.asarray(patient_ids).tolist())),
+    )
+    if 0 < p < 1 and 1 < patients < len(hits):
+        size *= float(norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, patients - 1)) ** 2
+    return wilson(p, size, level)
 
 
 def weighted_sum_interval(
@@ -124,7 +148,8 @@ def mean_recall_interval(
     classes, codes = np.unique(targets, return_inverse=True)
     parts = [codes == k for k in range(len(classes))]
     values = [float(hits[part].mean()) for part in parts]
-    intervals = [wilson(v, effective_size(hits[p], patient_ids[p]), level) for v, p in zip(values, parts, strict=True)]
+    found = [proportion_interval(hits[part], patient_ids[part], level) for part in parts]
+    intervals = [interval for interval in found if interval is not None]  # every class has images
     shares = [float(p.mean()) if weights == "images" else 1 / len(classes) for p in parts]
     low, high = weighted_sum_interval(values, intervals, shares, _recall_correlation(hits, parts, patient_ids))
     return [max(0.0, low), min(1.0, high)]
@@ -223,10 +248,11 @@ def auroc_covariance(
 def auroc_interval(
     positives: np.ndarray, scores: np.ndarray, patient_ids: np.ndarray, level: float = 0.95
 ) -> Interval | None:
-    """Interval of the AUROC over patients, on the logit scale.
+    """Interval of the AUROC over patients, on the logit scale, by Student's t.
 
-    Where no negative image reaches a positive one the logit is infinite and the variance zero; then the score-type
-    interval that Newcombe found best is taken, with each patient as one image.
+    The variance is the sum of one between patients with pneumonia and one between those without, and has the degrees of
+    freedom of both together. Where no negative image reaches a positive one the logit is infinite and the variance
+    zero; then the score-type interval that Newcombe found best is taken, with each patient as one image.
 
     Args:
         positives: `(N,)` 0/1.
@@ -238,18 +264,32 @@ def auroc_interval(
         [low, high] within [0, 1]; None where a class has images of fewer than two patients.
 
     Source:
-        Obuchowski, Biometrics 53, 1997 (variance); Pepe, The Statistical Evaluation of Medical Tests, 2003, ch. 5
-        (logit scale); Newcombe, Statistics in Medicine 25, 2006, method 5 (no overlap).
+        Obuchowski, Biometrics 53, 1997 (variance); Satterthwaite, Biometrics Bulletin 2, 1946 (degrees of freedom);
+        Pepe, The Statistical Evaluation of Medical Tests, 2003, ch. 5 (logit scale); Newcombe, Statistics in Medicine
+        25, 2006, method 5 (no overlap).
     """
     is_pos, patient_ids = np.asarray(positives).astype(bool), np.asarray(patient_ids).astype(str)
     patients = [len(np.unique(patient_ids[side])) for side in (is_pos, ~is_pos)]
     if min(patients) < 2:
         return None
     (value,), ((variance,),) = auroc_covariance(is_pos, scores, patient_ids)
-    if not 0 < value < 1 or variance <= 0:
+    if not 0 < value < 1 or variance <= _NO_VARIANCE * value * (1 - value):
         return newcombe_auroc(float(value), patients[0], patients[1], level)
-    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(variance)) / (value * (1 - value))
+    freedom = _auroc_freedom(is_pos, scores, patient_ids)
+    half = float(t.ppf((1 + level) / 2, freedom)) * float(np.sqrt(variance)) / (value * (1 - value))
     return [float(expit(logit(value) - half)), float(expit(logit(value) + half))]
+
+
+def _auroc_freedom(is_pos: np.ndarray, scores: np.ndarray, patient_ids: np.ndarray) -> float:
+    """Degrees of freedom of the variance of an AUROC, between one less than the patients of a class and of both."""
+    parts = []
+    for side, shares in zip((is_pos, ~is_pos), auroc_components(is_pos, scores), strict=True):
+        rows, count = _patient_rows(patient_ids[side])
+        sums = np.bincount(rows, shares - shares.mean(), count) / len(shares)
+        parts.append((count / (count - 1) * float(sums @ sums), count - 1))
+    whole, single = sum(part for part, _ in parts), sum(part**2 / freedom for part, freedom in parts)
+    fewest = float(min(freedom for _, freedom in parts))
+    return max(fewest, whole**2 / single) if single > 0 else fewest
 
 
 def newcombe_auroc(value: float, num_pos: int, num_neg: int, level: float = 0.95) -> Interval:

@@ -18,8 +18,8 @@ from pneumolit.evaluation.prevalence import predictive_interval
 
 NUM_RESAMPLES = 10_000
 METHODS = {
-    "auroc": "logit scale, variance over patients (Obuchowski 1997)",
-    "sensitivity, specificity": "Wilson with the design effect of patients",
+    "auroc": "logit scale, variance over patients (Obuchowski 1997), Student's t",
+    "sensitivity, specificity": "Wilson with the design effect of patients, Student's t where that is estimated",
     "accuracy, balanced accuracy": "weighted sum of the intervals of both recalls (square and add)",
     "PPV, NPV": "ratio of the intervals of both recalls, at the class mix of the set",
     "average precision, F1": "percentiles of a bootstrap of patients within class",

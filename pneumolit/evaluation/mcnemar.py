@@ -7,6 +7,8 @@ from scipy.stats import binom
 
 from pneumolit.evaluation.paired import Difference, normal_difference
 
+FEW_GAINS = 25  # patients on whom two methods differ, below which a sum of gains is not taken for normal
+
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Two-sided exact p-value from the images that one method alone decides rightly; 1 where there are none.
@@ -64,10 +66,11 @@ def clustered_mcnemar(
 
 
 def sign_flip_mid_p(gains: np.ndarray) -> float:
-    """Exact p-value of no difference: were the methods alike, each patient's gain might as well have the other sign.
+    """Mid-p value of no difference: were the methods alike, each patient's gain might as well have the other sign.
 
-    With one image per patient it is `mcnemar_mid_p`; with more it is the exact form of `clustered_mcnemar`, for
-    few patients on whom the methods differ.
+    All signs are counted, not drawn, and half the probability of the gain that was seen, so that it is near its level
+    rather than surely below it. With one image per patient it is `mcnemar_mid_p`; with more it takes the place of
+    `clustered_mcnemar` where the methods differ on few patients.
 
     Args:
         gains: whole numbers, one per patient, from `patient_gains`.

@@ -1,7 +1,9 @@
 """One number for several runs of one configuration: the mean over seeds, and both reasons why it could be another.
 
-Other patients would have given another number, and so would other seeds; the first is shared by all runs, which judge
-the same images, and no further seed makes it smaller.
+Other patients would have given another number, and so would other seeds. All runs judge the same images, so that what
+makes an image hard for all of them stays however many seeds there are. The part of the patients also holds what single
+runs make of single images, which averages out over seeds and is in the part of the seeds too: both together are
+conservative.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def mean_over_runs(
 
     Returns:
         For each of `METRICS`: `mean`, `sd_seeds` (between single runs; None for one run), `se_patients`, `se_seeds`
-        (of the mean, on the metric's own scale), `interval` [low, high].
+        (of the mean, on the metric's own scale), `interval` [low, high], None with a single patient.
 
     Raises:
         ValueError: the shapes do not fit, or a class is missing.
@@ -74,7 +76,7 @@ def mean_over_runs(
         mean, se_patients = float(known[name].mean()), float(np.concatenate(drawn[name]).std(ddof=1))
         se_seeds = 0.0 if sd is None else sd / scores.shape[1] ** 0.5
         interval = _interval(mean, se_patients, se_seeds, len(patients), scores.shape[1], level)
-        if interval is None:  # every run decides every image alike, rightly or wrongly
+        if interval is None and len(patients) > 1:  # every run decides every image alike, rightly or wrongly
             interval = _formula(name, positives, scores[:, 0], hits[:, 0], patient_ids, level)
         found[name] = {
             "mean": mean,
@@ -108,7 +110,9 @@ def _metrics(
 def _interval(
     mean: float, se_patients: float, se_seeds: float, num_patients: int, num_runs: int, level: float
 ) -> Interval | None:
-    """On the logit scale; None where the mean has no logit or nothing varies."""
+    """On the logit scale; None with a single patient, and where the mean has no logit or nothing varies."""
+    if num_patients < 2:
+        return None
     parts = ((se_patients**2, num_patients - 1), (se_seeds**2, max(num_runs - 1, 1)))
     variance = sum(part for part, _ in parts)
     if not 0 < mean < 1 or variance == 0:

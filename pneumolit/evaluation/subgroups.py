@@ -38,7 +38,8 @@ def subgroups(
         patient_ids: `(N,)` who was imaged.
         causes: `(N,)` text, empty where unknown.
         series: `(N,)` text, empty where unknown.
-        sharpness: `(N,)` float, NaN where unknown; thirds are of the known ones.
+        sharpness: `(N,)` float, NaN where unknown; thirds are of the known ones, and there are none where so many are
+            equal that a third would be empty.
         level: of the intervals.
 
     Returns:
@@ -58,8 +59,10 @@ def subgroups(
     if known.sum() >= len(_THIRDS):
         edges = np.quantile(sharpness[known], [1 / 3, 2 / 3])
         third = np.where(known, np.searchsorted(edges, sharpness, side="left"), -1)
-        for place, name in enumerate(_THIRDS):
-            groups.append(("sharpness", name, third == place, third == place))
+        # Where many values are equal a third would be empty, or far from a third.
+        if edges[0] < edges[1] and set(third[known].tolist()) == {0, 1, 2}:
+            for place, name in enumerate(_THIRDS):
+                groups.append(("sharpness", name, third == place, third == place))
     args = (is_pos, np.asarray(scores, dtype=np.float64), np.asarray(preds), np.asarray(patient_ids).astype(str), level)
     return [{"kind": k, "name": n, **_numbers(rows, ranked, *args)} for k, n, rows, ranked in groups if rows.any()]
 

@@ -91,12 +91,13 @@ class PairRow:
     Attributes:
         first: title of a method.
         second: title of the one that it is tested against.
-        accuracy: by patients.
+        accuracy: by patients; its p-value is `sign_flip_p` where `is_sign_flip`.
         accuracy_holm: its p-value, corrected for all pairs of the comparison.
         only_first: images that the first alone decides rightly.
         only_second: images that the second alone decides rightly.
         both_wrong: images that neither does.
-        exact_p: of the accuracies, exact, by patients.
+        sign_flip_p: of the accuracies, by patients: mid-p over all signs of their gains.
+        is_sign_flip: whether the methods differ on so few patients that it is the p-value of `accuracy`.
         mcnemar_exact: as if images were independent.
         mcnemar_mid_p: likewise.
         kappa: agreement of the decisions beyond chance.
@@ -113,7 +114,7 @@ class PairRow:
     only_first: int
     only_second: int
     both_wrong: int
-    exact_p: float
+    sign_flip_p: float
     mcnemar_exact: float
     mcnemar_mid_p: float
     kappa: float
@@ -121,6 +122,7 @@ class PairRow:
     auroc_holm: float | None = None
     delong: Difference | None = None
     resampled: Mapping[str, tuple[float, Interval | None]] = field(default_factory=dict)
+    is_sign_flip: bool = False
 
 
 def comparison_csv(rows: Sequence[MethodRow], absent: Sequence[AbsentRow]) -> str:
@@ -143,8 +145,8 @@ def pairs_csv(rows: Sequence[PairRow]) -> str:
     """One line per pair with every digit."""
     columns = [
         "first", "second", "auroc_difference", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm",
-        "accuracy_difference", "accuracy_low", "accuracy_high", "accuracy_p", "accuracy_p_holm", "accuracy_exact_p",
-        "only_first_right", "only_second_right", "both_wrong", "kappa",
+        "accuracy_difference", "accuracy_low", "accuracy_high", "accuracy_p", "accuracy_p_holm", "accuracy_p_is",
+        "accuracy_sign_flip_mid_p", "only_first_right", "only_second_right", "both_wrong", "kappa",
         *(f"bootstrap_{name}{end}" for name in RESAMPLED for end in ("", "_low", "_high")),
         "delong_p_if_images_were_independent", "mcnemar_exact_p_if_images_were_independent",
         "mcnemar_mid_p_if_images_were_independent",
@@ -172,7 +174,9 @@ def _method_line(row: MethodRow, facts: Iterable[str]) -> dict[str, Any]:
 def _pair_line(row: PairRow) -> dict[str, Any]:
     line: dict[str, Any] = {
         "first": row.first, "second": row.second, "accuracy_p_holm": row.accuracy_holm,
-        "auroc_p_holm": row.auroc_holm, "accuracy_exact_p": row.exact_p, "only_first_right": row.only_first,
+        "auroc_p_holm": row.auroc_holm,
+        "accuracy_p_is": "sign-flip mid-p" if row.is_sign_flip else "McNemar by patients",
+        "accuracy_sign_flip_mid_p": row.sign_flip_p, "only_first_right": row.only_first,
         "only_second_right": row.only_second, "both_wrong": row.both_wrong, "kappa": row.kappa,
         "delong_p_if_images_were_independent": row.delong.p_value if row.delong else None,
         "mcnemar_exact_p_if_images_were_independent": row.mcnemar_exact,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pneumolit.evaluation.mcnemar import FEW_GAINS
 from pneumolit.report.comparison import AbsentRow, MethodRow, PairRow
 from pneumolit.report.comparison_tables import (
     LOGGED,
@@ -149,6 +150,12 @@ def _tests(found: Comparison) -> list[Section]:
         "taking into account that all judge the same images and that images of one patient resemble each other.",
         f"Differences {differing(pairs)}.",
     ]
+    few = sum(row.is_sign_flip for row in pairs)
+    if few:
+        words.append(
+            f"In {few} of {len(pairs)} comparisons the methods differ in accuracy on fewer than {FEW_GAINS} patients; "
+            "their p is that of flipped signs (mid-p), here and in Holm's correction."
+        )
     if len(pairs) > MOST_PAIRS:
         words.append(f"The {MOST_PAIRS} surest of {len(pairs)} differences; pairs.csv has all.")
     resampled = (
@@ -200,7 +207,8 @@ _METHODS = (
     "Differences of AUROC: covariance over patients of the placement values (Obuchowski, Biometrics 53, 1997), which "
     "with one image per patient is DeLong's test (Biometrics 44, 1988).",
     "Differences of accuracy: McNemar's test for clustered pairs (Obuchowski, Statistics in Medicine 17, 1998). "
-    "pairs.csv also has an exact form of it, in which the signs of the patients' gains are flipped.",
+    f"Where two methods differ on fewer than {FEW_GAINS} patients, p is instead the mid-p over all signs that the "
+    "gains of these patients could have; pairs.csv has it for every pair.",
     "Correction for many comparisons: Holm (Scandinavian Journal of Statistics 6, 1979), for AUROC and accuracy apart.",
     "If images were independent: DeLong's test; McNemar's exact test (Psychometrika 12, 1947) and its mid-p form "
     "(Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).",

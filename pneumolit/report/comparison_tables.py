@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pneumolit.evaluation.paired import Difference
 from pneumolit.report.comparison import RESAMPLED, AbsentRow, MethodRow, PairRow
 from pneumolit.report.sweep_tables import duration
-from pneumolit.report.tables import Table, number
+from pneumolit.report.tables import Table, number, with_interval
 
 LOGGED = "*"  # marks a training loss that was only logged while training
 MOST_PAIRS = 60  # of a table for people; pairs.csv has all
 _ALPHA = 0.05
+_ENSEMBLE = "ensemble"  # kind of a row
 _AUROC_DIGITS = 4  # of differences: those of good models lie in the third
 _WORDS = {
     "auroc": "AUROC",
@@ -39,10 +40,10 @@ def leaderboard(rows: Sequence[MethodRow]) -> Table:
     for row in rows:
         facts = row.facts
         loss, wrong = facts.get("train_loss"), row.num_images - row.right
-        model = facts.get("model") or row.name
+        model = row.name if row.kind == _ENSEMBLE else facts.get("model") or row.name
         told = [
             _broken(model),
-            row.distinction or ("" if facts.get("model") else row.kind),
+            row.distinction or _kind(row),
             "(reference)" * row.is_reference,
         ]
         trained = facts.get("trained", "-")
@@ -171,9 +172,7 @@ def differing(rows: Sequence[PairRow]) -> str:
 
 def stacked(value: float | None, interval: Sequence[float] | None) -> str:
     """A number with its interval on a second line."""
-    if value is None or interval is None:
-        return number(value)
-    return f"{number(value)}\n[{number(interval[0])}, {number(interval[1])}]"
+    return with_interval(value, interval).replace(" [", "\n[", 1)
 
 
 def signed(found: Difference | None, digits: int = 3) -> str:
@@ -221,6 +220,14 @@ def _surest(rows: Sequence[PairRow]) -> list[PairRow]:
         return min((p for p in found if p is not None), default=1.0)
 
     return list(rows) if len(rows) <= MOST_PAIRS else sorted(rows, key=surest)[:MOST_PAIRS]
+
+
+def _kind(row: MethodRow) -> str:
+    """What it is, where its name does not say it."""
+    model = str(row.facts.get("model") or "")
+    if row.kind == _ENSEMBLE and model:
+        return model if model != row.name else ""
+    return "" if model else row.kind
 
 
 def _broken(model: str) -> str:

@@ -11,6 +11,7 @@ from pneumolit.report.tables import (
     copies_table,
     headline_rule,
     headline_table,
+    is_fitted_on,
     prevalence_table,
     rule_label,
     rule_table,
@@ -23,8 +24,12 @@ _PERFECT = (
     "Slope 1 and intercept 0 are perfect; a slope below 1 means probabilities that are too extreme, an intercept in "
     "the large above 0 that pneumonia is more frequent than predicted."
 )
+FITTED_SENTENCE = "Slope, intercept and thresholds were fitted on these images."
+# Of an ensemble whose members share no validation images: stands in its context.
+CALIBRATED_APART = "every member is calibrated on its own validation images, their mean is left as it is"
 CALIBRATION_SENTENCE = (
-    f"{_PERFECT} The class mix of this set differs from that of validation, which the last row takes out."
+    f"{_PERFECT} Where the class mix of this set differs from that of validation, the row at this class mix takes that "
+    "out."
 )
 SUBGROUP_SENTENCE = (
     "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
@@ -72,6 +77,12 @@ def evaluation_report(metrics: dict[str, Any], *, title: str, context: dict[str,
 def rule_sentence(metrics: dict[str, Any]) -> str:
     """Which decision rule the headline numbers use, and why it could not be chosen to please."""
     if headline_rule(metrics) == "primary":
+        if metrics.get("context", {}).get("calibration") == CALIBRATED_APART:
+            return (
+                "Decisions in the headline use the primary rule: an image is called pneumonia where the probability, "
+                "re-based to prevalence one half, is at least 0.5. Every member of the ensemble is calibrated on its "
+                "own validation images, and nothing is fitted to their mean. All other rules are secondary."
+            )
         return (
             "Decisions in the headline use the primary rule: an image is called pneumonia where the "
             "calibrated probability, re-based to prevalence one half, is at least 0.5. Slope and intercept "
@@ -106,6 +117,8 @@ def prevalence_sentence(metrics: dict[str, Any]) -> str:
 
 def calibration_sentence(metrics: dict[str, Any]) -> str:
     """How to read the table of calibration."""
+    if is_fitted_on(metrics):
+        return f"{FITTED_SENTENCE} {_PERFECT}"
     return CALIBRATION_SENTENCE if "rebased" in metrics["calibration"] else _PERFECT
 
 
@@ -133,7 +146,7 @@ def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
     if metrics["subgroups"]:
         blocks += ["## Parts of the set", subgroup_table(metrics).markdown(), SUBGROUP_SENTENCE]
     transfer = transfer_table(metrics)
-    if transfer.rows:
+    if transfer.rows and not is_fitted_on(metrics):
         blocks += [
             "## What validation promised and what was found",
             transfer.markdown(),

@@ -123,9 +123,19 @@ def prevalence_table(metrics: dict[str, Any]) -> Table:
     return Table(header, tuple(rows))
 
 
+def is_fitted_on(metrics: dict[str, Any]) -> bool:
+    """Whether calibration and thresholds were fitted on these very images: those of validation."""
+    return metrics.get("name") == "val"
+
+
 def calibration_table(metrics: dict[str, Any]) -> Table:
-    """Slope, intercepts, ECE and Brier score before and after calibration, and at the class mix of this set."""
-    labels = {"as_trained": "as trained", "calibrated": "calibrated", "rebased": "calibrated, at this class mix"}
+    """Slope, intercepts, ECE and Brier score before and after calibration, and at the class mix of this set.
+
+    The set that calibration was fitted on has no other class mix, and no such row.
+    """
+    labels = {"as_trained": "as trained", "calibrated": "calibrated"}
+    if not is_fitted_on(metrics):
+        labels["rebased"] = "calibrated, at this class mix"
     header = ("probability", "slope", "intercept", "in the large", "mean", "observed", "ECE", "Brier score")
     rows = []
     for name, label in labels.items():
@@ -201,7 +211,7 @@ def transfer_table(metrics: dict[str, Any]) -> Table:
     rows = []
     for name, found in metrics["rules"].items():
         promised = found["promised"]
-        if promised is not None:
+        if promised is not None and any(value is not None for value in promised.values()):
             cells: list[str] = [rule_label(name)]
             for key in ("sensitivity", "specificity"):
                 known = promised[key] is not None and found[key] is not None

@@ -23,12 +23,13 @@ from pneumolit.comparison.ensemble import (
     build_ensemble,
     read_members,
 )
-from pneumolit.comparison.ensemble_folder import read_ensemble, save_ensemble
+from pneumolit.comparison.ensemble_folder import combined_context, read_ensemble, save_ensemble
 from pneumolit.comparison.method import ENSEMBLE, Method, read_method
 from pneumolit.comparison.run import Settings, collect_methods, compare
 from pneumolit.comparison.together import ensemble_method, ensemble_part
 from pneumolit.evaluation.selection import balanced_log_loss, select_greedily
-from pneumolit.rundir import RunDir, read_json, write_json
+from pneumolit.report.evaluation import rule_sentence
+from pneumolit.rundir import RunDir, read_json, read_looks, record_look, write_json
 
 FOLD = {"folds": 2}
 
@@ -133,12 +134,19 @@ def test_greedy_is_refused_with_the_reason_where_validation_is_not_shared(
     mean = ensemble_of([one, other], MEAN)
     assert mean.validation == OWN and mean.val is None
     assert (mean.calibration.slope, mean.calibration.intercept) == (1, 0)
+    told = combined_context(mean, RunDir(tmp_path / "m"), "test")
+    said = rule_sentence({"rules": {"primary": {}}, "context": told})
+    assert "nothing is fitted to their mean" in said and "come from validation" not in said
 
 
 def test_folds_are_calibrated_on_every_image_by_the_member_that_had_not_seen_it(folds: list[RunDir]) -> None:
     ensemble = ensemble_of(folds, GREEDY)
     assert ensemble.validation == OUT_OF_FOLD and ensemble.val is not None
     assert len(set(ensemble.val.paths)) == 80
+    # The mean over the folds scores other sets: nothing was seen of it on which it could promise.
+    assert {point.promised_sensitivity for point in ensemble.points} == {None}
+    told = combined_context(ensemble, RunDir(Path("f")), "test")
+    assert "single fold models; their mean is less extreme" in told["calibration"]
     assert ensemble.weights == pytest.approx([0.5, 0.5])  # one configuration: nothing to choose between
     own = {path: score for m in ensemble.members for path, score in
            zip(m.predictions("val").paths, m.log_odds(m.predictions("val")), strict=True)}  # fmt: skip
@@ -205,6 +213,39 @@ def test_a_saved_ensemble_is_read_like_a_run_and_as_it_was(four_runs: list[RunDi
     assert content["format_version"] == 1 and content["ensemble"] == GREEDY and content["selection"]["losses"]
     assert sum(member["weight"] for member in content["members"]) == pytest.approx(1)
     assert all((run.path / member["run_dir"]).is_dir() for member in content["members"])
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_saved_ensemble_is_one_look_at_the_test_split_however_often_it_is_written(
+    made_runs: ModuleType, tmp_path: Path
+) -> None:
+    runs = [made_runs.write_run(tmp_path / "out" / "train" / name, draw=i) for i, name in enumerate("abc")]
+    record_look(tmp_path / "out", run="a", configuration="one", test_set="test", purpose="train test=true")
+    pair = RunDir(tmp_path / "out" / "ensembles" / "pair")
+    for _ in range(2):
+        save_ensemble(ensemble_of(runs[:2], MEAN), pair)
+        context = read_json(pair.evaluation_metrics_file("test"))["context"]
+        assert context["look"] == "look 2 of this test set, configuration 2"
+        assert "look" not in read_json(pair.evaluation_metrics_file("val"))["context"]
+    save_ensemble(ensemble_of(runs, MEAN), RunDir(tmp_path / "out" / "ensembles" / "three"))
+    looks = read_looks(tmp_path / "out")
+    assert [look["purpose"] for look in looks] == ["train test=true", "ensemble pair", "ensemble three"]
+    assert looks[1]["configuration"] == read_json(pair.status_file)["configuration"] != looks[2]["configuration"]
+
+
+def test_a_greedy_ensemble_says_on_validation_that_it_was_chosen_there(four_runs: list[RunDir]) -> None:
+    ensemble, run = ensemble_of(four_runs, GREEDY), RunDir(Path("g"))
+    assert "chosen by these very images" in combined_context(ensemble, run, "val")["chosen"]
+    assert "chosen" not in combined_context(ensemble, run, "test")
+    assert "chosen" not in combined_context(ensemble_of(four_runs, MEAN), run, "val")
+    for split, is_flattered in (("val", True), ("test", False)):
+        settings = Settings("t", split=split, num_resamples=100)
+        methods, absent = collect_methods(four_runs, [], settings)
+        method = ensemble_method(ensemble, methods, "together", "", settings)
+        page = compare([*methods, method], absent, settings).page
+        assert any("weights of" in note and "together" in note for note in page.notes) == is_flattered
+        how = dict(page.summary)["reference"]
+        assert how.endswith("(chosen by these very images)" if is_flattered else "this set had no part in it")
 
 
 def test_commands_that_need_one_model_say_that_the_folder_is_an_ensemble(made_runs: ModuleType, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pneumolit.comparison.rows import RowGroup, group_methods, why_apart
 from pneumolit.comparison.run import Settings, collect_methods, compare
 from pneumolit.comparison.seeds import seeds_part
 from pneumolit.comparison.table import choose_reference
-from pneumolit.evaluation.mcnemar import mcnemar_exact
+from pneumolit.evaluation.mcnemar import clustered_mcnemar, mcnemar_exact, patient_gains, sign_flip_mid_p
 from pneumolit.evaluation.multiplicity import holm
 from pneumolit.evaluation.paired import auroc_differences
 from pneumolit.rundir import RunDir
@@ -89,6 +89,41 @@ def test_pairs_say_first_minus_second_and_count_images_one_by_one(methods: list[
         assert row.mcnemar_exact == mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum()))
     assert [row.auroc_holm for row in rows] == holm([row.auroc.p_value if row.auroc else None for row in rows])
     assert [row.accuracy_holm for row in rows] == holm([row.accuracy.p_value for row in rows])
+
+
+def test_of_one_class_the_resampled_difference_has_the_sign_of_the_difference(methods: list[Method]) -> None:
+    """All images with pneumonia: what is right is called 1 there, and not 0."""
+    ill = np.flatnonzero(methods[0].targets == "1")[:40]
+    columns = ("paths", "patient_ids", "targets")
+    one, other = (
+        replace(
+            method,
+            **{name: getattr(method, name)[ill] for name in columns},
+            scores=np.arange(40.0),
+            causes=methods[0].causes[ill],
+            decisions=np.where(np.arange(40) < right, "1", "0").astype(object),
+        )
+        for method, right in zip(methods[:2], (40, 30), strict=True)
+    )
+    (group,) = group_methods([one, other])
+    (row,) = compare_pairs(group, [(0, 1)], ["1  one", "2  other"], num_resamples=200)
+    value, interval = row.resampled["accuracy"]
+    assert row.accuracy.value == value == 0.25
+    assert interval is not None and 0 < interval[0] < 0.25 < interval[1]
+
+
+def test_where_few_patients_differ_the_p_value_is_that_of_flipped_signs(methods: list[Method]) -> None:
+    near = methods[0].decisions.copy()
+    near[::12] = np.where(near[::12] == "1", "0", "1")
+    (group,) = group_methods([*methods[:2], replace(methods[0], name="near", decisions=near)])
+    rows = compare_pairs(group, all_pairs(group), [m.name for m in group.methods], num_resamples=100)
+    for (one, other), row in zip(all_pairs(group), rows, strict=True):
+        gains = patient_gains(group.correct[:, one], group.correct[:, other], group.patient_ids)[1]
+        plain = clustered_mcnemar(group.correct[:, one], group.correct[:, other], group.patient_ids)
+        assert row.is_sign_flip == (np.count_nonzero(gains) < 25)
+        assert row.accuracy.p_value == (sign_flip_mid_p(gains) if row.is_sign_flip else plain.p_value)
+        assert row.accuracy.interval == plain.interval
+    assert len({row.is_sign_flip for row in rows}) == 2
 
 
 def test_the_plain_tests_take_images_and_the_others_patients(methods: list[Method]) -> None:
@@ -184,5 +219,10 @@ def test_runs_that_differ_in_their_seed_alone_are_averaged(made_runs: ModuleType
     assert line[2] == "3"
     aurocs = [row.numbers["auroc"] for row in result.page.methods if row.facts["model"].startswith("resnet18")]
     assert line[table.header.index("AUROC")].startswith(f"{np.mean(aurocs):.3f}")
+    # The same seed once more: its first folder counts, not the better of both.
+    again = write(tmp_path / "9", draw=7, noise=0.1, settings={"seed": 2})
+    result = compare(*collect_methods([*runs, again], [], settings), settings)
+    _, words, (table,) = seeds_part(result, settings)
+    assert table.rows[0][2:] == line[2:] and "are not counted (1)" in words[-1]
     alone = compare(*collect_methods(runs[2:], [], settings), settings)
     assert seeds_part(alone, settings)[1:] == (["No two of the runs on these images differ in their seed alone."], [])

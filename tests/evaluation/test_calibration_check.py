@@ -226,6 +226,11 @@ def test_one_class_has_no_regression_and_one_patient_no_interval() -> None:
     assert found["intervals"] == dict.fromkeys((*REGRESSED, "brier"))
 
 
+def test_a_brier_score_that_all_images_share_has_no_interval_rather_than_a_point() -> None:
+    found = check_calibration(np.array([0.7, 0.7, -0.7, -0.7]), np.array([1, 1, 0, 0]), np.arange(4))
+    assert found["brier"] == pytest.approx(expit(-0.7) ** 2) and found["intervals"]["brier"] is None
+
+
 @settings(max_examples=60)
 @given(outcomes, st.sampled_from([0.25, 1.0, 20.0, 1e3]))
 def test_every_number_is_finite_or_none_and_lies_in_its_interval(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t, ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from pneumolit.evaluation.clustered import (
@@ -97,7 +97,24 @@ def test_a_clustered_proportion_has_the_published_interval() -> None:
     hits, families = siblings()
     assert (hits.sum(), len(hits), len(set(families.tolist()))) == (60, 203, 100)
     assert 203 / effective_size(hits, families) == pytest.approx(1.349133, abs=5e-7)
-    assert proportion_interval(hits, families) == pytest.approx([0.2284814, 0.3728302], abs=5e-8)
+    size = effective_size(hits, families)
+    assert wilson(60 / 203, size) == pytest.approx([0.2284814, 0.3728302], abs=5e-8)
+    # The printed one has the normal quantile; ours has t with 99 degrees of freedom, which Korn and Graubard (Survey
+    # Methodology 24, 1998) put into the effective size.
+    expected = wilson(60 / 203, size * (Z / t.ppf(0.975, 99)) ** 2)
+    assert proportion_interval(hits, families) == pytest.approx(expected, abs=1e-12)
+    assert proportion_interval(hits, families) == pytest.approx([0.2284814, 0.3728302], abs=2e-3)
+
+
+def test_intervals_of_few_patients_with_many_images_hold_the_truth_nearly_as_often_as_they_say() -> None:
+    # 8 patients with 30 images each, whose own rates are spread by a beta distribution (r = .3) around .85: with the
+    # normal quantile 86 of 100 intervals hold it, with t 92.
+    rng, patients, held = np.random.default_rng(0), np.repeat(np.arange(8), 30), 0
+    for _ in range(300):
+        rates = rng.beta(0.85 * 7 / 3, 0.15 * 7 / 3, 8)
+        low, high = proportion_interval(rng.random(240) < rates[patients], patients) or [0, 0]
+        held += low <= 0.85 <= high
+    assert held / 300 > 0.895
 
 
 def test_effective_size_of_four_patients_by_hand() -> None:
@@ -149,9 +166,10 @@ def test_390_of_390_images_are_as_sure_as_their_203_patients() -> None:
 def test_copies_of_every_image_do_not_make_a_proportion_surer(drawn: list[tuple[int, int]], times: int) -> None:
     hits = np.array([hit for hit, _ in drawn])
     patients = np.arange(len(hits))
-    once = proportion_interval(hits, patients)
-    copied = proportion_interval(np.repeat(hits, times), np.repeat(patients, times))
-    assert copied == pytest.approx(once, abs=1e-9)
+    once = proportion_interval(hits, patients) or [0, 0]
+    copied = proportion_interval(np.repeat(hits, times), np.repeat(patients, times)) or [0, 0]
+    assert copied[0] <= once[0] + 1e-9 and once[1] - 1e-9 <= copied[1]
+    assert effective_size(np.repeat(hits, times), np.repeat(patients, times)) == pytest.approx(len(hits), abs=1e-9)
 
 
 def test_images_that_agree_within_a_patient_are_less_sure_than_images_of_many() -> None:
@@ -390,7 +408,10 @@ def test_interval_is_the_walds_on_the_logit_scale() -> None:
     value = roc_auc_score(targets, scores)
     error = covariance_image_by_image(targets, scores[:, None], patients)[0, 0] ** 0.5
     odds = value / (1 - value)
-    ends = [odds * np.exp(sign * Z * error / (value * (1 - value))) for sign in (-1, 1)]
+    # All patients have three images, so that Welch's test of the patients' means has the degrees of freedom.
+    means = [shares.reshape(20, 3).mean(axis=1) for shares in auroc_components(targets, scores)]
+    quantile = t.ppf(0.975, ttest_ind(*means, equal_var=False).df)
+    ends = [odds * np.exp(sign * quantile * error / (value * (1 - value))) for sign in (-1, 1)]
     assert auroc_interval(targets, scores, patients) == pytest.approx([end / (1 + end) for end in ends], abs=1e-9)
 
 
@@ -431,6 +452,15 @@ def test_no_overlap_counts_patients_not_images() -> None:
     assert 0.7 < low < 0.9 and high == 1
     # Where all scores are equal there is no variance either.
     assert auroc_interval(targets, np.zeros(100), patients) == newcombe_auroc(0.5, 15, 10)
+
+
+@pytest.mark.parametrize("below", [1, 2, 4, 6])
+def test_a_variance_that_is_only_rounding_makes_no_point(below: int) -> None:
+    # Of each patient's normal films so many of seven lie below all with pneumonia: no patient differs from another.
+    scores = np.concatenate([np.zeros(7), np.tile(np.where(np.arange(7) < below, -1.0, 1.0), 6)])
+    targets, patients = np.repeat([1, 0], [7, 42]), np.concatenate([np.arange(7), 20 + np.arange(42) // 7])
+    assert auroc_covariance(targets, scores, patients)[1][0, 0] < 1e-30  # and above 0
+    assert auroc_interval(targets, scores, patients) == pytest.approx(newcombe_auroc(below / 7, 7, 6), abs=1e-9)
 
 
 @settings(max_examples=40)

@@ -101,6 +101,14 @@ def test_runs_that_are_right_everywhere_get_the_interval_of_one_of_them() -> Non
     assert found["specificity"]["interval"][0] < 0.9
 
 
+def test_a_single_patient_has_a_mean_but_no_interval() -> None:
+    targets, patients = np.array([0, 1, 0, 1]), np.zeros(4)
+    scores = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    found = mean_over_runs(targets, scores, scores.astype(int), patients, num_resamples=20)
+    assert found["accuracy"]["mean"] == 0.75 and found["accuracy"]["sd_seeds"] > 0
+    assert all(found[name]["interval"] is None for name in found)
+
+
 @pytest.mark.slow
 def test_the_interval_of_three_seeds_covers_the_mean_over_all_seeds() -> None:
     rng, sets, covered = np.random.default_rng(0), 400, 0

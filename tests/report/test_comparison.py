@@ -29,6 +29,7 @@ from pneumolit.report.comparison_tables import (
     pair_table,
     resampled_table,
     signed,
+    stacked,
 )
 
 METHOD = MethodRow(
@@ -42,7 +43,7 @@ METHOD = MethodRow(
 OTHER = replace(METHOD, number=2, name="mlp", right=500, facts={"model": "mlp"}, is_reference=True)
 PAIR = PairRow(
     first="1  resnet18, head", second="2  mlp", accuracy=Difference(0.1, [0.05, 0.15], 0.00004), accuracy_holm=0.0002,
-    only_first=90, only_second=19, both_wrong=33, exact_p=0.001, mcnemar_exact=0.5, mcnemar_mid_p=0.4, kappa=0.7,
+    only_first=90, only_second=19, both_wrong=33, sign_flip_p=0.001, mcnemar_exact=0.5, mcnemar_mid_p=0.4, kappa=0.7,
     auroc=Difference(-0.00123, [-0.01, 0.008], 0.6), auroc_holm=1.0, delong=Difference(-0.00123, [-0.01, 0.008], 0.5),
     resampled={"auroc": (-0.00123, [-0.01, 0.007]), "specificity": (0.0, None)},
 )  # fmt: skip
@@ -109,7 +110,29 @@ def test_pairs_as_csv_say_which_tests_take_images_for_patients() -> None:
     (row,) = csv.DictReader(io.StringIO(pairs_csv([PAIR])))
     assert float(row["auroc_difference"]) == -0.00123 and float(row["accuracy_p_holm"]) == 0.0002
     assert float(row["delong_p_if_images_were_independent"]) == 0.5
+    assert row["accuracy_p_is"] == "McNemar by patients" and float(row["accuracy_sign_flip_mid_p"]) == 0.001
     assert row["bootstrap_specificity"] == "0.0" and row["bootstrap_specificity_low"] == ""
+
+
+def test_p_values_of_flipped_signs_are_called_so_where_they_stand() -> None:
+    few, page = replace(PAIR, is_sign_flip=True), Comparison("t", "Test", [], [METHOD], [PAIR])
+    said = "In 1 of 2 comparisons the methods differ in accuracy on fewer than 25 patients"
+    assert said in comparison_markdown(replace(page, pairs=[PAIR, few]))
+    assert "fewer than 25 patients; their p" not in comparison_markdown(page)
+    (row,) = csv.DictReader(io.StringIO(pairs_csv([few])))
+    assert row["accuracy_p_is"] == "sign-flip mid-p"
+
+
+def test_an_ensemble_goes_by_its_name_in_the_leaderboard_with_its_kind_behind_it() -> None:
+    row = replace(METHOD, kind="ensemble", name="g", facts={"model": "greedy of 2 runs"})
+    table = leaderboard([row, replace(row, name="greedy of 2 runs"), replace(METHOD, kind="file", facts={})])
+    assert [line[1] for line in table.rows] == ["g\ngreedy of 2 runs", "greedy of 2 runs", "resnet18, head\nfile"]
+
+
+def test_a_number_with_its_interval_below_it_never_prints_that_as_a_point() -> None:
+    assert stacked(0.942, [0.921, 0.96]) == "0.942\n[0.921, 0.960]"
+    assert stacked(0.9999, [0.9996, 1.0]) == "0.9999\n[0.9996, 1.0000]"
+    assert stacked(0.9, None) == "0.900"
 
 
 def test_differences_carry_a_sign_and_nothing_carries_none() -> None:

@@ -53,6 +53,18 @@ def test_prevalence_calibration_and_parts_of_the_set_are_told_with_a_sentence_ho
     assert "calling nobody ill has net benefit 0" in found["Where pneumonia is rarer"]
 
 
+def test_on_the_images_of_the_fit_nothing_is_checked_against_itself(metrics: dict[str, Any]) -> None:
+    """There a promise is what was found, and the class mix is that of validation."""
+    found = sections(evaluation_report(metrics | {"name": "val"}, title="t", context={}))
+    assert "What validation promised and what was found" not in found
+    honest = found["Are the probabilities honest?"]
+    assert "Slope, intercept and thresholds were fitted on these images." in honest
+    assert "class mix of this set" not in honest and "at this class mix" not in honest
+    other = sections(evaluation_report(metrics | {"name": "test"}, title="t", context={}))
+    assert "What validation promised and what was found" in other
+    assert "at this class mix" in other["Are the probabilities honest?"]
+
+
 def test_the_report_names_the_method_of_every_interval(metrics: dict[str, Any]) -> None:
     headline = sections(evaluation_report(metrics, title="t", context={}))["Headline"]
     for words in ("95 % confidence over patients", "Obuchowski 1997", "Wilson with the design effect", "50 bootstrap"):

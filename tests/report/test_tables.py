@@ -109,6 +109,12 @@ def test_calibration_is_told_as_trained_calibrated_and_at_this_class_mix(metrics
     assert float(table.rows[1][1].split()[0]) == 1 + round(metrics["calibration"]["calibrated"]["slope"] - 1, 3)
 
 
+def test_rules_that_promise_nothing_make_no_table_of_promises(metrics: dict[str, Any]) -> None:
+    nothing = {"promised": {"sensitivity": None, "specificity": None}}
+    rules = {name: {**found, **nothing} for name, found in metrics["rules"].items()}
+    assert transfer_table(metrics).rows and not transfer_table({**metrics, "rules": rules}).rows
+
+
 def test_scores_that_separate_the_classes_have_no_slope_in_the_table(
     make_predictions: Callable[..., Predictions],
 ) -> None:
