@@ -260,8 +260,8 @@ _REPORT = {
     "the large above 0 that pneumonia is more frequent than predicted. Where the class mix of this set differs from "
     "that of validation, the row at this class mix takes that out.": (
         "기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 지나치게 극단적이고, 전체 수준의 절편(in the "
-        "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다. 이 세트의 범주 구성이 검증 세트와 다르면, 이 범주 구성 "
-        "기준의 행이 그 차이를 없앤 것입니다."
+        "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다. 이 세트의 범주 구성이 검증 세트와 다르면, 이 범주 "
+        "구성 기준의 행이 그 차이를 없앤 것입니다."
     ),
     "Slope, intercept and thresholds were fitted on these images. Slope 1 and intercept 0 are perfect; a slope below 1 "
     "means probabilities that are too extreme, an intercept in the large above 0 that pneumonia is more frequent than "
