@@ -23,6 +23,13 @@ from typing import Any
 import pytest
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# Questions to a page: images that are not shown, unfold everything, its width with what sticks out, its smallest text.
+BROKEN = "[...document.images].filter((i) => !i.complete || i.naturalWidth === 0 || i.clientWidth === 0).length"
+UNFOLD = "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
+WIDTH = "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
+SMALLEST = """Math.min(...[...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() &&
+  [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+  .map((e) => parseFloat(getComputedStyle(e).fontSize)))"""
 _SECONDS = 60.0  # for one answer; a busy machine starts a browser in ten
 _FLAGS = (
     "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",

@@ -7,23 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from pneumolit.report.canvas import BLUE, GREY, ORANGE, RED, SKY, SMALL, blank_figure, save, style, wrapped_text
+from pneumolit.report.canvas import BLUE, GREY, ORANGE, RED, SKY, SMALL, blank_figure, save, style
 from pneumolit.report.explanation import HEADINGS, WHOLE, ExplainedFilm, Explanation, digits, unit
+from pneumolit.report.heat import DPI, MARGIN, beside_heat, draw_scale, inset, picture_sheet
 
 SIDE = 240  # pixels of a film on the page, and of the heat map beside it
 _SHEET_SIDE, _SHEET_PAIRS = 180, 2  # pixels of a film on a sheet, pairs in a row: two sheets fit side by side
-_GAP, _MARGIN, _LINE, _HEAD = 18, 12, 17, 92  # pixels
-_DPI = 100
-_LETTER = 8.0  # pixels, on average, generously
-_CLEAREST = 0.75  # share of the colour where the heat is greatest
-_COLOURS = "inferno"
+_HEAD = 92  # pixels
 _WIDTH = 5.1  # inches: fits a phone with letters that can be read
 
 
@@ -53,7 +48,7 @@ def draw_explanation(explanation: Explanation, folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
         if name in HEADINGS:
-            figure.savefig(files[name], dpi=_DPI, metadata={"Software": None})  # pixel by pixel, as it was composed
+            figure.savefig(files[name], dpi=DPI, metadata={"Software": None})  # pixel by pixel, as it was composed
         else:
             save(figure, files[name])
     return files
@@ -71,17 +66,13 @@ def draw_films(explanation: Explanation, folder: Path) -> list[Path]:
 
 def pair(film: ExplainedFilm, side: int, greatest: float) -> np.ndarray:
     """The film, and beside it the film under its heat: `(side, 2 * side, 3)` in [0, 1]."""
-    plain = np.repeat(_resized(film.film.astype(np.float32) / 255, side)[..., None], 3, axis=2)
-    share = _resized(film.heat, side) / greatest if greatest > 0 else np.zeros((side, side))
-    return np.asarray(np.clip(np.concatenate([plain, _under(plain, share)], axis=1), 0.0, 1.0))
+    return beside_heat(film.film, film.heat, side, greatest)
 
 
 def sheet(
     films: Sequence[ExplainedFilm], title: str, greatest: float, words: str, *, lungs: str = "lung box"
 ) -> Figure:
     """A group in rows, with three lines under each pair and the colour bar above.
-
-    One axes holds all films: a picture of many axes takes seconds.
 
     Args:
         films: of the group.
@@ -90,28 +81,14 @@ def sheet(
         words: unit of the heat.
         lungs: what the lungs are called.
     """
-    width, cell = 2 * _SHEET_SIDE, _SHEET_SIDE + 3 * _LINE + _GAP
-    rows, columns = -(-len(films) // _SHEET_PAIRS), _SHEET_PAIRS
-    pixels = np.full((_HEAD + rows * cell, columns * (width + _GAP) - _GAP + 2 * _MARGIN, 3), 1.0)
-    corners = []
-    for i, film in enumerate(films):
-        top, left = _HEAD + i // _SHEET_PAIRS * cell, _MARGIN + i % _SHEET_PAIRS * (width + _GAP)
-        corners.append((top, left))
-        pixels[top : top + _SHEET_SIDE, left : left + width] = pair(film, _SHEET_SIDE, greatest)
-    figure = Figure(figsize=(pixels.shape[1] / _DPI, pixels.shape[0] / _DPI), dpi=_DPI)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    axes.imshow(pixels, interpolation="nearest", aspect="auto")
-    axes.text(_MARGIN, 10, title, fontsize=12, va="top")
-    length, left = 220, _MARGIN + 8  # the number below the left end needs room
-    bar = figure.add_axes((left / pixels.shape[1], 1 - 50 / len(pixels), length / pixels.shape[1], 12 / len(pixels)))
-    _bar(bar, greatest)
+    pictures = [pair(film, _SHEET_SIDE, greatest) for film in films]
+    notes = [(film.name, film.decision, film.heat_words(lungs)) for film in films]
+    size = (_SHEET_SIDE, 2 * _SHEET_SIDE)
+    figure, axes = picture_sheet(pictures, notes, size=size, columns=_SHEET_PAIRS, head=_HEAD)
+    axes.text(MARGIN, 10, title, fontsize=12, va="top")
+    length, left = 220, MARGIN + 8  # the number below the left end needs room
+    _bar(inset(figure, left, 38, length, 12), greatest)
     axes.text(left + length + 20, 44, f"heat, {words}", fontsize=SMALL, va="center")
-    for (top, left), film in zip(corners, films, strict=True):
-        lines = (film.name, film.decision, film.heat_words(lungs))
-        text = "\n".join(wrapped_text(line, int(width / _LETTER), 1) for line in lines)
-        axes.text(left, top + _SHEET_SIDE + 3, text, fontsize=SMALL, va="top", linespacing=1.25)
     return figure
 
 
@@ -125,27 +102,13 @@ def scale_figure(greatest: float, words: str) -> Figure:
 
 
 def _bar(axes: Axes, greatest: float) -> None:
-    """Colours as they look over middle gray."""
-    share = np.linspace(0, 1, 256)[None, :]
-    axes.imshow(_under(np.full((1, 256, 3), 0.5), share), extent=(0, greatest or 1, 0, 1), aspect="auto")
-    axes.set_yticks([])
+    draw_scale(axes, greatest)
     axes.tick_params(labelsize=SMALL)
     if greatest > 0:
         ends = [0, greatest / 2, greatest]  # three numbers never overlap, however many digits they have
         axes.set_xticks(ends, ["0", *map(digits, ends[1:])])
     else:
         axes.set_xticks([0], ["no heat in any film"])
-
-
-def _under(plain: np.ndarray, share: np.ndarray) -> np.ndarray:
-    strength = np.sqrt(np.clip(share, 0.0, 1.0))  # the root lets weak heat be seen too
-    opacity = _CLEAREST * strength[..., None]
-    return np.asarray((1 - opacity) * plain + opacity * colormaps[_COLOURS](strength)[..., :3])
-
-
-def _resized(values: np.ndarray, side: int) -> np.ndarray:
-    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _randomization(found: dict[str, Any]) -> Figure:

@@ -23,23 +23,13 @@ from pneumolit.evaluation.clustered import (
     weighted_sum_interval,
     wilson,
 )
+from tests.evaluation.ovarian import OVARIAN
 
 Z = 1.959963984540054
 
 # Few scores and few patients: ties and patients with images of both classes are frequent.
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 9)), min_size=4, max_size=30)
 hits_of_patients = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=40)
-
-# DeLong, DeLong and Clarke-Pearson 1988 as printed in the SAS/STAT User's Guide, The LOGISTIC Procedure, "Comparing
-# Receiver Operating Characteristic Curves": albumin, total protein, K-G score, and 0 where the patient died.
-_OVARIAN = """
-3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1
-3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0
-2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1
-3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0
-3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1
-3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
-"""
 
 
 def columns(drawn: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
@@ -360,10 +350,9 @@ def test_covariance_equals_obuchowskis_formulas_image_by_image(drawn: list[tuple
 
 
 def test_with_one_image_per_patient_it_is_delongs_printed_example() -> None:
-    table = np.array(_OVARIAN.split(), dtype=float).reshape(-1, 4)
-    died = table[:, 3] == 0
-    scores = np.column_stack([-table[:, 0], table[:, 2], -table[:, 1]])
-    aurocs, covariance = auroc_covariance(died, scores, np.arange(len(table)))
+    died = OVARIAN[:, 3] == 0
+    scores = np.column_stack([-OVARIAN[:, 0], OVARIAN[:, 2], -OVARIAN[:, 1]])
+    aurocs, covariance = auroc_covariance(died, scores, np.arange(len(OVARIAN)))
     assert aurocs == pytest.approx([0.7366, 0.7258, 0.6478], abs=5e-5)
     assert np.sqrt(np.diag(covariance)) == pytest.approx([0.0927, 0.1028, 0.1000], abs=5e-5)
     # And in every digit: sample covariances of the components.
@@ -376,8 +365,7 @@ def test_the_covariance_over_patients_is_put_together_from_statsmodels_clustered
     # The components of the example above on one constant per class, groups of three patients in the printed order as
     # one: statsmodels 0.15.0, OLS.fit(cov_type="cluster", use_correction=False). Obuchowski's factors are written out:
     # of the 15 groups 8 have deaths, 15 survivors, 15 either.
-    table = np.array(_OVARIAN.split(), dtype=float).reshape(-1, 4)
-    (auroc,), ((variance,),) = auroc_covariance(table[:, 3] == 0, -table[:, 0], np.arange(43) // 3)
+    (auroc,), ((variance,),) = auroc_covariance(OVARIAN[:, 3] == 0, -OVARIAN[:, 0], np.arange(43) // 3)
     assert auroc == pytest.approx(0.73655913978495, abs=1e-12)
     expected = 8 / 7 * 0.00816969848794 + 15 / 14 * (0.00176297275439 + 2 * 0.00049647575641)
     assert variance == pytest.approx(expected, abs=1e-12)

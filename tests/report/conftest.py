@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
 from pneumolit.report.run_record import RunRecord
 from pneumolit.rundir import RunDir
+from tests.browsing import Browser, running_browser
 
 LABELS = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
 
@@ -74,3 +75,9 @@ def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def record(finished: Path) -> RunRecord:
     """What that run's folder says."""
     return RunRecord.read(RunDir(finished))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with running_browser() as found:
+        yield found

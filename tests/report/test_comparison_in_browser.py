@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +11,8 @@ from PIL import Image
 from pneumolit.comparison.results import write_comparison
 from pneumolit.comparison.run import Settings, collect_methods, compare
 from pneumolit.rundir import CompareDir
-from tests.browsing import Browser, Page, running_browser
+from tests.browsing import BROKEN, SMALLEST, UNFOLD, WIDTH, Browser, Page
 from tests.comparison import made_runs
-
-BROKEN = "[...document.images].filter((i) => !i.complete || i.naturalWidth === 0 || i.clientWidth === 0).length"
-UNFOLD = "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
-WIDTH = "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
-SMALLEST = """Math.min(...[...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() &&
-  [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
-  .map((e) => parseFloat(getComputedStyle(e).fontSize)))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pneumolit.report.explanation_page import write_explanation
 from pneumolit.rundir import ExplanationDir
-from tests.browsing import Browser, running_browser
+from tests.browsing import BROKEN, WIDTH, Browser
 from tests.report.made_explanation import explanation
 
-BROKEN = "[...document.images].filter((i) => !i.complete || i.naturalWidth === 0 || i.clientWidth === 0).length"
-WIDTH = "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
 # Film and heat map side by side: neither cut off nor too small to see.
 FILM_WIDTHS = "[...document.images].filter((i) => i.alt.includes('.jpeg: ')).map((i) => i.clientWidth)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

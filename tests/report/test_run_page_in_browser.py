@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,9 @@ from pneumolit.report.html import Section, run_page
 from pneumolit.report.run_page import write_page
 from pneumolit.report.tables import Table
 from pneumolit.rundir import RunDir
-from tests.browsing import Browser, running_browser
+from tests.browsing import BROKEN, SMALLEST, UNFOLD, WIDTH, Browser
 
 PAGES = ("report.html", "model_card.html", "may_i_use.html")
-BROKEN = "[...document.images].filter((i) => !i.complete || i.naturalWidth === 0 || i.clientWidth === 0).length"
-UNFOLD = "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
-# Parts that stick out of the page without a box of their own that scrolls.
-WIDTH = "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
-SMALLEST = """Math.min(...[...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() &&
-  [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
-  .map((e) => parseFloat(getComputedStyle(e).fontSize)))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
