@@ -49,12 +49,12 @@ class Findings:
     """What a criterion does over all runs, for one choice of the stand-in.
 
     Attributes:
-        epoch_losses: `(runs,)`, None where it does not choose epochs.
+        epoch_losses: `(runs,)`.
         values: `(runs,)` at the last epoch, higher is better; None where runs cannot be compared by it.
         stand_in: `(runs,)` the stand-in's metric at the last epoch.
     """
 
-    epoch_losses: np.ndarray | None
+    epoch_losses: np.ndarray
     values: np.ndarray | None
     stand_in: np.ndarray
 
@@ -81,7 +81,11 @@ def main() -> None:
     require(bool(options.sweep), "sweep=FOLDER is missing; pneumolit.train --multirun sweep=criterion makes one")
     require(options.metric in _MEASURES[:2], f"metric must be auroc or balanced_accuracy, got {options.metric}")
     curves = [curve for folder in options.sweep.split(",") for curve in read_curves(Path(folder))]
-    require(len(curves) >= _FEWEST, f"{options.sweep}: {len(curves)} finished runs with two blocks, it takes {_FEWEST}")
+    require(
+        len(curves) >= _FEWEST,
+        f"{options.sweep}: {len(curves)} finished runs with two blocks, it takes {_FEWEST}; check the folder, or make "
+        "more with python -m pneumolit.train --multirun sweep=criterion",
+    )
     rows = {name: summary(name, curves, options.metric) for name in criteria()}
     print(f"{len(curves)} runs; {options.metric} of the stand-in\n")
     print(f"  {'criterion':<26} {'epoch loss':>18} {'rank':>14} {'recipe loss':>18}")
@@ -92,14 +96,14 @@ def main() -> None:
 
 
 def read_curves(folder: Path) -> list[dict[str, np.ndarray]]:
-    """Metrics by epoch of every finished run in a folder that has two blocks."""
+    """Metrics by epoch of every finished run in a folder that has two blocks, and stress validation beside them."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         run = RunDir(path)
         if not run.status_file.is_file() or read_json(run.status_file)["state"] != DONE:
             continue
         rows = run.read_metrics()
-        if rows and all(f"{block}/auroc" in rows[-1] for block in _BLOCKS):
+        if rows and all(f"{name}/auroc" in rows[-1] for name in (*_BLOCKS, "stress")):
             found.append({name: np.array([row[name] for row in rows]) for name in rows[-1] if "/" in name})
     return found
 
@@ -140,8 +144,7 @@ def summary(name: str, curves: Sequence[dict[str, np.ndarray]], metric: str) -> 
     draws = rng.integers(0, len(curves), (_RESAMPLES, len(curves)))
     all_runs = np.arange(len(curves))[None]
     found: dict[str, list[float] | None] = {}
-    losses = [one.epoch_losses for one in both]
-    mean = np.mean([values for values in losses if values is not None], axis=0)
+    mean = np.mean([one.epoch_losses for one in both], axis=0)
     found["epoch_loss"] = [round(float(mean.mean()), 6), round(float(mean.std(ddof=1) / len(mean) ** 0.5), 6)]
     for key in ("rank", "recipe_loss"):
         found[key] = None

@@ -60,7 +60,8 @@ def loose_claim(arguments: Sequence[str]) -> str:
     """
     from pneumolit.evaluation.claim_text import is_column
 
-    is_loose = [is_column(argument.partition("=")[0]) for argument in arguments]
+    keys = [argument.partition("=")[0] for argument in arguments]
+    is_loose = [key == "class" or is_column(key) for key in keys]
     if not any(is_loose):
         return ""
     pairs = zip(arguments, is_loose, strict=True)
@@ -254,7 +255,7 @@ def _show(console: Console, table: Table) -> None:
     for position, title in enumerate(table.header):
         justify: Literal["left", "right"] = "left" if position < table.num_labels else "right"
         narrowest = longest[position] if is_wide else None  # words stay whole where there is room
-        shown.add_column(title, justify=justify, overflow="fold", min_width=narrowest)
+        shown.add_column(escape(title), justify=justify, overflow="fold", min_width=narrowest)
     for row in table.rows:
         shown.add_row(*(escape(cell) for cell in row))
     console.print(shown)

@@ -56,6 +56,10 @@ def test_a_claim_that_can_be_right_is_answered_with_its_matrix_and_intervals(aud
     assert "as if images were independent" in result.out
 
 
+def test_a_class_may_have_a_name_in_brackets(audited: Callable[..., Outcome]) -> None:
+    assert "[red] right" in audited("claim=class=[red]:.9/.9/.9/10 class=B:.9/.9/.9/10").out
+
+
 def test_a_claim_that_cannot_be_right_leaves_with_1_and_names_the_odd_number(audited: Callable[..., Outcome]) -> None:
     result = audited("claim=n=234+390 acc=.928 spec=.901 sens=.932")
     assert (result.code, result.err) == (1, "")
@@ -95,6 +99,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 def test_numbers_outside_the_quotes_are_put_back_into_the_claim() -> None:
     assert loose_claim(["claim=n=234+390", "acc=.928", "output=fits.csv"]) == "n=234+390 acc=.928"
+    assert loose_claim(["claim=acc=.9", "class=A:///5", "class=B:///6"]) == "acc=.9 class=A:///5 class=B:///6"
     assert loose_claim(["claim=n=234+390 acc=.928", "output=fits.csv", "--help"]) == ""
 
 
@@ -196,9 +201,12 @@ def test_the_command_starts_without_torch_or_figures(tmp_path: Path) -> None:
     asked = (
         "import sys; sys.argv = ['audit', 'claim=n=234+390 acc=.954']\n"
         "from pneumolit.audit import main\n"
+        "code = 0\n"
         "try: main()\n"
-        "except SystemExit: pass\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "print('left with', code)\n"
         "print([name for name in ('torch', 'matplotlib', 'sklearn', 'pandas') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert result.stdout.splitlines()[-1] == "[]"
+    assert "can belong together" in result.stdout
+    assert result.stdout.splitlines()[-2:] == ["left with 0", "[]"]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from pneumolit.evaluation.clustered import Interval
+from pneumolit.evaluation.clustered import Interval, patient_rows
 from pneumolit.evaluation.metrics import brier, ece
 
 _MAX_STEPS = 100
@@ -40,33 +40,33 @@ def check_calibration(
         and Zeger, Biometrika 73, 1986.
     """
     log_odds, positives = np.asarray(log_odds, dtype=np.float64), np.asarray(positives).astype(np.float64)
-    patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
+    rows, num_patients = patient_rows(patient_ids)
     probs = expit(log_odds)
     z = float(norm.ppf((1 + level) / 2))
     found: dict[str, Any] = {"slope": None, "intercept": None, "in_the_large": None}
     limits: dict[str, Interval | None] = dict.fromkeys(("slope", "intercept", "in_the_large", "brier"))
     if 0 < positives.sum() < len(positives):
         ones = np.ones((len(positives), 1))
-        fitted = {"in_the_large": _fit(ones, positives, log_odds, rows, len(patients))}
+        fitted = {"in_the_large": _fit(ones, positives, log_odds, rows, num_patients)}
         if not _separates(log_odds, positives):
-            both = _fit(np.hstack([log_odds[:, None], ones]), positives, np.zeros_like(log_odds), rows, len(patients))
+            both = _fit(np.hstack([log_odds[:, None], ones]), positives, np.zeros_like(log_odds), rows, num_patients)
             if both is not None:
                 fitted |= {"slope": (both[0][:1], both[1][:1]), "intercept": (both[0][1:], both[1][1:])}
         for name, pair in fitted.items():
             if pair is not None:
                 value, error = float(pair[0][0]), float(pair[1][0])
                 found[name] = value
-                limits[name] = [value - z * error, value + z * error] if len(patients) > 1 else None
+                limits[name] = [value - z * error, value + z * error] if num_patients > 1 else None
     found |= {
         "observed": float(positives.mean()),
         "expected": float(probs.mean()),
         "ece": ece(positives, probs),
         "brier": brier(positives, probs),
     }
-    if len(patients) > 1:
+    if num_patients > 1:
         losses = (probs - positives) ** 2 - found["brier"]
-        sums = np.bincount(rows, losses, len(patients))
-        error = float(np.sqrt(len(patients) / (len(patients) - 1) * (sums @ sums))) / len(positives)
+        sums = np.bincount(rows, losses, num_patients)
+        error = float(np.sqrt(num_patients / (num_patients - 1) * (sums @ sums))) / len(positives)
         if error > _ROUNDING * found["brier"]:  # else all images lose alike, and no width can be told
             limits["brier"] = [max(0.0, found["brier"] - z * error), min(1.0, found["brier"] + z * error)]
     return found | {"intervals": limits}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import product
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
 
-from pneumolit.evaluation.claim_matrices import Fits, TooManyError, find_matrices
+from pneumolit.evaluation.claim_matrices import Fits, TooManyError, count_range, find_matrices
 from pneumolit.evaluation.claim_text import OF_A_CLASS, Claim
 from pneumolit.evaluation.printed import Bounds, Printed
 
@@ -56,8 +56,13 @@ def manner_alone(claim: Claim, key: str) -> tuple[bool, bool]:
     name, _, kind = key.rpartition(".")
     printed = claim.numbers[key]
     images = claim.parts[claim.class_names.index(name)]
-    flags = [_agrees(printed, _of_column(kind, column)) for column in _columns_of_class(name, images, claim.only(key))]
-    return any(rounded for rounded, _ in flags), any(cut_off for _, cut_off in flags)
+    is_rounded = is_cut_off = False
+    for column in _columns_of_class(name, images, claim.only(key)):
+        rounded, cut_off = _agrees(printed, _of_column(kind, column))
+        is_rounded, is_cut_off = is_rounded or rounded, is_cut_off or cut_off
+        if is_rounded and is_cut_off:
+            break
+    return is_rounded, is_cut_off
 
 
 def _of_total(claim: Claim) -> Fits:
@@ -65,7 +70,8 @@ def _of_total(claim: Claim) -> Fits:
     assert claim.total is not None
     used = [key for key in claim.numbers if key in _OF_TOTAL]
     rows = []
-    for right in _right_counts(claim.total, claim.numbers) if used else []:
+    low, high = count_range(claim.total, claim.numbers, "right", "wrong", "acc")
+    for right in range(low, high + 1) if used else []:
         flags = [_agrees(claim.numbers[key], _of_right(key, right, claim.total)) for key in used]
         if all(rounded or cut_off for rounded, cut_off in flags):
             rows.append(((right,), [rounded for rounded, _ in flags]))
@@ -75,7 +81,7 @@ def _of_total(claim: Claim) -> Fits:
 def _of_classes(claim: Claim) -> Fits:
     columns = tuple(f"{name} {word}" for name in claim.class_names for word in ("right", "called"))
     per_class = [
-        list(_columns_of_class(name, images, claim))
+        list(islice(_columns_of_class(name, images, claim), _MOST_TRIED + 1))  # one more than is allowed tells enough
         for name, images in zip(claim.class_names, claim.parts, strict=True)
     ]
     is_known = all(column.called is not None for found in per_class for column in found)
@@ -131,11 +137,6 @@ def _has_matrix(way: Sequence[Column]) -> bool:
     strayed = [(column.called or 0) - column.right for column in way]
     total = sum(missed)
     return total == sum(strayed) and all(m + s <= total for m, s in zip(missed, strayed, strict=True))
-
-
-def _right_counts(total: int, numbers: Mapping[str, Printed]) -> range:
-    low, high = numbers["acc"].either.counts(total) if "acc" in numbers else (0, total)
-    return range(max(low, 0), min(high, total) + 1)
 
 
 def _is_usable(key: str, calls_are_known: bool) -> bool:

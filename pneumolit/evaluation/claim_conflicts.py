@@ -10,7 +10,7 @@ from typing import Any
 from pneumolit.evaluation.claim_classes import find_fits, manner_alone
 from pneumolit.evaluation.claim_matrices import TERMS, Cells, Fits, TooManyError, auroc_limits, exact_rate
 from pneumolit.evaluation.claim_text import CELLS, Claim
-from pneumolit.evaluation.printed import Bounds, Printed
+from pneumolit.evaluation.printed import Bounds
 
 ROUNDED, CUT_OFF, AS_RATES, NEVER, OPEN = "rounded", "cut off", "as rates", "never", "open"
 # Whole numbers or fractions whose numerator and denominator are straight lines in TN and TP.
@@ -83,7 +83,8 @@ def _suspect(claim: Claim, key: str) -> Suspect:
     alone = _manner_alone(claim, key)
     whole = sum(claim.parts[i] for i in _OF_WHOLE[key]) if key in _OF_WHOLE and len(claim.parts) == 2 else 0
     whole = claim.total or 0 if key == "acc" else whole
-    near = _nearest(claim.numbers[key], whole)
+    printed = claim.numbers[key]
+    near = _nearest(printed.rounded if alone == ROUNDED else printed.either, whole)
     others, low, high = NEVER, None, None
     rest = claim.without(key)
     if rest.numbers:
@@ -110,11 +111,11 @@ def _manner_alone(claim: Claim, key: str) -> str:
     return OPEN if fits.unused else manner_of(fits)
 
 
-def _nearest(printed: Printed, whole: int) -> tuple[int, ...]:
+def _nearest(bounds: Bounds, whole: int) -> tuple[int, ...]:
     """The counts that are the number or stand next to it on both sides."""
     if not whole:
         return ()
-    low, high = printed.either.counts(whole)
+    low, high = bounds.counts(whole)
     counts = range(low, high + 1) if low <= high else range(high, low + 1)
     return tuple(count for count in counts if 0 <= count <= whole)
 

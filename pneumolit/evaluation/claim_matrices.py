@@ -13,6 +13,7 @@ from pneumolit.evaluation.claim_text import CELLS, Claim
 from pneumolit.evaluation.printed import Bounds, Printed
 
 _MOST_TRIED = 20_000_000  # matrices; some seconds
+_PER_DIVISION = 500  # matrices that take as long as a division of the images without any
 _AT_ONCE = 500_000
 _SAFE = 2**62  # of int64; beyond it Python's own whole numbers are used, which are slower and never overflow
 _FLOAT_SLACK = 1e-9  # far above the rounding of a quotient of floats
@@ -87,7 +88,7 @@ TERMS: Mapping[str, Callable[[Cells], Terms]] = {
     "ppv": _ppv,
     "npv": _npv,
     "f1": _f1_positive,
-    "bal_acc": lambda m: (m.tn * m.positives + m.tp * m.negatives, 2 * m.negatives * m.positives),
+    "bal_acc": lambda m: _mean((m.tn, m.negatives), (m.tp, m.positives), 1, 1),
     "macro_precision": lambda m: _mean(_npv(m), _ppv(m), 1, 1),
     "macro_f1": lambda m: _mean(_f1_negative(m), _f1_positive(m), 1, 1),
     "weighted_precision": lambda m: _mean(_npv(m), _ppv(m), m.negatives, m.positives),
@@ -155,10 +156,11 @@ def find_matrices(claim: Claim) -> Fits:
     divisions = [claim.parts] if claim.parts else [(n, claim.total - n) for n in range(claim.total + 1)]
     counts, is_rounded, tried = [], [], 0
     for negatives, positives in divisions:
+        tried += _PER_DIVISION
+        _check_open(tried)
         for cells in _candidates(negatives, positives, claim.numbers):
             tried += len(cells.tn)
-            if tried > _MOST_TRIED:
-                raise TooManyError("it leaves too many matrices open; give n as NEGATIVES+POSITIVES, or more numbers")
+            _check_open(tried)
             flags = [agreement(key, printed, cells) for key, printed in claim.numbers.items()]
             fits = np.logical_and.reduce([rounded | cut_off for rounded, cut_off in flags])
             if fits.any():
@@ -170,6 +172,11 @@ def find_matrices(claim: Claim) -> Fits:
         tuple(claim.numbers),
         np.concatenate(is_rounded) if is_rounded else np.empty((0, len(claim.numbers)), dtype=bool),
     )
+
+
+def _check_open(tried: int) -> None:
+    if tried > _MOST_TRIED:
+        raise TooManyError("it leaves too many matrices open; give n as NEGATIVES+POSITIVES, or more numbers")
 
 
 def agreement(key: str, printed: Printed, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -215,9 +222,9 @@ def exact_rate(key: str, cells: Cells) -> Fraction:
 
 def _candidates(negatives: int, positives: int, numbers: Mapping[str, Printed]) -> Iterator[Cells]:
     """Matrices that counts and the rates with a fixed denominator leave open, some at a time."""
-    low_tn, high_tn = _range(negatives, numbers, "tn", "fp", "spec")
-    low_tp, high_tp = _range(positives, numbers, "tp", "fn", "sens")
-    low_right, high_right = _range(negatives + positives, numbers, "right", "wrong", "acc")
+    low_tn, high_tn = count_range(negatives, numbers, "tn", "fp", "spec")
+    low_tp, high_tp = count_range(positives, numbers, "tp", "fn", "sens")
+    low_right, high_right = count_range(negatives + positives, numbers, "right", "wrong", "acc")
     tn = np.arange(low_tn, high_tn + 1, dtype=np.int64)
     first = np.maximum(low_tp, low_right - tn)
     lengths = np.maximum(0, np.minimum(high_tp, high_right - tn) - first + 1)
@@ -236,7 +243,7 @@ def _candidates(negatives: int, positives: int, numbers: Mapping[str, Printed]) 
         start = stop
 
 
-def _range(whole: int, numbers: Mapping[str, Printed], hits: str, misses: str, rate: str) -> tuple[int, int]:
+def count_range(whole: int, numbers: Mapping[str, Printed], hits: str, misses: str, rate: str) -> tuple[int, int]:
     """Smallest and largest count of hits among `whole` that a count of hits or misses, or their rate, allows."""
     low, high = 0, whole
     if hits in numbers:

@@ -18,6 +18,7 @@ from pneumolit.evaluation.printed import Printed
 Estimate = tuple[float, float, float]
 MOST_SIZES = 3000  # on a larger set almost any rate of four digits is possible
 _HEADLINE = ("acc", "spec", "sens")
+_auroc_limits = lru_cache(maxsize=64)(newcombe_auroc)  # of many ways to a claim most have the same classes
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,22 @@ def estimates(fits: Fits, row: int, claim: Claim) -> dict[str, Estimate]:
     Where the claim does not say how many images each class has and several divisions fit, accuracy alone.
     """
     counts = dict(zip(fits.columns, fits.counts[row].tolist(), strict=True))
-    if _is_binary(fits):
+    if fits.columns == ("right",):  # also where classes have names, and none has a number of its own
+        shares = {"acc": (counts["right"], claim.total or 0)}
+    elif _is_binary(fits):
         tn, fp, fn, tp = counts.values()
         shares = {"acc": (tn + tp, tn + fp + fn + tp)}
         if claim.parts or len(fits) == 1:
             shares |= {"spec": (tn, tn + fp), "sens": (tp, fn + tp)}
-    elif claim.class_names:
+    else:
         right = [counts[f"{name} right"] for name in claim.class_names]
         shares = {"acc": (sum(right), sum(claim.parts))}
         triples = zip(claim.class_names, right, claim.parts, strict=True)
         shares |= {f"{name}.recall": (hits, images) for name, hits, images in triples}
-    else:
-        shares = {"acc": (counts["right"], claim.total or 0)}
     found = {key: _share_with_interval(hits, whole) for key, (hits, whole) in shares.items() if whole}
     if "auroc" in fits.keys and "spec" in found and "sens" in found:
         value = float(claim.numbers["auroc"].value)
-        low, high = newcombe_auroc(value, shares["sens"][1], shares["spec"][1])
+        low, high = _auroc_limits(value, shares["sens"][1], shares["spec"][1])
         found["auroc"] = (value, low, high)
     return found
 

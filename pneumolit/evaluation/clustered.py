@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata, t
 
 Interval = list[float]
 _BISECTIONS = 60  # of [0, 1]: below the spacing of float64
-_NO_VARIANCE = 1e-12  # of value (1 - value): less is rounding
+NO_VARIANCE = 1e-12  # of value (1 - value): less is rounding
 
 
 def wilson(p: float, n_effective: float, level: float = 0.95) -> Interval:
@@ -59,7 +59,7 @@ def effective_size(hits: np.ndarray, patient_ids: np.ndarray) -> float:
         analysis of variance); Short et al., Statistical Methods in Medical Research 29, 2020.
     """
     hits = np.asarray(hits, dtype=np.float64)
-    rows, count = _patient_rows(patient_ids)
+    rows, count = patient_rows(patient_ids)
     p, total = float(hits.mean()), len(hits)
     if p in (0.0, 1.0) or count in (1, total):
         return float(count)
@@ -93,11 +93,8 @@ def proportion_interval(hits: np.ndarray, patient_ids: np.ndarray, level: float 
     hits = np.asarray(hits, dtype=np.float64)
     if not len(hits):
         return None
-    p, size, patients = (
-        float(hits.mean()),
-        effective_size(hits, patient_ids),
-        len(set(np.asarray(patient_ids).tolist())),
-    )
+    p, size = float(hits.mean()), effective_size(hits, patient_ids)
+    _, patients = patient_rows(patient_ids)
     if 0 < p < 1 and 1 < patients < len(hits):
         size *= float(norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, patients - 1)) ** 2
     return wilson(p, size, level)
@@ -161,7 +158,7 @@ def _recall_correlation(hits: np.ndarray, parts: Sequence[np.ndarray], patient_i
     It is at least 0, as a design effect is at least 1. Where all images of a class are decided alike there is nothing
     to estimate it from, and all images of a patient are taken to move together.
     """
-    rows, count = _patient_rows(patient_ids)
+    rows, count = patient_rows(patient_ids)
     sizes = np.stack([np.bincount(rows[part], minlength=count) for part in parts]).astype(np.float64)
     sums = np.stack([np.bincount(rows[part], hits[part] - hits[part].mean(), count) for part in parts])
     spreads = np.linalg.norm(sums, axis=1)
@@ -218,7 +215,7 @@ def auroc_covariance(
     """
     is_pos = np.asarray(positives).astype(bool)
     columns = np.asarray(scores, dtype=np.float64).reshape(len(is_pos), -1)
-    rows, count = _patient_rows(patient_ids)
+    rows, count = patient_rows(patient_ids)
     sums, aurocs = [], np.empty(columns.shape[1])
     sides = (rows[is_pos], rows[~is_pos])
     sizes = [np.bincount(side, minlength=count) for side in sides]  # images per patient
@@ -273,7 +270,7 @@ def auroc_interval(
     if min(patients) < 2:
         return None
     (value,), ((variance,),) = auroc_covariance(is_pos, scores, patient_ids)
-    if not 0 < value < 1 or variance <= _NO_VARIANCE * value * (1 - value):
+    if not 0 < value < 1 or variance <= NO_VARIANCE * value * (1 - value):
         return newcombe_auroc(float(value), patients[0], patients[1], level)
     freedom = _auroc_freedom(is_pos, scores, patient_ids)
     half = float(t.ppf((1 + level) / 2, freedom)) * float(np.sqrt(variance)) / (value * (1 - value))
@@ -284,7 +281,7 @@ def _auroc_freedom(is_pos: np.ndarray, scores: np.ndarray, patient_ids: np.ndarr
     """Degrees of freedom of the variance of an AUROC, between one less than the patients of a class and of both."""
     parts = []
     for side, shares in zip((is_pos, ~is_pos), auroc_components(is_pos, scores), strict=True):
-        rows, count = _patient_rows(patient_ids[side])
+        rows, count = patient_rows(patient_ids[side])
         sums = np.bincount(rows, shares - shares.mean(), count) / len(shares)
         parts.append((count / (count - 1) * float(sums @ sums), count - 1))
     whole, single = sum(part for part, _ in parts), sum(part**2 / freedom for part, freedom in parts)
@@ -319,7 +316,7 @@ def newcombe_auroc(value: float, num_pos: int, num_neg: int, level: float = 0.95
     return ends
 
 
-def _patient_rows(patient_ids: np.ndarray) -> tuple[np.ndarray, int]:
+def patient_rows(patient_ids: np.ndarray) -> tuple[np.ndarray, int]:
     """`(N,)` index of each image's patient, and how many patients there are."""
     patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
     return rows, len(patients)

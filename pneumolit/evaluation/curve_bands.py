@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pneumolit.evaluation.clustered import patient_rows
 from pneumolit.evaluation.intervals import patient_weights
 
 
@@ -72,7 +73,7 @@ def _resamples(
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last_of_tie = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    _, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
+    rows, _ = patient_rows(patient_ids)
     for weights in patient_weights(is_pos.astype(np.int64), rows, num_resamples, seed):
         by_image = weights[:, rows[order]]
         tp = np.cumsum(by_image * is_pos[order], axis=1)[:, last_of_tie]

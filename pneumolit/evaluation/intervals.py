@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumolit.evaluation.clustered import auroc_interval, mean_recall_interval, proportion_interval
+from pneumolit.evaluation.clustered import auroc_interval, mean_recall_interval, patient_rows, proportion_interval
 from pneumolit.evaluation.prevalence import predictive_interval
 
 NUM_RESAMPLES = 10_000
@@ -141,13 +141,13 @@ def bootstrap_intervals(
     """
     positives = np.asarray(positives).astype(np.int64)
     _check(len(positives), num_resamples, level, scores=scores, patient_ids=patient_ids, **preds_by_rule)
-    patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
+    rows, num_patients = patient_rows(patient_ids)
     has_both = 0 < positives.sum() < len(positives)
     # Once for all: to sort what is sorted again, piece by piece, costs little.
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
     ranked = (positives[order], np.asarray(scores)[order])
     piece = max(1, _CELLS // len(positives))
-    tallies = _tallies_by_patient(positives, list(preds_by_rule.values()), rows, len(patients))
+    tallies = _tallies_by_patient(positives, list(preds_by_rule.values()), rows, num_patients)
     ranking, counts = [], []
     for weights in patient_weights(positives, rows, num_resamples, seed):
         counts.append(weights @ tallies)
@@ -159,7 +159,7 @@ def bootstrap_intervals(
     return {
         "level": level,
         "num_resamples": num_resamples,
-        "num_patients": len(patients),
+        "num_patients": num_patients,
         "ranking": {
             "auroc": _percentiles(auroc, level),
             "average_precision": _percentiles(average_precision, level),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import binom
 
+from pneumolit.evaluation.clustered import patient_rows
 from pneumolit.evaluation.paired import Difference, normal_difference
 
 FEW_GAINS = 25  # patients on whom two methods differ, below which a sum of gains is not taken for normal
@@ -94,6 +95,6 @@ def sign_flip_mid_p(gains: np.ndarray) -> float:
 
 def patient_gains(first: np.ndarray, second: np.ndarray, patient_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`(P,)` images, and `(P,)` by how many more of them the first method decides rightly, for each patient."""
-    _, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
+    rows, _ = patient_rows(patient_ids)
     gain = np.asarray(first).astype(np.float64) - np.asarray(second).astype(np.float64)
     return np.bincount(rows).astype(np.float64), np.bincount(rows, gain)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from pneumolit.evaluation.clustered import auroc_covariance
+from pneumolit.evaluation.clustered import auroc_covariance, patient_rows
 from pneumolit.evaluation.intervals import patient_weights, ranking_of_resamples
 
 Interval = list[float]
@@ -120,12 +120,12 @@ def resampled_metrics(
     """
     is_pos = np.asarray(positives).astype(bool)
     called = np.asarray(called).astype(bool)
-    patients, rows = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
+    rows, num_patients = patient_rows(patient_ids)
     sides = [side for side in (is_pos, ~is_pos) if side.any()]
     right = called == is_pos[:, None]
     # (P, M) images decided rightly, and (P,) images, for each class.
-    hits = [_by_patient(right[side], rows[side], len(patients)) for side in sides]
-    sizes = [np.bincount(rows[side], minlength=len(patients)).astype(np.float64) for side in sides]
+    hits = [_by_patient(right[side], rows[side], num_patients) for side in sides]
+    sizes = [np.bincount(rows[side], minlength=num_patients).astype(np.float64) for side in sides]
     rates: list[list[np.ndarray]] = [[] for _ in sides]
     accuracies, aurocs = [], []
     rank = _ResampledAuroc(is_pos, scores, rows) if scores is not None and len(sides) == 2 else None

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 _FLOAT_DIGITS = 15  # the digits that a float has beyond these are its own, not those of the exact quotient
@@ -53,26 +54,26 @@ class Printed:
     scale: int = 1
     is_at_least: bool = False
 
-    @property
+    @cached_property
     def step(self) -> Fraction:
         """One unit of the last digit, 0 where the number is exact."""
         return Fraction(0) if self.digits is None else Fraction(1, self.scale * 10**self.digits)
 
-    @property
+    @cached_property
     def rounded(self) -> Bounds:
         """What is printed so when the last digit is rounded, halves up, down or to even."""
         is_float = self.digits is not None and self.digits >= _FLOAT_DIGITS
         slack = self.step if is_float else self.step / 2
         return Bounds(self.value - slack, Fraction(1) if self.is_at_least else self.value + slack)
 
-    @property
+    @cached_property
     def cut_off(self) -> Bounds:
         """What is printed so when further digits are left out."""
         if self.is_at_least or self.digits is None:
             return Bounds(self.value, Fraction(1) if self.is_at_least else self.value)
         return Bounds(self.value, self.value + self.step, is_open=True)
 
-    @property
+    @cached_property
     def either(self) -> Bounds:
         """What is printed so when the last digit is rounded or further ones are left out."""
         rounded, cut_off = self.rounded, self.cut_off

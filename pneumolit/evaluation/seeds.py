@@ -14,7 +14,14 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from pneumolit.evaluation.clustered import Interval, auroc_interval, mean_recall_interval, proportion_interval
+from pneumolit.evaluation.clustered import (
+    NO_VARIANCE,
+    Interval,
+    auroc_interval,
+    mean_recall_interval,
+    patient_rows,
+    proportion_interval,
+)
 from pneumolit.evaluation.intervals import patient_weights, ranking_of_resamples
 
 METRICS = ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
@@ -63,8 +70,8 @@ def mean_over_runs(
     hits = (preds == positives[:, None]).astype(np.float64)
     if not 0 < positives.sum() < len(positives):
         raise ValueError("a mean over runs needs images of both classes")
-    patients, rows = np.unique(patient_ids, return_inverse=True)
-    ones = np.ones((1, len(patients)))
+    rows, num_patients = patient_rows(patient_ids)
+    ones = np.ones((1, num_patients))
     known = {name: values[0] for name, values in _metrics(positives, scores, hits, rows, ones).items()}  # (S,)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
     for weights in patient_weights(positives, rows, num_resamples, seed):
@@ -75,8 +82,8 @@ def mean_over_runs(
         sd = float(known[name].std(ddof=1)) if scores.shape[1] > 1 else None
         mean, se_patients = float(known[name].mean()), float(np.concatenate(drawn[name]).std(ddof=1))
         se_seeds = 0.0 if sd is None else sd / scores.shape[1] ** 0.5
-        interval = _interval(mean, se_patients, se_seeds, len(patients), scores.shape[1], level)
-        if interval is None and len(patients) > 1:  # every run decides every image alike, rightly or wrongly
+        interval = _interval(mean, se_patients, se_seeds, num_patients, scores.shape[1], level)
+        if interval is None and num_patients > 1:  # every run decides every image alike, rightly or wrongly
             interval = _formula(name, positives, scores[:, 0], hits[:, 0], patient_ids, level)
         found[name] = {
             "mean": mean,
@@ -115,7 +122,7 @@ def _interval(
         return None
     parts = ((se_patients**2, num_patients - 1), (se_seeds**2, max(num_runs - 1, 1)))
     variance = sum(part for part, _ in parts)
-    if not 0 < mean < 1 or variance == 0:
+    if not 0 < mean < 1 or variance <= NO_VARIANCE * mean * (1 - mean):
         return None
     freedom = variance**2 / sum(part**2 / count for part, count in parts)
     half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5 / (mean * (1 - mean))

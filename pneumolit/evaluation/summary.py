@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.calibration_check import check_calibration
@@ -15,11 +14,9 @@ from pneumolit.evaluation.intervals import NUM_RESAMPLES, formula_intervals, pat
 from pneumolit.evaluation.metrics import (
     auroc,
     average_precision,
-    brier,
     class_report,
     confusion_matrix,
     decision_metrics,
-    ece,
     macro_auroc,
 )
 from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint
@@ -87,11 +84,12 @@ def summarise(
     )
     rules = {name: _rule_view(predictions, preds) | _rule_origin(name, points) for name, preds in preds_by_rule.items()}
     headline = preds_by_rule[PRIMARY if PRIMARY in preds_by_rule else "half"]
+    calibration_view = _calibration_view(predictions, calibration)
     return summary | {
         "prevalence": float(predictions.positives.mean()),
         "ranking": _ranking(predictions),
-        "probability": _probability(predictions, calibration),
-        "calibration": _calibration_view(predictions, calibration),
+        "probability": _probability(calibration_view),
+        "calibration": calibration_view,
         "rules": rules,
         "prevalences": _at_prevalences(rules, intervals["rules"], prevalences),
         "subgroups": subgroups(
@@ -165,20 +163,20 @@ def _ranking(predictions: Predictions) -> dict[str, float | None]:
     }
 
 
-def _probability(predictions: Predictions, calibration: Calibration | None) -> dict[str, float | None]:
-    positives = predictions.positives
-    plain = expit(predictions.scores + predictions.prior_log_odds)  # what the softmax says, training prior and all
-    calibrated = None if calibration is None else calibration.probs(predictions.scores)
+def _probability(view: dict[str, Any]) -> dict[str, float | None]:
+    """The headline of `_calibration_view`."""
+    plain, calibrated = view["as_trained"], view.get("calibrated", {"brier": None, "ece": None})
     return {
-        "brier": None if calibrated is None else brier(positives, calibrated),
-        "ece": None if calibrated is None else ece(positives, calibrated),
-        "brier_uncalibrated": brier(positives, plain),
-        "ece_uncalibrated": ece(positives, plain),
+        "brier": calibrated["brier"],
+        "ece": calibrated["ece"],
+        "brier_uncalibrated": plain["brier"],
+        "ece_uncalibrated": plain["ece"],
     }
 
 
 def _calibration_view(predictions: Predictions, calibration: Calibration | None) -> dict[str, Any]:
     """Probabilities before and after calibration, and re-based to the class mix of this set, against the outcome."""
+    # As trained is what the softmax says, training prior and all.
     log_odds = {"as_trained": predictions.scores + predictions.prior_log_odds}
     if calibration is not None:
         log_odds["calibrated"] = calibration.log_odds(predictions.scores)

@@ -10,14 +10,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, precision_score, recall_score
 
+from pneumolit.evaluation import claim_classes
 from pneumolit.evaluation.claim_classes import find_fits
 from pneumolit.evaluation.claim_conflicts import AS_RATES, CUT_OFF, NEVER, OPEN, ROUNDED, Suspect, as_rates
-from pneumolit.evaluation.claim_matrices import TERMS, Cells, auroc_limits, exact_rate
+from pneumolit.evaluation.claim_matrices import TERMS, Cells, TooManyError, auroc_limits, exact_rate
 from pneumolit.evaluation.claim_text import read_claim
 from pneumolit.evaluation.claims import Verdict, check_claim, possible_sizes
 from pneumolit.evaluation.metrics import auroc
@@ -83,6 +84,7 @@ def suspects(verdict: Verdict) -> dict[str, Suspect]:
     st.dictionaries(st.sampled_from(RATES), st.tuples(st.integers(0, 1000), st.integers(1, 3)), min_size=1, max_size=3),
     st.booleans(),
 )
+@example(1, 1, {"spec": (0, 1), "bal_acc": (0, 1)}, False)  # a division without negatives
 def test_the_fits_are_those_of_trying_every_matrix(
     negatives: int, positives: int, drawn: dict[str, tuple[int, int]], is_divided: bool
 ) -> None:
@@ -173,6 +175,11 @@ def test_accuracy_that_specificity_and_sensitivity_do_not_give_is_found() -> Non
     assert (found["spec"].alone, found["spec"].near, found["spec"].whole) == (CUT_OFF, (211,), 234)
     assert (found["sens"].alone, found["sens"].near, found["sens"].whole) == (NEVER, (363, 364), 390)
     assert (found["sens"].others, found["sens"].low, found["sens"].high) == (CUT_OFF, *[Fraction(368, 390)] * 2)
+
+
+def test_counts_next_to_a_number_are_those_of_the_manner_that_gives_it() -> None:
+    odd = suspects(check_claim(read_claim("n=234+390 acc=.92 spec=.99 sens=.99")))["acc"]
+    assert (odd.alone, odd.near) == (ROUNDED, tuple(range(571, 578)))  # .915 and .925 of 624 are 570.96 and 577.2
 
 
 def test_every_other_division_of_the_images_that_is_offered_fits() -> None:
@@ -334,6 +341,8 @@ def test_what_cannot_be_told_is_left_open_with_the_reason(monkeypatch: pytest.Mo
     monkeypatch.setattr("pneumolit.evaluation.claim_matrices._MOST_TRIED", 1000)  # its own takes some seconds to reach
     verdict = check_claim(read_claim("n=624 ppv=.9"))
     assert verdict.manner == OPEN and "leaves too many matrices open; give n as NEGATIVES+POSITIVES" in verdict.reason
+    # Divisions take their time as well, also where none of them leaves a matrix.
+    assert check_claim(read_claim("n=624 acc=.9 right=1")).manner == OPEN
 
 
 def test_the_vaguest_claim_about_the_test_split_takes_under_a_second() -> None:
@@ -415,6 +424,34 @@ def test_accuracy_of_many_classes_needs_no_more_than_n() -> None:
     verdict = check_claim(read_claim("n=256 classes=4 acc=.629 right=160 macro_f1=.6"))
     assert verdict.manner == NEVER and verdict.fits.unused == ("macro_f1",)
     assert suspects(verdict)["right"].low == 161
+
+
+def test_two_classes_with_names_and_no_numbers_of_their_own_leave_the_right_images() -> None:
+    verdict = check_claim(read_claim("acc=.9 class=A:///5 class=B:///6"))
+    assert (verdict.manner, verdict.fits.columns, verdict.fits.counts.tolist()) == (ROUNDED, ("right",), [[10]])
+    assert list(verdict.intervals) == ["acc"] and verdict.intervals["acc"][0] == 10 / 11
+
+
+def test_no_more_counts_of_a_large_set_are_tried_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def count(name: str) -> None:
+        original = getattr(claim_classes, name)
+
+        def counted(*values: object) -> object:
+            tried.append(name)
+            return original(*values)
+
+        monkeypatch.setattr(claim_classes, name, counted)
+
+    count("_of_right")
+    assert find_fits(read_claim("n=1000000 classes=3 right=700000")).counts.tolist() == [[700_000]]
+    assert tried == ["_of_right"]
+    monkeypatch.setattr(claim_classes, "_MOST_TRIED", 1000)
+    count("Column")
+    with pytest.raises(TooManyError, match="leaves too much open"):
+        find_fits(read_claim("acc=.9 class=A:///900000 class=B:.9/.9/.9/10"))
+    assert tried.count("Column") < 1100
 
 
 def test_sizes_of_a_test_set_are_those_at_which_all_accuracies_are_shares() -> None:

@@ -101,6 +101,15 @@ def test_runs_that_are_right_everywhere_get_the_interval_of_one_of_them() -> Non
     assert found["specificity"]["interval"][0] < 0.9
 
 
+def test_a_variance_that_is_rounding_is_none() -> None:
+    # Two of three films of the one patient with pneumonia: 2/3 in every resample, but for the last digit.
+    targets, patients = np.repeat([0, 1], [6, 3]), np.array([0, 1, 2, 3, 4, 5, 6, 6, 6])
+    preds = np.array([0, 0, 0, 0, 0, 0, 1, 1, 0])[:, None]
+    found = mean_over_runs(targets, preds - 0.5, preds, patients)
+    assert found["sensitivity"]["interval"] == proportion_interval(np.array([1, 1, 0]), np.zeros(3))
+    assert found["accuracy"]["interval"][1] - found["accuracy"]["interval"][0] > 0.1
+
+
 def test_a_single_patient_has_a_mean_but_no_interval() -> None:
     targets, patients = np.array([0, 1, 0, 1]), np.zeros(4)
     scores = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])

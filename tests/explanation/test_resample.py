@@ -49,6 +49,10 @@ def test_one_patient_tells_nothing_of_others() -> None:
     assert sign_test(np.ones(3), np.array(["a"] * 3)) is None
 
 
+def test_a_ratio_whose_denominator_may_vanish_has_no_interval() -> None:
+    assert ratio_interval(np.ones(3), np.array([0.0, 0.0, 1.0]), np.arange(3)) is None
+
+
 def test_a_p_value_is_never_zero() -> None:
     p = sign_test(np.full(60, 1.0), np.arange(60))
     assert p is not None and 0 < p < 0.001
