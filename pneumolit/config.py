@@ -6,7 +6,8 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -292,6 +293,25 @@ def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
 def monitor_mode(monitor: str) -> str:
     """Whether a logged metric is better when it is smaller ("min") or larger ("max")."""
     return "min" if monitor.endswith("/loss") else "max"
+
+
+def scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: str | None) -> Mapping[str, float]:
+    """The row of metrics.csv of the weights that were scored: the last one, or the first best one of the last stage.
+
+    Args:
+        rows: of metrics.csv.
+        use: the checkpoint: last or best.
+        monitor: that chose the best.
+
+    Returns:
+        Empty where there are no rows, or none with the monitored metric.
+    """
+    if use == "best" and monitor is not None:
+        stage = rows[-1].get("stage") if rows else None
+        known = [row for row in rows if row.get("stage") == stage and math.isfinite(row.get(monitor, math.nan))]
+        choose = min if monitor_mode(monitor) == "min" else max
+        return choose(known, key=lambda row: row[monitor]) if known else {}
+    return rows[-1] if rows else {}
 
 
 def _combinations(flat: Mapping[str, Any]) -> list[str]:

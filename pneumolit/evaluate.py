@@ -40,6 +40,8 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
         raise ValueError(f"prevalence must lie strictly between 0 and 1, got {prevalence!r}; 0.1 means 1 in 10")
     if cfg["name"] is not None and not re.fullmatch(r"\w[\w.-]*", str(cfg["name"])):
         raise ValueError(f"name must be the name of a folder, such as name=ward7, got {cfg['name']!r}")
+    if cfg["name"] is not None:
+        cfg["name"] = str(cfg["name"])  # name=7 comes as a number
     if cfg["predictions"] is not None:
         _evaluate_file(cfg, folder, console)
         return
@@ -56,6 +58,10 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
     if not is_other_set and cfg["name"] not in (None, cfg["split"]):
         raise ValueError(f"name={cfg['name']} has no effect without another data set (data=...); leave it out")
     name = cfg["name"] or cfg["split"]
+    if prevalence is not None and name != "val" and not run.predictions_file("val").is_file():
+        raise ValueError(
+            f"prevalence={prevalence}: {run.path} has no predictions of val to fit its rule on; leave it out"
+        )
     is_there = run.predictions_file(name).is_file() and run.evaluation_metrics_file(name).is_file()
     if is_there and not is_other_set and not cfg["rescore"]:
         metrics = _draw_again(run, name, console, cfg["prevalence"])
@@ -76,7 +82,7 @@ def _evaluate_file(cfg: dict[str, Any], folder: Path, console: Console) -> None:
     from pneumolit.scoring import report_foreign
 
     for key, other in (("run_dir", cfg["run_dir"]), ("data", cfg["data"].get("source")), ("rescore", cfg["rescore"]),
-                       ("prevalence", cfg["prevalence"])):  # fmt: skip
+                       ("prevalence", cfg["prevalence"]), ("report.language", cfg["report"]["language"])):  # fmt: skip
         if other:
             raise ValueError(f"predictions=FILE is evaluated by itself, without {key}=; leave one of the two out")
     file = Path(str(cfg["predictions"])).expanduser()
@@ -89,8 +95,10 @@ def _evaluate_file(cfg: dict[str, Any], folder: Path, console: Console) -> None:
             f"each by its own name; leave name={cfg['name']} out"
         )
     every = [(to_predictions(scores), scores) for scores in methods]  # before a picture is drawn for any
-    for predictions, scores in every:
-        name = cfg["name"] or re.sub(r"[^\w.-]+", "_", scores.name).lstrip(".-") or "predictions"
+    names = [cfg["name"] or re.sub(r"[^\w.-]+", "_", s.name).lstrip(".-") or "predictions" for s in methods]
+    if len(set(names)) < len(names):
+        raise ValueError(f"predictions={file}: {[s.name for s in methods]} would share a folder; rename one of them")
+    for name, (predictions, scores) in zip(names, every, strict=True):
         place = EvaluationDir(folder / name)
         context = {"predictions": str(file), "scores": assumption(scores)}
         metrics = report_foreign(place, predictions, title=scores.name, context=context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,7 @@ def redraw_evaluation(
     """
     prevalences: tuple[float, ...] = PREVALENCES
     if prevalence is not None:
-        points = [*points, _point_at_prevalence(run, calibration, prevalence)]
+        points = [*points, _point_at_prevalence(run, calibration, points, prevalence)]
         prevalences = tuple(sorted({*PREVALENCES, prevalence}))
     metrics = summarise(predictions, calibration, points, prevalences=prevalences) | {"name": name, "context": context}
     _draw(run.evaluation(name), predictions, metrics, calibration, title)
@@ -191,11 +192,16 @@ def _draw(
     write_json(folder.metrics_file, metrics)
 
 
-def _point_at_prevalence(run: RunDir, calibration: Calibration | None, prevalence: float) -> OperatingPoint:
+def _point_at_prevalence(
+    run: RunDir, calibration: Calibration | None, points: Sequence[OperatingPoint], prevalence: float
+) -> OperatingPoint:
     if calibration is None:
         raise ValueError(f"prevalence={prevalence}: this run has no class that means pneumonia; leave it out")
     val = run.read_predictions("val")
-    return point_at_prevalence(prevalence, calibration.probs(val.scores, 0.5), val.positives)
+    point = point_at_prevalence(prevalence, calibration.probs(val.scores, 0.5), val.positives)
+    if any(other.promised_sensitivity is None for other in points):  # an ensemble of which validation promises nothing
+        return replace(point, promised_sensitivity=None, promised_specificity=None)
+    return point
 
 
 def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -48,9 +48,9 @@ def test_a_file_is_evaluated_with_intervals_over_its_patients_and_pictures(comma
 
 def test_the_predictions_of_a_run_give_the_auroc_of_the_run(command: Command, small_run: Path, tmp_path: Path) -> None:
     run = RunDir(small_run)
-    outcome = command("evaluate", f"predictions={run.predictions_file('val')}", "name=again")
+    outcome = command("evaluate", f"predictions={run.predictions_file('val')}", "name=7")
     assert outcome.code == 0, outcome.err
-    again = read_json(tmp_path / "out" / "evaluate" / "again" / "metrics.json")
+    again = read_json(tmp_path / "out" / "evaluate" / "7" / "metrics.json")
     own = read_json(run.evaluation_metrics_file("val"))
     assert again["num_patients"] == own["num_patients"]
     assert again["ranking"]["auroc"] == pytest.approx(own["ranking"]["auroc"], abs=1e-9)
@@ -63,6 +63,7 @@ def test_the_predictions_of_a_run_give_the_auroc_of_the_run(command: Command, sm
         (["predictions=bare.csv"], r"the target of 60 of 60 images is not known, .* give a column target"),
         (["predictions=theirs.csv", "run_dir=x"], "evaluated by itself, without run_dir="),
         (["predictions=theirs.csv", "prevalence=0.1"], "evaluated by itself, without prevalence="),
+        (["predictions=theirs.csv", "report.language=ko"], r"evaluated by itself, without report\.language="),
         ([], "run_dir is empty; give the folder that a training run printed"),
     ],
 )
@@ -96,3 +97,16 @@ def test_several_methods_of_a_file_are_written_each_by_its_own_name(command: Com
     assert sorted(path.name for path in (tmp_path / "out" / "evaluate").iterdir()) == ["ours_v1", "theirs"]
     refused = command("evaluate", f"predictions={file}", "name=one")
     assert refused.code == 2 and "holds 2 methods, ours v1, theirs" in refused.err
+
+
+def test_names_that_would_share_a_folder_are_refused_before_anything_is_written(
+    command: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "both.csv"
+    write_scores(file, name="a b")
+    first = file.read_text()
+    write_scores(file, name="a_b")
+    file.write_text(first + file.read_text().partition("\n")[2])
+    outcome = command("evaluate", f"predictions={file}")
+    assert outcome.code == 2 and "would share a folder; rename one of them" in outcome.err
+    assert outcome.left == []

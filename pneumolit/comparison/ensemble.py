@@ -16,7 +16,7 @@ from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint, fit_op
 from pneumolit.evaluation.selection import select_greedily
 from pneumolit.labels import BACTERIA, PNEUMONIA, VIRUS, LabelSet
 from pneumolit.predictions import Predictions
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import RunDir, read_json, shortest
 
 MEAN, GREEDY = "mean", "greedy"
 SHARED, OUT_OF_FOLD, OWN = "shared", "out_of_fold", "own"
@@ -98,12 +98,17 @@ class Ensemble:
         parts = []
         for member in self.members:
             if not member.run.predictions_file(split).is_file():
-                raise ValueError(f"{member.name} has no predictions of {split}")
+                raise ValueError(
+                    f"{member.name} has no predictions of {split}; python -m pneumolit.evaluate "
+                    f"run_dir={shortest(member.run.path)} split={split} makes them"
+                )
             parts.append(member.predictions(split))
         first = parts[0]
         for member, part in zip(self.members, parts, strict=True):
             if not _is_same(first, part):
-                raise ValueError(f"{member.name} was scored on other {split} images than {self.members[0].name}")
+                raise ValueError(
+                    f"{member.name} was scored on other {split} images than {self.members[0].name}; leave one out"
+                )
         columns = [member.log_odds(part) for member, part in zip(self.members, parts, strict=True)]
         return _as_predictions(first, np.column_stack(columns) @ self.weights, self.labels)
 

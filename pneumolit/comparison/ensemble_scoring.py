@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pneumolit.comparison.ensemble import SHARED
 from pneumolit.comparison.ensemble_folder import combined_context, note_look, read_ensemble
+from pneumolit.report.run_page import write_page
 from pneumolit.rundir import RunDir, read_json, shortest
 from pneumolit.scoring import write_evaluation
 from pneumolit.training.rescore import score_other_set, score_own_split
@@ -57,6 +58,7 @@ def score_ensemble(
             score_other_set(own, member.run, name, console)
         else:
             score_own_split(own, member.run, name, console, title=title)
+        write_page(member.run)  # says what it has scored, and its look
     combined = ensemble.combine(name)
     context = combined_context(ensemble, run, name) | note_look(ensemble, run, name)
     return write_evaluation(run, name, combined, title=title, context=context, prevalence=cfg["prevalence"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pneumolit.config import configuration_hash, monitor_mode
+from pneumolit.config import configuration_hash, scored_epoch
 from pneumolit.labels import log_softmax
 from pneumolit.rundir import RunDir, read_json
 
@@ -69,7 +68,9 @@ def read_facts(run: RunDir, rule: str) -> Facts:
     stages = _read(run, "freeze_plan_file").get("stages", [])
     rows = run.read_metrics()
     accuracy, loss = _measured_on_train(run, rule)
-    logged = _scored_epoch(cfg, rows, status.get("checkpoint")).get("train/loss")
+    checkpoint = cfg.get("callbacks", {}).get("checkpoint", {})
+    used = status.get("checkpoint") or checkpoint.get("use")
+    logged = scored_epoch(rows, used, checkpoint.get("monitor")).get("train/loss")
     last: Mapping[str, Any] = stages[-1] if stages else {}
     counts = [last.get(key) for key in ("trainable_count", "frozen_count")]
     return Facts(
@@ -172,18 +173,6 @@ def _measured_on_train(run: RunDir, rule: str) -> tuple[float | None, float | No
     predictions = run.read_predictions("train")
     own = log_softmax(predictions.logits)[np.arange(len(predictions)), predictions.targets]
     return float(view["accuracy"]), float(-own.mean())
-
-
-def _scored_epoch(cfg: Mapping[str, Any], rows: Sequence[Mapping[str, float]], use: str | None) -> Mapping[str, float]:
-    """The row of metrics.csv of the weights that were scored: the last one, or the first best one of the last stage."""
-    checkpoint = cfg.get("callbacks", {}).get("checkpoint", {})
-    monitor = checkpoint.get("monitor")
-    if (use or checkpoint.get("use")) == "best" and monitor is not None and rows:
-        stage = rows[-1].get("stage")
-        known = [row for row in rows if row.get("stage") == stage and math.isfinite(row.get(monitor, math.nan))]
-        choose = min if monitor_mode(monitor) == "min" else max
-        return choose(known, key=lambda row: row[monitor]) if known else {}
-    return rows[-1] if rows else {}
 
 
 def _read(run: RunDir, name: str) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def read_method(run: RunDir, split: str, rule: str) -> Method | Absent:
     file = run.evaluation_metrics_file(split)
     found = read_json(file) if file.is_file() else {}
     if found.get("format_version") != FORMAT_VERSION:  # none, or of earlier code with intervals of another kind
-        found = summarise(predictions, calibration, points)
+        context = found.get("context", {})
+        found = summarise(predictions, calibration, points) | {"context": context}
     if predictions.labels.is_two_class_view:
         own = rule
         if rule == "primary" and calibration is None:

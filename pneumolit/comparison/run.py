@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ def collect_methods(
         ValueError: a file of predictions cannot be read, or nothing at all can be compared.
     """
     found = [read_method(run, settings.split, settings.rule) for run in runs]
-    methods = name_methods([one for one in found if isinstance(one, Method)])
+    methods = [one for one in found if isinstance(one, Method)]
     absent = [one for one in found if isinstance(one, Absent)]
     for file in files:
         for scores in read_scores(file):
@@ -87,7 +88,7 @@ def collect_methods(
     if not methods:
         listed = "\n".join(f"  {a.source}: {a.reason}" + (f"; {a.command}" if a.command else "") for a in absent[:20])
         raise ValueError(f"nothing can be compared on split={settings.split}:\n{listed}")
-    return name_methods(methods) if files else methods, absent
+    return name_methods(methods), absent
 
 
 def compare(methods: Sequence[Method], absent: Sequence[Absent], settings: Settings) -> Result:
@@ -200,7 +201,7 @@ def _commands(rows: Sequence[MethodRow], absent: Sequence[AbsentRow]) -> list[tu
     """What would fill the gaps of the table."""
     scored = [row.command for row in absent if row.command]
     measured = [
-        f"python -m pneumolit.evaluate run_dir={row.source} split=train"
+        f"python -m pneumolit.evaluate run_dir={shlex.quote(row.source)} split=train"
         for row in rows
         if row.kind == RUN and "train_accuracy" not in row.facts
     ]

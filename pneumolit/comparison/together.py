@@ -8,6 +8,7 @@ from pneumolit.comparison.ensemble import COMBINES, OUT_OF_FOLD, OWN, SHARED, SI
 from pneumolit.comparison.facts import sum_of_facts
 from pneumolit.comparison.method import ENSEMBLE, Method, method_of
 from pneumolit.comparison.pairs import compare_pairs
+from pneumolit.comparison.rows import RowGroup
 from pneumolit.comparison.run import Result, Settings
 from pneumolit.evaluation.metrics import auroc
 from pneumolit.evaluation.summary import decide_by_rule, summarise
@@ -73,7 +74,10 @@ def ensemble_part(
         return None
     first, second = group.place(name), folders.index(single.run.path)
     titles = [row.title for row in rows]
-    pairs = compare_pairs(group, [(first, second)], titles, num_resamples=settings.num_resamples, seed=settings.seed)
+    two = RowGroup((group.methods[first], group.methods[second]))  # not all others again
+    pairs = compare_pairs(
+        two, [(0, 1)], [titles[first], titles[second]], num_resamples=settings.num_resamples, seed=settings.seed
+    )
     words = [
         f"{titles[first]}: {COMBINES}. {_ON[ensemble.validation]}",
         f"Its gain over the best single member by validation AUROC, {titles[second]}; the p-values are of this one "

@@ -119,7 +119,7 @@ def _augmentation(stage: Stage) -> str:
 
 
 def _choice(record: RunRecord) -> tuple[str, ...]:
-    checkpoint = record.config["callbacks"]["checkpoint"]
+    checkpoint = record.last_stage["callbacks"]["checkpoint"]
     if checkpoint["use"] == "last":
         first = "The weights of the last epoch are scored."
     else:
@@ -129,7 +129,7 @@ def _choice(record: RunRecord) -> tuple[str, ...]:
 
 
 def _ensemble(record: RunRecord) -> tuple[str, ...]:
-    callbacks = record.config["callbacks"]
+    callbacks = record.last_stage["callbacks"]
     if callbacks["ema"]["decay"] is not None:
         return ("One model, no ensemble. Its weights are a running mean over steps (callbacks.ema).",)
     if callbacks["swa"]["start_fraction"] is not None:

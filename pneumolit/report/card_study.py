@@ -194,7 +194,7 @@ def _left_out(record: RunRecord) -> tuple[str, ...]:
 
 def _blocks(record: RunRecord) -> str:
     """What blocks of patient numbers were set aside, and whether one of them chooses."""
-    monitor = str(record.config["callbacks"]["checkpoint"].get("monitor"))
+    monitor = str(record.last_stage["callbacks"]["checkpoint"].get("monitor"))
     if monitor.startswith("block/"):
         return (
             "Blocks of patient numbers were set aside from the training side before validation was drawn; the first "

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pneumolit.report.evaluation import TITLES
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.language import ENGLISH
-from pneumolit.report.run_record import RunRecord, set_title
+from pneumolit.report.run_record import RunRecord, evaluated_sets, set_title
 from pneumolit.report.run_sections import set_sections
 from pneumolit.report.run_tables import sets_table
 from pneumolit.report.tables import Table, headline_rule, rule_label, with_interval
 from pneumolit.rundir import RunDir, read_json, write_text
 
-_ORDER = ("test", "val", "block", "block2", "block3")
 _NUMBERS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
 _HEAT = "Worst errors"  # a section that offers heat maps, which are a single model's
 
@@ -49,17 +47,10 @@ _WORDS = "Numbers of validation flatter: it calibrated the ensemble, and a greed
 
 def _record(run: RunDir) -> RunRecord:
     """What sections about one set need to know of a folder."""
-    found = [path.parent.name for path in sorted(run.evaluation("val").path.parent.glob("*/metrics.json"))]
-    own = [name for name in _ORDER if name in found]
-    names = [
-        *own,
-        *(name for name in found if name not in own and name not in TITLES),
-        *("train",) * ("train" in found),
-    ]
     return RunRecord(
         run=run, config={}, data=read_json(run.data_file), environment={}, status=read_json(run.status_file),
         calibration=read_json(run.calibration_file), freeze_plan={},
-        evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in names},
+        evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in evaluated_sets(run)},
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ _RULES = {
 _TABLES = {
     "metric": "지표",
     "value [{n} % interval over patients]": "값 [환자 단위 {n} % 신뢰구간]",
+    "value [{n} % interval over images]": "값 [영상 단위 {n} % 신뢰구간]",
     "AUROC": "AUROC",
     "average precision": "평균 정밀도",
     "accuracy": "정확도",
@@ -262,6 +263,11 @@ _REPORT = {
         "기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 지나치게 극단적이고, 전체 수준의 절편(in the "
         "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다. 이 세트의 범주 구성이 검증 세트와 다르면, 이 범주 "
         "구성 기준의 행이 그 차이를 없앤 것입니다."
+    ),
+    "Slope 1 and intercept 0 are perfect; a slope below 1 means probabilities that are too extreme, an intercept in "
+    "the large above 0 that pneumonia is more frequent than predicted.": (
+        "기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 지나치게 극단적이고, 전체 수준의 절편(in the "
+        "large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다."
     ),
     "Slope, intercept and thresholds were fitted on these images. Slope 1 and intercept 0 are perfect; a slope below 1 "
     "means probabilities that are too extreme, an intercept in the large above 0 that pneumonia is more frequent than "

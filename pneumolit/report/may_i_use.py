@@ -11,7 +11,7 @@ from pneumolit.report.explanations import read_words
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.provenance import KAGGLE, Provenance, provenance
 from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
-from pneumolit.report.tables import Table, headline_rule, number, rule_label, with_interval
+from pneumolit.report.tables import Table, headline_rule, number, rule_label, share_text, with_interval
 
 TITLE = "May I use this here?"
 SHORT_ANSWER = (
@@ -62,18 +62,17 @@ _NO_TWO_CLASSES = (
 )
 
 
-def natural_frequencies(metrics: dict[str, Any], people: str) -> Table:
+def natural_frequencies(metrics: dict[str, Any]) -> Table:
     """What the headline rule would do to 1,000 people, at the prevalences of the record.
 
     Args:
         metrics: with a two-class view.
-        people: those imaged, in the plural.
     """
     rule = metrics["rules"][headline_rule(metrics)]
     rows = []
     for found in at_prevalences(metrics):
         counts = _of_a_thousand(rule, found["prevalence"])
-        rows.append((_share(found["prevalence"]), *(str(count) for count in counts)))
+        rows.append((share_text(found["prevalence"]), *(str(count) for count in counts)))
     header = (
         "prevalence",
         "with pneumonia",
@@ -89,7 +88,10 @@ def natural_frequencies(metrics: dict[str, Any], people: str) -> Table:
 def predictive_values(metrics: dict[str, Any]) -> Table:
     """PPV and NPV of the headline rule, with intervals."""
     rows = [
-        (_share(found["prevalence"]), *(with_interval(found[key], found["intervals"][key]) for key in ("ppv", "npv")))
+        (
+            share_text(found["prevalence"]),
+            *(with_interval(found[key], found["intervals"][key]) for key in ("ppv", "npv")),
+        )
         for found in at_prevalences(metrics)
     ]
     return Table(("prevalence", "PPV", "NPV"), tuple(rows))
@@ -173,7 +175,7 @@ def _meaning(metrics: dict[str, Any], people: str) -> Section:
         f"{wrong} without. {missed} with pneumonia would be missed.",
     ]
     tables = [
-        Section(f"Of 1,000 {people}", tables=[natural_frequencies(metrics, people)]),
+        Section(f"Of 1,000 {people}", tables=[natural_frequencies(metrics)]),
         Section("Predictive values", tables=[predictive_values(metrics)], note=_PREDICTIVE_NOTE),
     ]
     return Section(heading, words, parts=tables)
@@ -275,7 +277,3 @@ def _of_a_thousand(rule: dict[str, Any], prevalence: float) -> tuple[int, ...]:
     right, spared = round(ill * rule["sensitivity"]), round((1000 - ill) * rule["specificity"])
     wrong = 1000 - ill - spared
     return ill, right + wrong, right, wrong, ill - right, spared
-
-
-def _share(prevalence: float) -> str:
-    return f"{prevalence:.2f}" if round(prevalence, 2) == prevalence else f"{prevalence:g}"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pneumolit.config import flatten, monitor_mode
+from pneumolit.config import flatten, scored_epoch
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.language import ENGLISH
 from pneumolit.rundir import RunDir, read_json, read_looks
+from pneumolit.stage_plan import plan_stages
 
 PATIENTS_UNKNOWN = (
     "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "
     "intervals may be too narrow."
 )
-LEARNED, TUNED = "train", "val"  # sides that training and its choices have seen
 # Of the set as Kaggle gives it out, train and val and test together: shared/data and Kermany et al. 2018.
 _KAGGLE_IMAGES, _KAGGLE_TEST = 5856, 624
 
@@ -86,7 +86,7 @@ class RunRecord:
             status=read_json(run.status_file),
             calibration=read_json(run.calibration_file) if run.calibration_file.is_file() else {},
             freeze_plan=read_json(run.freeze_plan_file),
-            evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in _evaluated(run)},
+            evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in evaluated_sets(run)},
             epochs=run.read_metrics(),
             sides=_read_sides(run),
             looks=[look for look in looks if look.get("test_set") == test_set],
@@ -94,13 +94,14 @@ class RunRecord:
         )
 
     @property
+    def last_stage(self) -> dict[str, Any]:
+        """The configuration of the last stage, which makes the logits that are scored."""
+        return plan_stages(self.config)[-1].cfg
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """The configuration with dotted keys; those of the last stage, which makes the logits that are scored."""
-        flat = flatten(self.config)
-        for stage in self.config.get("stages") or []:
-            for key, value in flatten(stage).items():
-                flat[key] = value
-        return flat
+        """That configuration with dotted keys."""
+        return flatten(self.last_stage)
 
     @property
     def language(self) -> str:
@@ -149,30 +150,20 @@ class RunRecord:
     @property
     def choosing_metric(self) -> str | None:
         """What the scored epoch, or when to stop, was chosen by; None where a fixed number of epochs ran to its end."""
-        checkpoint, stopping = (self.config["callbacks"].get(key) or {} for key in ("checkpoint", "early_stopping"))
+        checkpoint, stopping = (self.last_stage["callbacks"].get(key) or {} for key in ("checkpoint", "early_stopping"))
         if self._scored_checkpoint == "best":
             return checkpoint.get("monitor")
         return None if stopping.get("patience") is None else stopping.get("monitor") or checkpoint.get("monitor")
 
     @property
-    def scored_epoch(self) -> dict[str, float]:
-        """The row of metrics.csv of the scored weights: the last one, or the first best one of the last stage.
-
-        Empty where there are no rows, or none with the monitored metric.
-        """
-        if not self.epochs:
-            return {}
-        monitor = self.config["callbacks"]["checkpoint"].get("monitor")
-        if self._scored_checkpoint != "best" or monitor is None:
-            return self.epochs[-1]
-        stage = self.epochs[-1].get("stage")
-        known = [r for r in self.epochs if r.get("stage") == stage and math.isfinite(r.get(monitor, math.nan))]
-        choose = min if monitor_mode(monitor) == "min" else max
-        return choose(known, key=lambda row: row[monitor]) if known else {}
+    def scored_epoch(self) -> Mapping[str, float]:
+        """The row of metrics.csv of the scored weights; empty where it is not known."""
+        monitor = self.last_stage["callbacks"]["checkpoint"].get("monitor")
+        return scored_epoch(self.epochs, self._scored_checkpoint, monitor)
 
     @property
     def _scored_checkpoint(self) -> str:
-        return str(self.status.get("checkpoint") or self.config["callbacks"]["checkpoint"]["use"])
+        return str(self.status.get("checkpoint") or self.last_stage["callbacks"]["checkpoint"]["use"])
 
     @property
     def num_parameters(self) -> int:
@@ -191,7 +182,7 @@ def set_title(name: str) -> str:
     return TITLES.get(name, name)
 
 
-def _evaluated(run: RunDir) -> list[str]:
+def evaluated_sets(run: RunDir) -> list[str]:
     """Names of the evaluated sets: test, validation, blocks, then sets of other origin and the training images."""
     folder = run.evaluation_folder("val").parent
     found = [path.name for path in sorted(folder.glob("*")) if run.evaluation_metrics_file(path.name).is_file()]

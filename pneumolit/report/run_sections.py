@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.predictions import Predictions
 from pneumolit.report import tables
 from pneumolit.report.evaluation import (
-    CALIBRATION_SENTENCE,
     SUBGROUP_SENTENCE,
     TITLES,
+    calibration_sentence,
     interval_sentence,
     prevalence_sentence,
     rule_sentence,
 )
 from pneumolit.report.explanations import find_pictures, negative_word, read_words
 from pneumolit.report.html import Section
-from pneumolit.report.run_record import RunRecord, set_title
+from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label
 
 MOST_ERRORS = 10
@@ -45,7 +46,10 @@ def set_sections(record: RunRecord, name: str) -> list[Section]:
     title = set_title(name)
     is_known = "rules" in metrics and metrics["format_version"] >= _PATIENTS_ONLY
     note = interval_sentence(metrics) if is_known else ""
-    found = [Section("Result", _first_words(metrics), [tables.headline_table(metrics)], label=title, note=note)]
+    if not record.has_patients:
+        note = PATIENTS_UNKNOWN
+    headline = tables.headline_table(metrics, has_patients=record.has_patients)
+    found = [Section("Result", _first_words(metrics), [headline], label=title, note=note)]
     if "rules" in metrics:
         found += _two_class_sections(record, name, metrics)
     matrices = Section("Confusion matrices", images=_pictures(record, name, _MATRICES), label=title)
@@ -78,7 +82,7 @@ def _two_class_sections(record: RunRecord, name: str, metrics: dict[str, Any]) -
     if pictures:
         is_checked = bool(metrics.get("calibration"))
         table = [tables.calibration_table(metrics)] if is_checked else []
-        words = [_CALIBRATION, *([CALIBRATION_SENTENCE] if is_checked else [])]
+        words = [_CALIBRATION, *([calibration_sentence(metrics)] if is_checked else [])]
         found.append(Section("Calibration", words, table, pictures, label=title))
     if metrics["num_copies"]:
         copies = [f"{metrics['num_copies']} images are byte-identical copies of another image of this set."]
@@ -160,7 +164,7 @@ def _probabilities(record: RunRecord, predictions: Predictions) -> np.ndarray:
     fitted = record.calibration.get("calibration")
     if fitted:
         return Calibration.from_dict(fitted).probs(predictions.scores, 0.5)
-    return np.asarray(1 / (1 + np.exp(-np.clip(predictions.scores, -700, 700))))
+    return np.asarray(expit(predictions.scores))
 
 
 def _pictures(record: RunRecord, name: str, files: tuple[str, ...]) -> list[tuple[Any, str]]:

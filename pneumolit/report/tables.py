@@ -58,6 +58,12 @@ def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
+def share_text(value: float) -> str:
+    """A prevalence: two digits where they tell it all; what a person asked for may be 0.001."""
+    text = f"{value:.2f}"
+    return text if float(text) == value else f"{value:g}"
+
+
 def rule_label(name: str) -> str:
     """A decision rule's key as words: `sensitivity_95` is "sensitivity >= .95"."""
     kind, _, value = name.rpartition("_")
@@ -71,12 +77,18 @@ def headline_rule(metrics: dict[str, Any]) -> str:
     return "primary" if "primary" in metrics["rules"] else "half"
 
 
-def headline_table(metrics: dict[str, Any]) -> Table:
-    """Ranking, probability and the headline rule, with intervals over patients."""
+def headline_table(metrics: dict[str, Any], *, has_patients: bool = True) -> Table:
+    """Ranking, probability and the headline rule, with intervals.
+
+    Args:
+        metrics: metrics.json.
+        has_patients: whether patients are known; else intervals are over images.
+    """
     intervals = metrics["intervals"]
+    header = ("metric", _value_header(intervals, "patients" if has_patients else "images"))
     if "rules" not in metrics:
         accuracy = with_interval(metrics["class_view"]["accuracy"], intervals["class_view"]["accuracy"])
-        return Table(_headline_header(intervals), (("accuracy (all classes)", accuracy),))
+        return Table(header, (("accuracy (all classes)", accuracy),))
     rule = headline_rule(metrics)
     ranking = [
         (label, with_interval(metrics["ranking"][key], intervals["ranking"][key]))
@@ -102,7 +114,7 @@ def headline_table(metrics: dict[str, Any]) -> Table:
         for key, label in (("brier", "Brier score"), ("ece", "ECE"))
         for suffix, state in (("", "calibrated"), ("_uncalibrated", "as trained"))
     ]
-    return Table(_headline_header(intervals), (*ranking, *rates, *by_cause, *predictive, macro, *probability))
+    return Table(header, (*ranking, *rates, *by_cause, *predictive, macro, *probability))
 
 
 def prevalence_table(metrics: dict[str, Any]) -> Table:
@@ -114,7 +126,7 @@ def prevalence_table(metrics: dict[str, Any]) -> Table:
         cells = [with_interval(found[key], limits[key]) for key in ("ppv", "npv", "net_benefit")]
         rows.append(
             (
-                _prevalence(found["prevalence"]),
+                share_text(found["prevalence"]),
                 *cells,
                 number(found["net_benefit_all"]),
                 number(found["threshold_probability"]),
@@ -239,19 +251,13 @@ def copies_table(metrics: dict[str, Any]) -> Table:
     return Table(("set", "images", "AUROC", *_HEADLINE.values()), tuple(rows))
 
 
-def _headline_header(intervals: dict[str, Any]) -> tuple[str, str]:
-    return "metric", f"value [{100 * intervals['level']:g} % interval over patients]"
+def _value_header(intervals: dict[str, Any], over: str) -> str:
+    return f"value [{100 * intervals['level']:g} % interval over {over}]"
 
 
 def _threshold(value: float | None) -> str:
     # Near 0 and 1 three digits would print every threshold alike.
     return "-" if value is None else f"{value:.4g}"
-
-
-def _prevalence(value: float) -> str:
-    # Two digits where they tell it all: those of the report; what a person asked for may be 0.001.
-    text = f"{value:.2f}"
-    return text if float(text) == value else f"{value:g}"
 
 
 def _cell(text: str) -> str:

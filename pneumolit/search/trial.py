@@ -143,7 +143,7 @@ def scored_value(run: RunDir, cfg: Mapping[str, Any], monitor: str) -> float:
         cfg: its configuration.
         monitor: a column of metrics.csv.
     """
-    from pneumolit.sweep.results import scored_epoch
+    from pneumolit.config import scored_epoch
 
     chosen_by = plan_stages(cfg)[-1].cfg["callbacks"]["checkpoint"]["monitor"]
     return scored_epoch(run.read_metrics(), cfg["callbacks"]["checkpoint"]["use"], chosen_by).get(monitor, math.nan)

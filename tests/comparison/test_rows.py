@@ -181,6 +181,17 @@ def test_names_say_what_differs_and_at_last_the_folder(made_runs: ModuleType, tm
     ]  # fmt: skip
 
 
+def test_a_file_beside_them_does_not_change_the_names_of_runs(made_runs: ModuleType, tmp_path: Path) -> None:
+    runs = [made_runs.write_run(tmp_path / name, draw=i) for i, name in enumerate("ab")]  # differ by folder alone
+    file = tmp_path / "theirs.csv"
+    predictions = runs[0].read_predictions("test")
+    rows = zip(predictions.paths, predictions.scores, strict=True)
+    file.write_text("path,score\n" + "".join(f"{path},{score}\n" for path, score in rows))
+    alone, _ = collect_methods(runs, [], Settings(name="t", split="test"))
+    beside, _ = collect_methods(runs, [file], Settings(name="t", split="test", num_resamples=10))
+    assert [m.name for m in beside] == [*(m.name for m in alone), "theirs"]
+
+
 def test_keys_of_a_sweep_stand_only_where_they_tell_runs_apart(made_runs: ModuleType, tmp_path: Path) -> None:
     """Else a long name loses its middle, which may be all that two names differ in."""
     write, long = made_runs.write_run, {"backbone": "tf_efficientnet_lite0"}

@@ -103,8 +103,13 @@ def test_answers_come_from_this_run(record: RunRecord, finished: Path) -> None:
 
 
 def test_a_table_cell_cannot_break_the_markdown(record: RunRecord) -> None:
-    for line in card_markdown(record, "en").splitlines():
-        assert not line.startswith("|") or line.endswith("|")
+    hostile = dataclasses.replace(record, data={**record.data, "classes": ["A|B\nC"]})
+    text = card_markdown(hostile, "en")
+    assert "| A\\|B C |" in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    for lines in tables:
+        assert all(line.startswith("|") and line.endswith("|") for line in lines)
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
 def test_only_augmentations_that_change_an_image_are_named(compose_config: Callable[..., dict[str, Any]]) -> None:
@@ -139,6 +144,26 @@ def test_stages_are_described_one_by_one(record: RunRecord, tiny_config: Callabl
     text = card_markdown(staged, "en")
     assert "Stage 1 of 2: AdamW" in text and "at most 3 epochs" in text
     assert "Stage 2 of 2: SGD" in text and "freeze=none." in text
+
+
+def test_what_a_stage_leaves_alone_is_that_of_the_run_and_callbacks_are_those_of_the_last(record: RunRecord) -> None:
+    first = {"freeze": {"policy": "head"}, "model.image_size": 96, "callbacks.ema.decay": 0.9}
+    last = {"callbacks.checkpoint.monitor": "block/auroc", "callbacks.swa.start_fraction": 0.5}
+    callbacks = {**record.config["callbacks"], "ema": {"decay": None}, "swa": {"start_fraction": None}}
+    callbacks["checkpoint"] = {"use": "best", "monitor": "val/loss"}
+    config = {**record.config, "callbacks": callbacks, "stages": [first, last]}
+    rows = [{"epoch": float(n), "stage": 2.0, "val/loss": n / 9, "block/auroc": n / 9} for n in (1, 2)]
+    staged = with_setting(
+        dataclasses.replace(record, config=config, epochs=rows, status={**record.status, "checkpoint": "best"}),
+        "data", holdout_fraction=0.15,
+    )  # fmt: skip
+    assert staged.settings["model.image_size"] == record.config["model"]["image_size"] != 96
+    assert staged.settings["freeze.policy"] == record.config["freeze"]["policy"] != "head"
+    assert staged.choosing_metric == "block/auroc" and staged.scored_epoch["epoch"] == 2
+    text = card_markdown(staged, "en")
+    assert "The weights of the epoch with the best block/auroc are scored." in text
+    assert "Its weights are a mean over epochs (callbacks.swa)." in text
+    assert "chooses checkpoints and ranks sweeps (block/auroc)" in text
 
 
 def with_setting(record: RunRecord, group: str, **values: Any) -> RunRecord:

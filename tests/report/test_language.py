@@ -37,7 +37,7 @@ NOT_BY_THEMSELVES = {
 
 
 # What the checks of heat maps can find, at both ends of every threshold.
-STEP = {"median": 0.1, "quartiles": [0.0, 0.2], "num_images": 9, "num_empty_after": 1, "num_draws": 3}
+STEP = {"median": 0.1, "quartiles": [0.0, 0.2], "num_images": 9, "num_empty_after": 1, "num_maps": 27}
 REGION = {"share": 0.3, "area": 0.6, "ratio": 0.5, "interval": [0.4, 0.6], "against_random": None}
 BESIDE = {**REGION, "interval": [1.1, 2.0], "against_random": 2.0, "against_random_interval": [1.0, 3.0]}
 GAINS = [{"mean": 0.1, "interval": [0.0, 0.2], "p": 0.01}, {"mean": -0.1, "interval": [-0.2, 0.0], "p": 0.00001},

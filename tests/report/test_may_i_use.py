@@ -27,7 +27,7 @@ def with_rule(record: RunRecord, **changes: Any) -> RunRecord:
 
 
 def test_whole_people_add_up_and_are_those_of_the_rates() -> None:
-    table = natural_frequencies(metrics_of(), "children")
+    table = natural_frequencies(metrics_of())
     # At .10: 98.7 of 100 found, 746.1 of 900 spared.
     assert table.rows[1] == ("0.10", "100", "253", "99", "154", "1", "746")
     for _, ill, flagged, right, wrong, missed, spared in table.rows:
@@ -44,7 +44,7 @@ def test_predictive_values_follow_bayes() -> None:
 
 
 def test_without_one_of_the_classes_nothing_is_claimed(record: RunRecord) -> None:
-    assert natural_frequencies(metrics_of(specificity=None), "children").rows == ()
+    assert natural_frequencies(metrics_of(specificity=None)).rows == ()
     metrics = {**record.main, "prevalences": {}}
     found = dataclasses.replace(record, evaluations={record.main_set: metrics})
     assert "Images of one of the two classes are missing" in may_i_use_page(found, "en")

@@ -9,13 +9,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
+from pneumolit.evaluation.calibration import Calibration
+from pneumolit.report import run_sections
 from pneumolit.report.card_study import headline_sentence
 from pneumolit.report.language import translate
 from pneumolit.report.run_page import report_page, summary_box, write_page
-from pneumolit.report.run_record import RunRecord
+from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord
+from pneumolit.report.run_sections import set_sections
 from pneumolit.rundir import RunDir, record_look
 
 PAGES = ("report.html", "model_card.html", "may_i_use.html")
@@ -128,11 +133,31 @@ def test_where_patients_are_not_known_no_interval_is_said_to_be_over_them_in_eit
     unknown = dataclasses.replace(RunRecord.read(RunDir(finished)), has_patients=False)
     box = dict(summary_box(unknown))
     assert box["Intervals"] == "95 %, over images: patients are not known"
+    page = report_page(unknown, "en")
+    assert "over patients" not in page and "value [95 % interval over images]" in page
+    assert page.count(PATIENTS_UNKNOWN) == len(unknown.evaluations)
+    header = set_sections(unknown, "test")[0].tables[0].header
+    assert [translate(text, "ko") for text in header] == ["지표", "값 [영상 단위 95 % 신뢰구간]"]
     assert "patients" not in box["Data"] + box["Scored on"]
     assert translate(box["Intervals"], "ko") == "95 %, 영상 단위(환자를 알 수 없음)"
     for sentence in (box["Scored on"], headline_sentence(unknown, "test")):
         left = re.findall(r"[a-z]{2,}", translate(sentence, "ko").replace("primary", ""))
         assert left == []
+
+
+def test_calibration_is_explained_by_the_rows_that_its_table_has(record: RunRecord) -> None:
+    def words(name: str) -> str:
+        found = next(s for s in set_sections(found_in, name) if s.heading == "Calibration")
+        return found.paragraphs[-1]
+
+    found_in = record
+    assert words("val").startswith("Slope, intercept and thresholds were fitted on these images. Slope 1")
+    assert words("test").endswith("the row at this class mix takes that out.")
+    test = record.evaluations["test"]
+    older = {**test, "calibration": {k: v for k, v in test["calibration"].items() if k != "rebased"}}
+    found_in = dataclasses.replace(record, evaluations={"test": older})
+    assert "class mix" not in words("test")
+    assert translate(words("test"), "ko").startswith("기울기 1, 절편 0이 이상적입니다.")
 
 
 def test_the_language_is_that_of_the_configuration_unless_another_is_asked_for(finished: Path, tmp_path: Path) -> None:
@@ -233,14 +258,21 @@ def test_no_page_says_where_things_lie_but_for_the_configuration(finished: Path)
         assert str(finished.parents[3]) not in page and "/tmp" not in page
 
 
-def test_errors_are_the_most_certain_wrong_decisions(finished: Path, tmp_path: Path) -> None:
-    from pneumolit.report.run_sections import worst_errors
-
-    record = RunRecord.read(RunDir(finished))
-    table, total = worst_errors(record, "val")
-    (_, wrong), (missed, _) = record.evaluations["val"]["rules"]["primary"]["confusion"]
-    assert total == wrong + missed
-    distances = [abs(float(row[-1]) - 0.5) for row in table.rows]
-    assert distances == sorted(distances, reverse=True)
-    for _, label, called, _ in table.rows:
-        assert (label == "NORMAL") == (called == "pneumonia") and called in ("pneumonia", "normal")
+def test_errors_are_the_most_certain_wrong_decisions(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_sections, "MOST_ERRORS", 2)
+    calibration = Calibration.from_dict(record.calibration["calibration"])
+    for name in ("val", "test"):
+        predictions = record.run.read_predictions(name)
+        called = {False: "normal", True: "pneumonia"}
+        probs = calibration.probs(predictions.scores, 0.5)
+        wrong = [
+            (abs(prob - 0.5), path, label, called[prob >= 0.5], f"{prob:.3f}")
+            for path, label, prob in zip(
+                predictions.paths, np.array(predictions.labels.classes)[predictions.targets], probs, strict=True
+            )
+            if (label == "NORMAL") == (prob >= 0.5)
+        ]
+        table, total = run_sections.worst_errors(record, name)
+        (_, flagged), (missed, _) = record.evaluations[name]["rules"]["primary"]["confusion"]
+        assert total == len(wrong) == flagged + missed > 2
+        assert list(table.rows) == [tuple(row) for _, *row in sorted(wrong, reverse=True)[:2]]
