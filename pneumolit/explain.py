@@ -34,12 +34,9 @@ def explain(cfg: dict[str, Any], folder: Path) -> None:
     check_settings(cfg)
     run = RunDir.open(cfg["run_dir"] or "")
     console = Console(soft_wrap=False)
-    from pneumolit.explanation.subject import stored_predictions
-
-    stored_predictions(run, cfg["split"])  # before a model is loaded
     from pneumolit.explanation.methods import check_method
 
-    check_method(cfg["method"])
+    check_method(cfg["method"])  # before a model is loaded
     from pneumolit.explanation.run import explain_subject
     from pneumolit.explanation.subject import open_subject
     from pneumolit.report.explanation_page import write_explanation
@@ -72,9 +69,11 @@ def check_settings(cfg: dict[str, Any]) -> None:
     box = cfg["lung_box"]
     numbers = isinstance(box, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
     if not numbers or len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        from pneumolit.report.explanation import USUAL_BOX
+
         raise ValueError(
             f"lung_box must be [top, left, bottom, right] as shares of the side, from 0 to 1, got {box!r}; "
-            "[0.08, 0.08, 0.86, 0.92] is usual"
+            f"{list(USUAL_BOX)} is usual"
         )
     if cfg["lung_masks"] is not None and not Path(str(cfg["lung_masks"])).expanduser().is_dir():
         raise ValueError(

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,8 +120,17 @@ def test_a_weight_that_was_changed_is_noticed(copied_run: Path, command: Explain
 
 
 def test_test_is_explained_after_its_evaluation_without_a_new_look(
-    small_run: Path, tmp_path: Path, command: Explain
+    small_run: Path, tmp_path: Path, command: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pneumolit.explanation.methods import heat_of
+
+    made: list[int] = []
+
+    def counted(model: Any, images: np.ndarray, *rest: Any) -> np.ndarray:
+        made.append(len(images))
+        return heat_of(model, images, *rest)
+
+    monkeypatch.setattr("pneumolit.explanation.run.heat_of", counted)
     run = Path(shutil.copytree(small_run, tmp_path / "out" / "train" / "first"))
     ledger = Path(shutil.copy(small_run.parents[1] / "test_looks.jsonl", tmp_path / "out"))
     before = ledger.read_bytes()
@@ -128,6 +138,7 @@ def test_test_is_explained_after_its_evaluation_without_a_new_look(
     assert (code, err) == (0, "")
     checks = json.loads((run / "explanation" / "test" / "checks.json").read_text())
     assert checks["randomization"] and checks["places"] and checks["removal"] is None and checks["masked"] is None
+    assert made == [checks["scores"]["num_images"]]  # a film that is shown and checked gets its heat once
     assert "that would be a further look" in out and ledger.read_bytes() == before
 
 

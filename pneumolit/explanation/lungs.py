@@ -9,11 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pneumolit.data.reader import ImageError, read_gray
-
-# Top, left, bottom, right as shares of the side. Drawn by eye on the mean image of the training films and on 40 of them
-# (20 of each class, at random): it holds both lungs, but for strips at its edge in some four of them, and with them
-# heart, mediastinum and chest wall. Neck, arms, side markers and most of the abdomen lie outside.
-LUNG_BOX = (0.08, 0.08, 0.86, 0.92)
+from pneumolit.report.explanation import USUAL_BOX
 
 
 def box_mask(box: Sequence[float], size: int) -> np.ndarray:
@@ -24,16 +20,18 @@ def box_mask(box: Sequence[float], size: int) -> np.ndarray:
         size: side in pixels.
 
     Raises:
-        ValueError: no such box.
+        ValueError: no such box, or it holds no pixel.
     """
     if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
         raise ValueError(
             f"lung_box must be [top, left, bottom, right] as shares of the side, from 0 to 1, got {list(box)}; "
-            f"{list(LUNG_BOX)} is usual"
+            f"{list(USUAL_BOX)} is usual"
         )
     top, left, bottom, right = (round(share * size) for share in box)
     mask = np.zeros((size, size), dtype=bool)
     mask[top:bottom, left:right] = True
+    if not mask.any():  # a share of the heat over a share of nothing
+        raise ValueError(f"lung_box={list(box)} holds no pixel of {size} x {size}; give a larger box")
     return mask
 
 

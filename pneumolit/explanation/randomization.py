@@ -20,6 +20,7 @@ from torch import nn
 
 from pneumolit.explanation.methods import Advance, heat_of
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.layers import timm_groups
 
 NUM_DRAWS = 3  # of random weights: the maps of a single draw can be empty, or look like anything by chance
 _MOST_STEPS = 5  # of the cascade, before the one in which all weights are random
@@ -52,9 +53,9 @@ def check_randomization(
         `cascade` has one entry per step: share of the parameters that are random, median and quartiles of the
         correlations. `median` is over images, of each image's mean over draws. An image whose heat is all zero before
         or after has no correlation; `num_images` counts those that have one in some draw, and `num_empty_after` the
-        random maps without heat.
+        maps without heat among the `num_maps` of random weights.
     """
-    num_groups = len(_groups(model.backbone))
+    num_groups = len(timm_groups(model.backbone, is_coarse=True))
     total = sum(p.numel() for p in model.backbone.parameters())
     steps, correlations = [], []
     draws = np.empty((NUM_DRAWS, *heat.shape), dtype=np.float32)
@@ -76,6 +77,7 @@ def check_randomization(
         **_step(1.0, means),
         "num_images": int(has_any.sum()),
         "num_draws": NUM_DRAWS,
+        "num_maps": NUM_DRAWS * len(images),
         "num_empty_before": int((heat.max((1, 2)) <= 0).sum()),
         "num_empty_after": int((draws.max((2, 3)) <= 0).sum()),
         "num_groups": num_groups,
@@ -124,20 +126,9 @@ def cascade(backbone: nn.Module) -> list[tuple[int, set[str]]]:
     Returns:
         How many groups, counted from the head, and the names of their parameters.
     """
-    groups = _groups(backbone)
+    groups = timm_groups(backbone, is_coarse=True)
     counts = np.linspace(1, len(groups) - 1, min(_MOST_STEPS, len(groups) - 1)).round().astype(int)
     return [(int(count), set().union(*groups[-count:])) for count in np.unique(counts)]
-
-
-def _groups(backbone: nn.Module) -> list[list[str]]:
-    from timm.models import group_parameters
-
-    any_model: Any = backbone
-    try:
-        groups = list(group_parameters(any_model, any_model.group_matcher(coarse=True)).values())
-    except (AttributeError, AssertionError):  # some models have no groups
-        groups = [[n for n, _ in child.named_parameters(prefix=name)] for name, child in backbone.named_children()]
-    return [list(group) for group in groups if group]
 
 
 def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -44,11 +44,15 @@ def explain_subject(subject: Subject, cfg: Mapping[str, Any], console: Console) 
     gallery = choose_gallery(subject.margins, subject.predictions.positives, patients, cfg["num"])
     shown = np.unique(np.concatenate(list(gallery.values())))
     checked = choose_checked(subject.sides, subject.called, cfg["num_checked"], cfg["seed"])
-    scores = subject.check_scores(np.union1d(shown, checked) if cfg["checks"] else shown)
-    with check_progress(console, "heat maps", len(shown)) as advance:
-        heat = heat_of(subject.model, subject.images[shown], subject.sides[shown], method, advance)
+    rows = np.union1d(shown, checked) if cfg["checks"] else shown
+    scores = subject.check_scores(rows)
+    with check_progress(console, "heat maps", len(rows)) as advance:
+        heat_of_rows = heat_of(subject.model, subject.images[rows], subject.sides[rows], method, advance)
+    heat = heat_of_rows[np.searchsorted(rows, shown)]
     place = {int(row): i for i, row in enumerate(shown)}
-    films = [_film(subject, group, int(row), heat[place[int(row)]]) for group, rows in gallery.items() for row in rows]
+    films = [
+        _film(subject, group, int(row), heat[place[int(row)]]) for group, found in gallery.items() for row in found
+    ]
     checks: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "split": cfg["split"],
@@ -75,7 +79,7 @@ def explain_subject(subject: Subject, cfg: Mapping[str, Any], console: Console) 
         "seconds": {},
     }
     if cfg["checks"]:
-        _check(subject, checked, method, cfg, checks, console)
+        _check(subject, checked, heat_of_rows[np.searchsorted(rows, checked)], cfg, checks, console)
     checks["seconds"]["in_all"] = round(time.monotonic() - start, 1)
     return Explanation(checks, films, subject.images[checked[:1]], subject.lungs_of(checked[:1])[0])
 
@@ -83,15 +87,14 @@ def explain_subject(subject: Subject, cfg: Mapping[str, Any], console: Console) 
 def _check(
     subject: Subject,
     checked: np.ndarray,
-    method: str,
+    heat: np.ndarray,
     cfg: Mapping[str, Any],
     checks: dict[str, Any],
     console: Console,
 ) -> None:
     """Fill in what the checks find; on test only those that score no image."""
     images, sides, patients = subject.images[checked], subject.sides[checked], subject.predictions.patient_ids[checked]
-    model, seed, clock = subject.model, cfg["seed"], _Clock(checks["seconds"])
-    heat = heat_of(model, images, sides, method)
+    model, method, seed, clock = subject.model, checks["method"], cfg["seed"], _Clock(checks["seconds"])
     with check_progress(console, "weights drawn anew", len(checked) * num_maps(model.backbone)) as advance:
         checks["randomization"], random_heat = check_randomization(
             model, images, sides, heat, method, seed=seed, advance=advance

@@ -67,7 +67,7 @@ def _randomization(found: dict[str, Any]) -> str:
     if count < ENOUGH:
         text += f" Fewer than {ENOUGH} images say little."
     if empty:
-        text += f" {empty} of {found['num_draws'] * count} maps of random weights hold no heat and do not count."
+        text += f" {empty} of {found['num_maps']} maps of random weights hold no heat and do not count."
     return text
 
 
@@ -107,8 +107,10 @@ def _removal(found: dict[str, Any]) -> list[str]:
 def _against_another(part: dict[str, Any]) -> str:
     """Heat at the usual place beats random maps too; whether it follows this film, another film's map tells."""
     other = part["better_than_other"]
-    if other["p"] is not None and other["p"] < _SURE and other["mean"] > 0:
-        return f" They also beat the heat map of another film ({number(part['area_other'])})."
+    if other["p"] is not None and other["p"] < _SURE:
+        if other["mean"] > 0:
+            return f" They also beat the heat map of another film ({number(part['area_other'])})."
+        return f" The heat map of another film does better ({number(part['area_other'])})."
     return f" The heat map of another film does as well ({number(part['area_other'])})."
 
 

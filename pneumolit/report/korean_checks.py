@@ -17,6 +17,7 @@ _BEAT, _BEAT_KO = (
     " 다른 영상의 히트맵({area})보다도 낫습니다.",
 )
 _SAME, _SAME_KO = " The heat map of another film does as well ({area}).", " 다른 영상의 히트맵({area})도 그만큼 합니다."
+_WORSE, _WORSE_KO = " The heat map of another film does better ({area}).", " 다른 영상의 히트맵({area})이 더 낫습니다."
 _NO_FASTER = "no faster than random maps do, as far as {n} images tell"
 
 CHECK_TEXTS = {
@@ -55,7 +56,7 @@ CHECK_TEXTS = {
             (f"D{_DELETE}", f"{_DELETE_KO} 무작위 히트맵보다 빨리 떨어집니다"),
             (f"I{_INSERT}", f"{_INSERT_KO} 무작위 히트맵보다 빨리 올라갑니다"),
         )
-        for other, other_korean in ((_BEAT, _BEAT_KO), (_SAME, _SAME_KO))
+        for other, other_korean in ((_BEAT, _BEAT_KO), (_SAME, _SAME_KO), (_WORSE, _WORSE_KO))
     },
     f"d{_DELETE} more slowly than random maps do {_BY}: the heat lies where the score does not depend on it.": (
         f"{_DELETE_KO} 무작위 히트맵보다 느리게 떨어집니다 {_BY_KO}. 점수에 영향을 주지 않는 곳에 열이 있습니다."

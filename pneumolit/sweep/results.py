@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from pneumolit.config import monitor_mode
+from pneumolit.config import scored_epoch
 from pneumolit.report.sweep import SweepRow, group_rows, sweep_csv
 from pneumolit.report.sweep_page import write_sweep_page
 from pneumolit.report.sweep_tables import sweep_markdown
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, RunDir, SweepDir, read_json, write_text
+from pneumolit.stage_plan import plan_stages
 
 _LOGGED = ("val/auroc", "val/loss", "stress/auroc", "block/auroc")  # shown at the scored epoch beside the monitor
 _RATES = ("balanced_accuracy", "sensitivity", "specificity")  # of the primary rule on validation
@@ -137,18 +138,9 @@ def _checkpoint_settings(run: RunDir) -> Mapping[str, Any]:
     if not run.config_file.is_file():
         return {}
     cfg = yaml.load(run.config_file.read_text(encoding="utf-8"), Loader=_LOADER)
-    found: Mapping[str, Any] = cfg["callbacks"]["checkpoint"]
+    # Those of the stage whose checkpoint is scored.
+    found: Mapping[str, Any] = plan_stages(cfg)[-1].cfg["callbacks"]["checkpoint"]
     return found
-
-
-def scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: str | None) -> Mapping[str, float]:
-    """The epoch whose weights were scored: the last one, or the first best one of the last stage."""
-    if use == "best" and monitor is not None:
-        stage = rows[-1].get("stage") if rows else None
-        known = [row for row in rows if _is_known(row, monitor) and row.get("stage") == stage]
-        choose = min if monitor_mode(monitor) == "min" else max
-        return choose(known, key=lambda row: row[monitor]) if known else {}
-    return rows[-1] if rows else {}
 
 
 def _is_known(row: Mapping[str, float], name: str) -> bool:

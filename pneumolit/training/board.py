@@ -16,12 +16,12 @@ from pneumolit.labels import two_class_logit
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.cut import NoCutError
 from pneumolit.predictions import Predictions
-from pneumolit.report.canvas import save
+from pneumolit.report.evaluation import TITLES
 from pneumolit.rundir import RunDir
-from pneumolit.scoring import read_calibration
 from pneumolit.training.averaging import AveragedWeights
 from pneumolit.training.board_images import confusion_picture, error_picture
 from pneumolit.training.build import build_logger
+from pneumolit.training.errors import write_errors
 from pneumolit.training.hparams import final_metrics, table_hparams, write_row
 from pneumolit.training.place import Workplace
 from pneumolit.training.projector import write_projector
@@ -101,11 +101,8 @@ def log_results(
     """
     run, use = place.run, cfg["callbacks"]["checkpoint"]["use"]
     model = PneumoniaClassifier.from_checkpoint(run.checkpoint(use)).to(device)
-    images, predictions = place.datamodule.rows_of("val"), run.read_predictions("val")
-    figure, why_not = error_picture(
-        predictions, images, model, when=f"of the {use} checkpoint", calibration=read_calibration(run)[0]
-    )
-    save(figure, run.evaluation("val").errors_file)
+    images = place.datamodule.rows_of("val")
+    figure, why_not = write_errors(run, "val", images, model, what=TITLES["val"], when=f"of the {use} checkpoint")
     if why_not:
         place.console.print(f"  no heat maps of the worst films: {why_not}", highlight=False, soft_wrap=True)
     for leftover in run.tensorboard_folder.glob(f"*{_FINAL}"):
@@ -121,7 +118,7 @@ def log_results(
     writer.add_figure("final/val_errors", figure, epochs)
     if cfg["logger"]["projector"]:
         try:
-            write_projector(run.tensorboard_folder, model, images, predictions)
+            write_projector(run.tensorboard_folder, model, images, run.read_predictions("val"))
         except NoCutError as error:
             line = f"  TensorBoard's projector gets no features: {cfg['backbone']} cannot be taken apart: {error}"
             place.console.print(line, highlight=False, soft_wrap=True)

@@ -10,12 +10,14 @@ from pneumolit.scoring import read_calibration
 from pneumolit.training.board_images import error_picture
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pneumolit.model.classifier import PneumoniaClassifier
 
 
 def write_errors(
     run: RunDir, name: str, images: ImageRows, model: PneumoniaClassifier, *, what: str, when: str
-) -> None:
+) -> tuple[Figure, str]:
     """Draw the worst films of a set that was just scored, with heat maps where the model gives some.
 
     Args:
@@ -25,10 +27,14 @@ def write_errors(
         model: that has made them.
         what: the set, for people.
         when: "of the last checkpoint" or the like.
+
+    Returns:
+        The sheet, and why the model gives no heat maps, as of `error_picture`.
     """
     from pneumolit.report.canvas import save
 
     calibration, _ = read_calibration(run)
     predictions = run.read_predictions(name)
-    figure, _ = error_picture(predictions, images, model, when=when, calibration=calibration, what=what)
+    figure, why_not = error_picture(predictions, images, model, when=when, calibration=calibration, what=what)
     save(figure, run.evaluation(name).errors_file)
+    return figure, why_not

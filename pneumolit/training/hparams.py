@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from pneumolit.config import flatten
+from pneumolit.data.dataset import BLOCKS
 from pneumolit.stage_plan import plan_stages
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def final_metrics(results: Mapping[str, Any]) -> dict[str, float]:
     Accuracies are those of the primary rule; without a two-class view there is that of the largest logit alone.
     """
     found = {}
-    for split in ("val", "block", "test"):
+    for split in ("val", *BLOCKS, "test"):
         metrics = results.get(split, {})
         primary = metrics.get("rules", {}).get("primary", metrics.get("class_view", {}))
         # The table shows the first five metrics unasked, and capitals come before the names of all curves.

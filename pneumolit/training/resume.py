@@ -20,7 +20,7 @@ from pneumolit.stage_plan import Stage
 _MAY_DIFFER = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
     "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
-    "trainer.devices", "trainer.strategy", "report.language",
+    "trainer.devices", "trainer.strategy", "report.language", "logger.images_every", "logger.projector",
 )  # fmt: skip
 INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
 
@@ -31,9 +31,15 @@ def is_begun(run: RunDir) -> bool:
 
 
 def read_config(run: RunDir) -> dict[str, Any]:
-    """The configuration that a run was started with."""
+    """The configuration that a run was started with; of one from before a key of the data was known, with its meaning.
+
+    Places and displays that were not known are not filled in: those of now are taken.
+    """
     content = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
-    return {str(k): v for k, v in content.items()}
+    cfg = {str(k): v for k, v in content.items()}
+    if isinstance(cfg.get("data"), dict):
+        cfg["data"].setdefault("holdout_blocks", 1)  # there was one block at most
+    return cfg
 
 
 def differences(asked: Mapping[str, Any], stored: Mapping[str, Any], keys: Sequence[str] | None = None) -> list[str]:

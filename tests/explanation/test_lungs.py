@@ -8,19 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumolit.explanation.lungs import LUNG_BOX, box_mask, read_masks
+from pneumolit.explanation.lungs import box_mask, read_masks
+from pneumolit.report.explanation import USUAL_BOX
 
 
 def test_a_box_is_top_left_bottom_right() -> None:
     mask = box_mask([0.0, 0.5, 0.25, 1.0], 8)
     assert mask[:2, 4:].all() and mask.sum() == 8
-    assert 0.6 < box_mask(LUNG_BOX, 256).mean() < 0.7
+    assert 0.6 < box_mask(USUAL_BOX, 256).mean() < 0.7
 
 
 @pytest.mark.parametrize("box", [[0.1, 0.1, 0.1, 0.9], [0, 0, 1], [0.5, 0.0, 0.2, 1.0], [0, 0, 1, 1.2]])
 def test_what_is_no_box_is_refused(box: list[float]) -> None:
     with pytest.raises(ValueError, match=r"lung_box must be \[top, left, bottom, right\]"):
         box_mask(box, 8)
+
+
+def test_a_box_that_rounds_to_no_pixel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"lung_box=.* holds no pixel of 32 x 32; give a larger box"):
+        box_mask([0.1, 0.1, 0.105, 0.9], 32)
 
 
 def write(path: Path, mask: np.ndarray) -> None:

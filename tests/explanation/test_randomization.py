@@ -22,6 +22,7 @@ from pneumolit.explanation.randomization import (
     untrained,
 )
 from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.model.layers import timm_groups
 
 SETTINGS: dict[str, Any] = {
     "backbone": "test_resnet", "classes": ["NORMAL", "PNEUMONIA"], "positive": ["PNEUMONIA"], "image_size": 96,
@@ -103,6 +104,41 @@ def test_the_check_tells_of_every_step_and_every_draw(model: PneumoniaClassifier
     by_draw = np.stack([correlate(heat, one) for one in draws])
     means = np.nanmean(by_draw[:, np.isfinite(by_draw).any(0)], axis=0)
     assert found["median"] == pytest.approx(np.median(means)) and found["num_images"] == len(means)
+
+
+def test_maps_without_heat_are_counted_among_all_that_were_made(
+    model: PneumoniaClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.explanation import randomization
+
+    monkeypatch.setattr(randomization, "heat_of", lambda model, images, *rest: np.zeros(images.shape, np.float32))
+    heat = IMAGES.astype(np.float32)
+    found, _ = check_randomization(model, IMAGES, SIDES, heat, "gradcam", seed=0)
+    assert found["num_images"] == 0
+    assert found["num_empty_after"] == found["num_maps"] == NUM_DRAWS * len(IMAGES)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "logistic"])
+def test_only_the_first_group_is_left_whatever_the_network(backbone: str) -> None:
+    net = PneumoniaClassifier({**SETTINGS, "backbone": backbone}).backbone
+    groups = timm_groups(net, is_coarse=True)
+    steps = cascade(net)
+    assert [count for count, _ in steps] == sorted({count for count, _ in steps})
+    assert not steps or steps[-1] == (len(groups) - 1, {name for group in groups[1:] for name in group})
+
+
+def test_a_network_without_groups_of_its_own_is_taken_by_its_parts() -> None:
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+            self.stem, self.head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+        def group_matcher(self, coarse: bool = False) -> None:
+            raise NotImplementedError
+
+    head = {"head.weight", "head.bias"}
+    assert cascade(Plain()) == [(1, head), (2, head | {"stem.weight", "stem.bias"})]
 
 
 def test_a_map_that_knows_no_weights_is_found_out(model: PneumoniaClassifier, monkeypatch: pytest.MonkeyPatch) -> None:

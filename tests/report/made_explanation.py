@@ -27,7 +27,8 @@ CHECKS: dict[str, Any] = {
     "scale": {"greatest": 0.4, "share_above": 0.0}, "num_without_heat": 1,
     "scores": {"num_images": 80, "max_difference": 1e-6, "tolerance": 0.02},
     "randomization": {
-        **STEP, "num_images": 64, "num_draws": 3, "num_empty_before": 0, "num_empty_after": 2, "num_groups": 2,
+        **STEP, "num_images": 64, "num_draws": 3, "num_maps": 192, "num_empty_before": 0, "num_empty_after": 2,
+        "num_groups": 2,
         "cascade": [{"groups": 1, **STEP, "share_random": 0.3}, {"groups": 2, **STEP}],
     },
     "places": {

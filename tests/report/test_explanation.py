@@ -64,11 +64,22 @@ def test_heat_at_the_usual_place_is_told_from_heat_that_follows_the_film() -> No
     assert said(CHECKS).count("They also beat the heat map of another film (0.650).") == 2
     text = said(changed(removal__insertion__better_than_other={**BETTER, "p": 0.4}))
     assert text.count("The heat map of another film does as well (0.650).") == 1
+    text = said(changed(removal__insertion__better_than_other={**BETTER, "mean": -0.1}))
+    assert text.count("The heat map of another film does better (0.650).") == 1 and "does as well" not in text
 
 
 def test_few_images_are_said_to_say_little() -> None:
     assert "Fewer than 50 images" in said(changed(randomization__num_images=49))
     assert "Fewer than" not in said(changed(randomization__num_images=50))
+
+
+def test_maps_without_heat_are_counted_among_all_that_were_made() -> None:
+    assert "30 of 192 maps" in said(changed(randomization__num_images=8, randomization__num_empty_after=30))
+
+
+def test_a_ratio_without_an_interval_is_said_alone() -> None:
+    text = said(changed(places__regions__lungs={**REGION, "against_random_interval": None}))
+    assert "and 1.300 times the share that the same network has with random weights" in text
 
 
 def test_a_model_that_ranks_no_films_is_not_praised_for_needing_lungs() -> None:

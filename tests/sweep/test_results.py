@@ -82,6 +82,14 @@ def test_the_score_is_that_of_the_checkpoint_that_is_scored(
     assert monitor not in row.metrics
 
 
+def test_the_score_is_by_the_monitor_of_the_last_stage(tmp_path: Path) -> None:
+    run = make_job(tmp_path, use="best")
+    cfg = yaml.safe_load(run.config_file.read_text())
+    cfg["stages"] = [{}, {"callbacks.checkpoint.monitor": "val/loss"}]
+    write_text(run.config_file, yaml.safe_dump(cfg))
+    assert collect_row(run, {}).score == 0.3
+
+
 def test_another_metric_is_taken_from_the_epoch_that_the_run_chose(tmp_path: Path) -> None:
     row = collect_row(make_job(tmp_path, use="best"), {}, monitor="val/loss")
     assert (row.score, row.metrics["val/auroc"]) == (0.4, 0.95)

@@ -66,3 +66,8 @@ def test_sets_that_were_not_scored_have_no_number() -> None:
     assert final_metrics({"val": {"class_view": {"accuracy": 0.5}, "ranking": {"auroc": None}}}) == {
         "Result/accuracy_val": 0.5
     }
+
+
+def test_every_block_has_its_numbers() -> None:
+    results = {name: {"ranking": {"auroc": 0.9}} for name in ("val", "block", "block2", "block3", "test")}
+    assert set(final_metrics(results)) == {f"Result/AUROC_{name}" for name in results}

@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+
+from pneumolit.rundir import RunDir
+from pneumolit.stage_plan import check_run
+from pneumolit.training.resume import read_config, refuse_differences, with_places_of
 
 Configure = Callable[..., dict[str, Any]]
 Start = Callable[..., int]
@@ -99,6 +104,19 @@ def assert_same_run(folder: Path, other: Path, tensors_of: Tensors) -> None:
     assert all([step for step, _ in points] == [1, 2, 3, 4] for points in curves(folder).values())
     for name in ("evaluation/val/predictions.csv", "calibration.json", "split.csv", "freeze_plan.json"):
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_run_from_before_a_key_was_known_goes_on_with_its_own_choices(tiny_config: Configure, tmp_path: Path) -> None:
+    asked, stored = tiny_config(), tiny_config("callbacks.checkpoint.monitor=val/loss")
+    del stored["logger"]["images_every"], stored["logger"]["projector"], stored["data"]["holdout_blocks"]
+    run = RunDir(tmp_path)
+    run.config_file.write_text(yaml.safe_dump(stored))
+    cfg = with_places_of(read_config(run), asked, [])
+    check_run(cfg)
+    refuse_differences(cfg, run)
+    assert cfg["data"]["holdout_blocks"] == 1 and cfg["callbacks"]["checkpoint"]["monitor"] == "val/loss"
+    with pytest.raises(ValueError, match=r"data\.holdout_blocks=2 instead of 1"):
+        refuse_differences({"data": {"holdout_blocks": 2}}, run, ["data.holdout_blocks"])
 
 
 @pytest.mark.slow
