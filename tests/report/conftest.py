@@ -77,7 +77,8 @@ def record(finished: Path) -> RunRecord:
     return RunRecord.read(RunDir(finished))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ends with its module: tests of sweeps look for processes that were left behind."""
     with running_browser() as found:
         yield found
