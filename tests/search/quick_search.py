@@ -69,7 +69,7 @@ def value_of(point: Mapping[str, Any]) -> float:
 
 
 def quick_job(job: Job) -> None:
-    """Three epochs that come down to the formula's value; killed at one of them where `KILL_AT` says so."""
+    """Three epochs that come down to the formula's value."""
     reporter = Reporter(open_trial(job), "val/loss", 3)
     reporter.replay(job.run.read_metrics())
     for epoch in range(len(job.run.read_metrics()) + 1, 4):
@@ -148,13 +148,18 @@ def trials_of(folder: Path, storage: str | None = None) -> list[Any]:
 
 
 def die_after(seconds: float) -> None:
-    """Have SIGKILL end this process so long after it has taken its first trial: imports take what the machine lets."""
+    """Have SIGKILL end this process so long after it has taken its first trial (0: at once, the trial taken).
+
+    The clock starts there because imports take what the machine lets.
+    """
     take = SharedStudy.claim
     timers: list[threading.Timer] = []
 
     def claim(self: SharedStudy, total: int) -> Any:
         trial = take(self, total)
         if trial is not None and not timers:
+            if not seconds:
+                os.kill(os.getpid(), signal.SIGKILL)
             timers.append(threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)))
             timers[0].start()
         return trial

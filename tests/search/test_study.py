@@ -341,8 +341,10 @@ def test_every_ended_trial_is_a_line_with_the_best_so_far(quick: ModuleType, tmp
 @pytest.mark.parametrize("workers", [1, 2])
 def test_after_kills_at_random_moments_the_total_is_right(quick: ModuleType, tmp_path: Path, workers: int) -> None:
     folder, rng = tmp_path / "study", random.Random(workers)
-    for _ in range(8):
-        processes = [start(folder, 60, kill_after=rng.uniform(0.0, 1.5)) for _ in range(workers)]
+    for turn in range(8):
+        # 60 trials take 2 s in one process: the kills have to come well before. The first dies in a trial for certain.
+        moments = [rng.uniform(0.0, 0.15) if turn else 0.0 for _ in range(workers)]
+        processes = [start(folder, 60, kill_after=moment) for moment in moments]
         for process in processes:
             process.communicate(timeout=120)
     for process in [start(folder, 60) for _ in range(workers)]:
