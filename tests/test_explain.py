@@ -177,7 +177,10 @@ def test_masks_of_the_lungs_take_the_place_of_the_box(copied_run: Path, tmp_path
         (("side=left",), "side must be one of predicted, pneumonia, normal, got 'left'"),
         (("num=0",), "num must be a whole number of at least 1, got 0"),
         (("checks=1",), "checks must be true or false, got 1"),
-        (("lung_box=[0.5,0,0.2,1]",), "lung_box must be [top, left, bottom, right]"),
+        *(
+            ((f"lung_box={box}",), "lung_box must be [top, left, bottom, right]")
+            for box in ("[0.5,0,0.2,1]", "[0.1,0.1,0.1,0.9]", "[0,0,1]", "[0,0,1,1.2]", "[0,0,1,big]", "0.5")
+        ),
         (("lung_masks=/no/such",), "lung_masks=/no/such is not a folder"),
         (("method=lime",), "method must be one of auto, gradcam"),
         (("methd=lime",), "methd"),

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from pneumolit.data.reader import ImageError, read_gray
-from pneumolit.report.explanation import USUAL_BOX
 
 
 def box_mask(box: Sequence[float], size: int) -> np.ndarray:
@@ -20,13 +19,8 @@ def box_mask(box: Sequence[float], size: int) -> np.ndarray:
         size: side in pixels.
 
     Raises:
-        ValueError: no such box, or it holds no pixel.
+        ValueError: it holds no pixel.
     """
-    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-        raise ValueError(
-            f"lung_box must be [top, left, bottom, right] as shares of the side, from 0 to 1, got {list(box)}; "
-            f"{list(USUAL_BOX)} is usual"
-        )
     top, left, bottom, right = (round(share * size) for share in box)
     mask = np.zeros((size, size), dtype=bool)
     mask[top:bottom, left:right] = True
@@ -48,13 +42,9 @@ def read_masks(folder: Path, paths: Sequence[str], size: int) -> np.ndarray:
         `(N, size, size)` bool.
 
     Raises:
-        FileNotFoundError: there is no such folder, or an image has no mask in it.
+        FileNotFoundError: an image has no mask in it.
         ValueError: a mask cannot be read, or shows no lung or nothing else.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"lung_masks={folder} is not a folder; a folder of PNG masks named as the images is expected"
-        )
     found = [_find(folder, path) for path in paths]
     missing = [path for path, file in zip(paths, found, strict=True) if file is None]
     if missing:

@@ -113,9 +113,7 @@ def replaced(model: PneumoniaClassifier, start: PneumoniaClassifier, names: set[
         is_buffer_beside = name not in parameters and name.rpartition(".")[0] in modules
         if name in names or is_buffer_beside:
             value.copy_(other[name])
-    # Some attention layers keep a table in eval mode, which training mode forgets.
-    mixed.train()
-    return mixed.eval()
+    return mixed.eval()  # which also has attention layers forget the tables that they have made of earlier weights
 
 
 def cascade(backbone: nn.Module) -> list[tuple[int, set[str]]]:

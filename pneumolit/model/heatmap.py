@@ -21,7 +21,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.heads import HeadedBackbone
 
 METHODS = ("gradcam", "saliency")
-SIDES = ("pneumonia", "normal", "predicted")
+SIDES = ("pneumonia", "normal")
 
 
 class NoMapError(ValueError):
@@ -55,8 +55,7 @@ def heatmaps(
         model: in any mode, left as it was; parameters may be frozen.
         images: `(B, 1, H, W)` uint8, as `ImageRows` gives them, or float in [0, 1]; B stays one batch.
         method: one of `METHODS`.
-        side: `pneumonia` explains the logit, `normal` its negative, `predicted` that of the two which the model, at
-            prevalence one half, calls the more likely.
+        side: `pneumonia` explains the logit, `normal` its negative.
 
     Returns:
         `(B, H, W)` float32 >= 0, in units of the logit and therefore comparable between images. All zero where
@@ -102,7 +101,7 @@ def last_map(model: PneumoniaClassifier, images: Tensor, *, side: str = "pneumon
         norm = _last_norm(model.backbone)
         leaf, logits = _from_last_map(model, inputs) if norm is None else _from_tokens(model, inputs, norm)
         scores = two_class_scores(model, logits)
-        (gradients,) = torch.autograd.grad((_signs(model, scores, side) * scores).sum(), leaf)
+        (gradients,) = torch.autograd.grad(_sign(side) * scores.sum(), leaf)
     found = LastMap(_as_map(leaf.detach(), model).float(), _as_map(gradients, model).float(), scores.detach())
     if leaf.ndim == 3 and not found.gradients.any():
         raise NoMapError(_no_map(model, "reads its answer from a class token, which the last places no longer reach"))
@@ -121,8 +120,7 @@ def explained_logit(model: PneumoniaClassifier, side: str) -> Iterator[Callable[
     """
 
     def logit(pixels: Tensor) -> Tensor:
-        scores = two_class_scores(model, model.backbone(model._input(pixels)))
-        return _signs(model, scores, side) * scores
+        return _sign(side) * two_class_scores(model, model.backbone(model._input(pixels)))
 
     with _looked_at(model, side):
         yield logit
@@ -147,11 +145,8 @@ def two_class_scores(model: PneumoniaClassifier, logits: Tensor) -> Tensor:
     return logits[:, mask].logsumexp(1) - logits[:, ~mask].logsumexp(1)
 
 
-def _signs(model: PneumoniaClassifier, scores: Tensor, side: str) -> Tensor:
-    if side == "predicted":
-        is_pneumonia = scores.detach() >= float(model.settings["prior_log_odds"])
-        return torch.where(is_pneumonia, 1.0, -1.0)
-    return torch.full_like(scores, 1.0 if side == "pneumonia" else -1.0)
+def _sign(side: str) -> float:
+    return 1.0 if side == "pneumonia" else -1.0
 
 
 @contextlib.contextmanager

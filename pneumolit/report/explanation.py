@@ -108,8 +108,10 @@ class Explanation:
 
 
 def digits(value: float) -> str:
-    """A number that may be of any size, to two significant digits, never as a power of ten where it can be read."""
-    return f"{value:.2g}" if value < 1e-4 or value >= 100 else f"{value:.{max(0, 1 - int(np.floor(np.log10(value))))}f}"
+    """A number >= 0 of any size, to two significant digits or whole, never as a power of ten where it can be read."""
+    if value < 1e-4 or value >= 1e5:
+        return f"{value:.2g}"
+    return f"{value:.{max(0, 1 - int(np.floor(np.log10(value))))}f}"
 
 
 def lung_words(checks: dict[str, Any]) -> str:

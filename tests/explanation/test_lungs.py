@@ -18,12 +18,6 @@ def test_a_box_is_top_left_bottom_right() -> None:
     assert 0.6 < box_mask(USUAL_BOX, 256).mean() < 0.7
 
 
-@pytest.mark.parametrize("box", [[0.1, 0.1, 0.1, 0.9], [0, 0, 1], [0.5, 0.0, 0.2, 1.0], [0, 0, 1, 1.2]])
-def test_what_is_no_box_is_refused(box: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"lung_box must be \[top, left, bottom, right\]"):
-        box_mask(box, 8)
-
-
 def test_a_box_that_rounds_to_no_pixel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lung_box=.* holds no pixel of 32 x 32; give a larger box"):
         box_mask([0.1, 0.1, 0.105, 0.9], 32)
@@ -46,8 +40,6 @@ def test_masks_lie_at_the_path_of_the_image_or_all_in_one_folder(tmp_path: Path)
 
 
 def test_missing_and_useless_masks_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        read_masks(tmp_path / "none", ["a.jpeg"], 8)
     write(tmp_path / "a.png", np.zeros((8, 8), dtype=np.uint8))
     with pytest.raises(FileNotFoundError, match=r"no mask for 1 of 2 images, the first \['x/b.jpeg'\]"):
         read_masks(tmp_path, ["x/a.jpeg", "x/b.jpeg"], 8)

@@ -44,6 +44,20 @@ def model() -> PneumoniaClassifier:
     return made.eval()
 
 
+def test_tables_that_attention_keeps_from_earlier_calls_are_forgotten_with_the_weights() -> None:
+    net = PneumoniaClassifier(SETTINGS | {"backbone": "levit_128s", "image_size": 224}).eval()
+    pixels = torch.rand(1, 1, 224, 224)
+    start = untrained(net, seed=0)
+    with torch.no_grad():
+        for name, parameter in start.backbone.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter.normal_(std=3.0)
+        net.backbone.forward_features(pixels)  # its tables are made here
+        mixed = replaced(net, start, {name for name, _ in net.backbone.named_parameters()})
+        found, expected = (m.backbone.forward_features(pixels) for m in (mixed, start))
+    assert torch.equal(found, expected)
+
+
 def test_correlations_are_scipys_ties_included() -> None:
     first, second = RNG.integers(0, 5, (4, 32, 32)).astype(np.float32), RNG.random((4, 32, 32)).astype(np.float32)
     second[1] = first[1]

@@ -23,6 +23,7 @@ from pneumolit.training.projector import (
     MOST_AXES,
     MOST_POINTS,
     THUMBNAIL,
+    _metadata,
     chosen_rows,
     strongest_axes,
     write_projector,
@@ -77,6 +78,13 @@ def test_every_point_has_its_labels_and_its_thumbnail(written: Path, small_run: 
     tiles = np.asarray(sprite).reshape(columns, THUMBNAIL, columns, THUMBNAIL).swapaxes(1, 2)
     is_drawn = tiles.reshape(columns**2, -1).max(1) > 0
     assert is_drawn.tolist() == [i < len(rows) for i in range(columns**2)]
+
+
+def test_a_tab_or_a_line_end_in_a_file_name_moves_no_column(small_run: Path) -> None:
+    predictions = RunDir(small_run).read_predictions("val")
+    predictions.paths[0] = "a\tb\nc.jpeg"
+    rows = list(csv.DictReader(io.StringIO(_metadata(predictions, np.arange(3))), delimiter="\t"))
+    assert [row["file"] for row in rows] == ["a b c.jpeg", *predictions.paths[1:3]]
 
 
 def test_few_strongest_axes_keep_angles_and_distances_of_features_that_lie_on_few() -> None:
