@@ -122,7 +122,15 @@ def test_on_test_it_says_what_was_left_out_and_why() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(4.0, "4.0"), (0.694, "0.69"), (0.00042, "0.00042"), (0.05, "0.050"), (12.3, "12"), (345.6, "346"), (2e6, "2e+06")],
+    [
+        (4.0, "4.0"),
+        (0.694, "0.69"),
+        (0.00042, "0.00042"),
+        (0.05, "0.050"),
+        (12.3, "12"),
+        (345.6, "346"),
+        (2e6, "2e+06"),
+    ],
 )
 def test_heat_of_any_size_is_written_with_two_digits(value: float, text: str) -> None:
     assert digits(value) == text
