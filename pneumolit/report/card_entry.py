@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pneumolit.report.tables import Table
+from pneumolit.stage_plan import Stage
 
 # What an answer is worth: full, in part, not in the data at all, or known to the authors alone.
 ANSWERED, PARTLY, OPEN, AUTHORS = "answered", "partly", "open", "authors"
@@ -33,6 +35,14 @@ class Entry:
     source: str = ""
     state: str = ANSWERED
     tables: tuple[Table, ...] = ()
+
+
+def of_stages(stages: Sequence[Stage], tell: Callable[[Stage], str]) -> tuple[str, ...]:
+    """What is told of every stage, each by its number; once where it is the same of all."""
+    told = [tell(stage) for stage in stages]
+    if len(set(told)) == 1:
+        return (told[0],)
+    return tuple(f"Stage {stage.index + 1} of {stage.count}: {text}" for stage, text in zip(stages, told, strict=True))
 
 
 def cannot(why: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumolit.config import flatten
-from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot
+from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot, of_stages
 from pneumolit.report.explanations import find_pictures
 from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
 from pneumolit.report.run_tables import environment_table, epochs_sentence, freeze_table, weights_text
@@ -85,7 +85,7 @@ def _training(record: RunRecord) -> list[Entry]:
     stages = plan_stages(record.config)
     return [
         Entry(chapter, "Training", (25,), ("12c",), (*(_stage_line(stage) for stage in stages),
-              _augmentation(stages[-1]), epochs_sentence(record)), "config.yaml, freeze_plan.json, metrics.csv",
+              *of_stages(stages, _augmentation), epochs_sentence(record)), "config.yaml, freeze_plan.json, metrics.csv",
               tables=(freeze_table(record),)),
         Entry(chapter, "Choice of the final model", (26,), (), _choice(record), "config.yaml, status.json"),
         Entry(chapter, "Ensembles", (27,), (), _ensemble(record), "config.yaml"),

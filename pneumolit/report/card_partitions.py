@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pneumolit.report.card_entry import ANSWERED, PARTLY, Entry, cannot
+from pneumolit.report.card_entry import ANSWERED, PARTLY, Entry, cannot, of_stages
 from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
 from pneumolit.report.run_tables import sides_table
+from pneumolit.stage_plan import Stage, plan_stages
 
 NO_TEST = "There is no test side."
 _CHAPTER = "Partitions"
@@ -53,26 +54,27 @@ def _disjoint(record: RunRecord) -> tuple[str, ...]:
     shared = ", ".join(f"{set_title(b)} {record.shared_patients(a, b)}" for a, b in pairs)
     if not record.has_patients:
         return (PATIENTS_UNKNOWN,)
-    return (
-        f"Patients, as far as file names or the list tell them apart (data.patient_key={key}).",
-        f"Patients that training shares with other sides: {shared}.",
-    )
+    apart = f"Patients, as far as file names or the list tell them apart (data.patient_key={key})."
+    return (apart, f"Patients that training shares with other sides: {shared}.") if pairs else (apart,)
 
 
 def _imbalance(record: RunRecord) -> tuple[str, ...]:
-    settings = record.settings
     odds = record.data["prior_log_odds"]
-    weights = settings.get("loss.class_weight") or "none"
-    balancing = (
-        f"Balancing of the training images: data.balance={settings['data.balance']}, loss.class_weight={weights}."
-    )
+    balancing = of_stages(plan_stages(record.config), _balancing)
     if not record.data["positive"]:
-        return (balancing,)
+        return balancing
     if not record.calibration.get("calibration"):
-        return (balancing, f"The two-class logit is moved by {-odds:+.3f}, the log odds that training saw.")
+        return (*balancing, f"The two-class logit is moved by {-odds:+.3f}, the log odds that training saw.")
     return (
-        balancing,
+        *balancing,
         f"The two-class logit is moved by {-odds:+.3f}, the log odds that training saw, and calibrated on validation.",
+    )
+
+
+def _balancing(stage: Stage) -> str:
+    weights = stage.cfg["loss"].get("class_weight") or "none"
+    return (
+        f"Balancing of the training images: data.balance={stage.cfg['data']['balance']}, loss.class_weight={weights}."
     )
 
 

@@ -137,7 +137,7 @@ _TABLES = {
     "run": "실행",
     "configuration": "설정",
     "purpose": "목적",
-    "{name} (this run)": "{name} (이 실행)",
+    "{own} (this run)": "{own} (이 실행)",
     "what": "항목",
     "value": "값",
     "Python": "Python",
@@ -161,7 +161,7 @@ _REPORT = {
     "Research software, not a medical device.": "연구용 소프트웨어이며 의료기기가 아닙니다.",
     "Contents": "차례",
     "Configuration": "설정 파일",
-    "pneumolit run {name}": "pneumolit 실행 {name}",
+    "pneumolit run {own}": "pneumolit 실행 {own}",
     "Model": "모델",
     "{model}, {n} parameters": "{model}, 매개변수 {n}개",
     "Data": "데이터",
@@ -396,7 +396,13 @@ _MAY_I_USE = {
         "{people} 1,000명 중 {n}명이 폐렴이라면 {m}명이 양성으로 판정됩니다. 그중 {k}명은 폐렴이고 {w}명은 폐렴이 "
         "아닙니다. 폐렴이 있는 {l}명은 놓칩니다."
     ),
+    "Of 1,000 phantoms of whom {n} have pneumonia, {m} would be flagged: {k} with pneumonia and {w} without. {l} "
+    "with pneumonia would be missed.": (
+        "팬텀 1,000개 중 {n}개가 폐렴이라면 {m}개가 양성으로 판정됩니다. 그중 {k}개는 폐렴이고 {w}개는 폐렴이 아닙니다. "
+        "폐렴이 있는 {l}개는 놓칩니다."
+    ),
     "Of 1,000 {people}": "{people} 1,000명당",
+    "Of 1,000 phantoms": "팬텀 1,000개당",
     "children": "소아",
     "people": "사람",
     "phantoms": "팬텀",
@@ -439,7 +445,7 @@ _MAY_I_USE = {
     ),
     "About whom it says nothing": "알 수 없는 대상",
     "Adults, newborn and older children: none was in the data.": (
-        "성인, 신생아, 5세보다 나이 많은 소아: 데이터에 없었습니다."
+        "성인, 신생아, 더 나이 많은 소아: 데이터에 없었습니다."
     ),
     "Other hospitals, and other projections (posterior-anterior, lateral): none was in the data. Which devices, and "
     "whether films were taken at the bedside, is not recorded.": (
@@ -451,15 +457,15 @@ _MAY_I_USE = {
     ),
     "Age, sex, ethnicity, device and date of the images are not in the data, so nobody can say whether it does "
     "worse for some of them.": (
-        "영상의 나이, 성별, 인종, 장비, 날짜가 데이터에 없으므로 그중 일부에서 성능이 더 낮은지 아무도 말할 수 "
-        "없습니다."
+        "촬영 대상의 나이, 성별, 인종과 영상의 장비, 날짜가 데이터에 없으므로 그중 일부에서 성능이 더 낮은지 아무도 "
+        "말할 수 없습니다."
     ),
     "All people: no person was in the data.": "모든 사람: 데이터에 사람이 없었습니다.",
     "Whoever is not like those in the data, and who they are the record does not say.": (
         "데이터에 있는 사람과 다른 모든 사람. 데이터에 있는 사람이 누구인지는 기록에 없습니다."
     ),
     "What would have to be done first": "사용 전에 해야 할 일",
-    "Other sets that this run was scored on so far: {names}.": "이 실행을 지금까지 평가한 다른 세트: {names}.",
+    "Other sets that this run was scored on so far: {own}.": "이 실행을 지금까지 평가한 다른 세트: {own}.",
     "Local validation: consecutive radiographs of your own, at least {n} with and {m} without pneumonia, labelled "
     "by two readers who do not see the score. The command below scores them with this run's own preprocessing and "
     "thresholds.": (
@@ -480,7 +486,7 @@ _MAY_I_USE = {
 }
 
 _ENSEMBLE = {
-    "pneumolit ensemble {name}": "pneumolit 앙상블 {name}",
+    "pneumolit ensemble {own}": "pneumolit 앙상블 {own}",
     "{kind} of {n} runs": "실행 {n}개의 {kind} 앙상블",
     "mean of {n} runs": "실행 {n}개의 평균(mean) 앙상블",
     "greedy": "탐욕 선택(greedy)",
@@ -494,7 +500,7 @@ _ENSEMBLE = {
     ),
     "Members and weights were chosen by {text}.": "구성원과 가중치의 선택 기준: {text}.",
     "class-balanced log loss on validation, in nats": "검증 세트의 범주 균형 로그 손실(nat)",
-    "Not chosen: {names}.": "선택되지 않음: {names}.",
+    "Not chosen: {own}.": "선택되지 않음: {own}.",
     "Numbers of validation flatter: it calibrated the ensemble, and a greedy one was chosen by it.": (
         "검증 세트로 앙상블을 보정했고 탐욕 선택에도 썼으므로 검증 세트의 수치는 실제보다 좋게 나옵니다."
     ),

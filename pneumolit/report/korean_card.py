@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _FRAME = {
     "Model card": "모델 카드",
-    "Model card: {name}": "모델 카드: {name}",
+    "Model card: {own}": "모델 카드: {own}",
     "How to read this": "읽는 법",
     "The items of two reporting guidelines, answered from the record of this run. Each answer says where it comes "
     "from. What neither the record nor the data can say stands here as open, not as a guess.": (
@@ -206,8 +206,8 @@ _STUDY = {
         "읽을 수 없는 파일 {n}개(data.on_bad_image={value}). 모델은 다른 변수를 쓰지 않으므로 다른 결측은 없습니다."
     ),
     "which patients or images never reached the collection.": "수집 자료에 들어오지 못한 환자나 영상.",
-    "The classes are {names}; of these, pneumonia: {positive}.": "범주는 {names}이며, 그중 폐렴: {positive}.",
-    "no class": "없음",
+    "The classes are {own}; of these, pneumonia: {own_positive}.": "범주는 {own}이며, 그중 폐렴: {own_positive}.",
+    "The classes are {own}; of these, pneumonia: no class.": "범주는 {own}이며, 그중 폐렴: 없음.",
     "by what definition the labels were given.": "정답을 부여한 기준.",
     "The state at the time of the image; there is no time horizon.": "촬영 시점의 상태이며 예측 기간은 없습니다.",
     "no reason is given, and no other standard (culture, computed tomography, course) is in it.": (
@@ -410,7 +410,7 @@ _MODEL = {
         "이 실행에서는 아직 만들지 않았습니다. `python -m pneumolit.explain run_dir=...`로 히트맵을 만들고 점검합니다."
     ),
     "Evaluated sets: {list}.": "평가한 세트: {list}.",
-    "Sets of other origin that were scored: {names}.": "평가한 다른 출처의 세트: {names}.",
+    "Sets of other origin that were scored: {own}.": "평가한 다른 출처의 세트: {own}.",
     "None was scored so far; `python -m pneumolit.evaluate run_dir=... data=manifest data.manifest=FILE name=NAME` "
     "scores one.": (
         "아직 없습니다. `python -m pneumolit.evaluate run_dir=... data=manifest data.manifest=FILE name=NAME`으로 "

@@ -137,7 +137,7 @@ def failures(record: RunRecord) -> Iterable[str]:
             )
         if provenance(record) is KAGGLE and record.has_given_test:
             yield "In published work on this set the test split did not keep the specificity that validation promised."
-    yield from _gaps(rule, name)
+    yield from _gaps(rule)
     yield from _subgroups(metrics)
     yield from _stress(record)
     yield from _heat_maps(record)
@@ -187,9 +187,9 @@ _PREDICTIVE_NOTE = (
 )
 
 
-def _gaps(rule: dict[str, Any], name: str) -> Iterable[str]:
+def _gaps(rule: dict[str, Any]) -> Iterable[str]:
     promised = rule.get("promised")
-    if promised is None or name == "val":
+    if promised is None:
         return
     for key in ("specificity", "sensitivity"):
         before, now = promised[key], rule[key]

@@ -70,6 +70,33 @@ def test_the_kaggle_set_is_known_by_its_counts_and_other_images_in_its_layout_ar
     assert provenance(of_source(record, "demo")) is PHANTOMS
 
 
+def test_the_counts_of_the_kaggle_set_with_another_test_side_are_not_taken_for_it(record: RunRecord) -> None:
+    sides = as_kaggle(record).sides
+    moved = {"train": dataclasses.replace(sides["train"], num_images=4683)}
+    moved["test"] = dataclasses.replace(sides["test"], num_images=614)
+    other = dataclasses.replace(record, sides={**sides, **moved})
+    assert provenance(other) is not KAGGLE
+    assert provenance(with_setting(other, "data", resplit=[0.7, 0.1, 0.2])) is KAGGLE  # the user's own test side
+
+
+def test_how_images_were_assigned_is_that_of_the_run(record: RunRecord) -> None:
+    for setting, said in (
+        ({"folds": 5, "fold": 2}, "Validation is fold 3 of 5, by whole patients."),
+        ({"resplit": [0.64, 0.16, 0.2]}, "into train, validation and test by the shares 0.64, 0.16, 0.2."),
+        (
+            {"carve": "blocks", "val_fraction": 0.15},
+            "a contiguous block of patient numbers, 15 % of the training side.",
+        ),
+    ):
+        assert said in card_markdown(with_setting(record, "data", **setting), "en")
+
+
+def test_nothing_is_said_of_shared_patients_where_no_sides_are_known(record: RunRecord) -> None:
+    said = "Patients that training shares with other sides"
+    assert said in card_markdown(record, "en")
+    assert said not in card_markdown(dataclasses.replace(record, sides={}), "en")
+
+
 def test_age_sex_device_and_agreement_of_readers_stand_as_open(record: RunRecord) -> None:
     open_claims = {n for entry in card_entries(as_kaggle(record)) for n in entry.claim if entry.state == OPEN}
     assert {15, 18} <= open_claims  # rationale of the reference standard; agreement of the readers
@@ -144,6 +171,21 @@ def test_stages_are_described_one_by_one(record: RunRecord, tiny_config: Callabl
     text = card_markdown(staged, "en")
     assert "Stage 1 of 2: AdamW" in text and "at most 3 epochs" in text
     assert "Stage 2 of 2: SGD" in text and "freeze=none." in text
+
+
+def test_augmentation_and_weights_that_differ_between_stages_are_told_of_each(
+    record: RunRecord, tiny_config: Callable[..., dict[str, Any]]
+) -> None:
+    stages = (
+        "stages=[{augment: strong, epochs: 2}, "
+        "{augment: none, loss: {name: cross_entropy, label_smoothing: 0.0, class_weight: balanced}, epochs: 1}]"
+    )
+    text = card_markdown(dataclasses.replace(record, config=tiny_config(stages)), "en")
+    assert "Stage 1 of 2: Augmentation of training images: " in text
+    assert "Stage 2 of 2: Training images are not augmented." in text
+    assert "Stage 1 of 2: Balancing of the training images: data.balance=sampler, loss.class_weight=none." in text
+    assert "Stage 2 of 2: Balancing of the training images: data.balance=sampler, loss.class_weight=balanced." in text
+    assert "Stage 1 of 2: Augmentation" not in card_markdown(record, "en")
 
 
 def test_what_a_stage_leaves_alone_is_that_of_the_run_and_callbacks_are_those_of_the_last(record: RunRecord) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -70,6 +71,18 @@ def test_a_path_in_a_table_can_be_broken_behind_its_folders_alone() -> None:
     page = run_page(title="t", summary=[], sections=[Section("h", tables=[table])])
     assert "test/<wbr>NORMAL/<wbr>IM-1.jpeg" in page and "1 / 2" in page
     assert "&lt;b&gt;/i" in page and "a&lt;/b&gt;" in page
+
+
+def test_a_page_runs_the_script_that_sorts_and_nothing_else() -> None:
+    rows = (("a", "1"), ("b", "2"))
+    plain, sortable = (
+        run_page(title="t", summary=[], sections=[Section("h", tables=[Table(("name", "n"), rows, sort_keys=keys)])])
+        for keys in ((), rows)
+    )
+    assert "<script" not in plain and "script-src" not in plain
+    (script,) = re.findall(r"<script>(.*?)</script>", sortable, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert re.findall(r"script-src ([^;\"]*)", sortable) == [f"'sha256-{digest}'"]
 
 
 def test_a_picture_that_is_wide_stands_by_itself(tmp_path: Path) -> None:

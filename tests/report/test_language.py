@@ -28,7 +28,7 @@ NOT_BY_THEMSELVES = {
     "Xx Validation chose thresholds and calibration, so its numbers flatter.", "Xx Xx chose the epoch.",
     ", Xx patients", "Xx (Xx imagesXx):", "Xx: Xx imagesXx", "Xx accuracy over all classes Xx.",
     "Xx AUROC Xx, sensitivity Xx, specificity Xx by the Xx rule.",
-    " (this run)", ", Xx training images", " of Xx patients",
+    "no class", " (this run)", ", Xx training images", " of Xx patients",
     "Xx after Xx", "ROC curve with the decision rules", "confusion matrix of all classes, by the largest logit",
     "confusion matrix of the headline rule", "distribution of the scores by class",
     "precision and recall with the decision rules", "reliability before and after calibration",
@@ -64,6 +64,23 @@ def test_numbers_and_names_stay_and_sentences_are_filled() -> None:
 
 def test_of_a_list_each_part_is_translated() -> None:
     assert translate("Evaluated sets: Test, Validation, ward7.", "ko") == "평가한 세트: 시험 세트, 검증 세트, ward7."
+
+
+def test_names_that_a_user_gave_stay_even_where_they_are_words_of_the_catalogue() -> None:
+    assert translate("half", "ko") != "half"
+    assert translate("pneumolit run half", "ko") == "pneumolit 실행 half"
+    assert translate("The classes are normal, value; of these, pneumonia: value.", "ko") == (
+        "범주는 normal, value이며, 그중 폐렴: value."
+    )
+    assert translate("The classes are a, b; of these, pneumonia: no class.", "ko").endswith("폐렴: 없음.")
+    assert translate("Not chosen: run, value.", "ko") == "선택되지 않음: run, value."
+
+
+def test_phantoms_are_not_counted_as_persons() -> None:
+    text = "Of 1,000 {} of whom 100 have pneumonia, 95 would be flagged: 90 with pneumonia and 5 without. 10 with "
+    text += "pneumonia would be missed."
+    assert "명" not in translate(text.format("phantoms"), "ko") and "명" not in translate("Of 1,000 phantoms", "ko")
+    assert "소아 1,000명 중 100명" in translate(text.format("children"), "ko")
 
 
 def test_a_place_of_one_letter_takes_a_number_only() -> None:

@@ -21,6 +21,7 @@ from pneumolit.report.language import translate
 from pneumolit.report.run_page import report_page, summary_box, write_page
 from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord
 from pneumolit.report.run_sections import set_sections
+from pneumolit.report.run_tables import MOST_LOOKS, last_part, looks_table
 from pneumolit.rundir import RunDir, record_look
 
 PAGES = ("report.html", "model_card.html", "may_i_use.html")
@@ -249,6 +250,37 @@ def test_looks_at_this_test_set_are_listed_and_others_are_not(finished: Path, tm
     assert "run (this run)" in texts and "evaluate split=test" in texts
     assert not [text for text in texts if "stranger" in text or "a/b" in text]
     assert "This test set was looked at 2 times" in (run / "model_card.md").read_text()
+
+
+def test_a_run_s_own_look_is_listed_however_many_came_later(record: RunRecord) -> None:
+    own, other = ({"run": f"a/b/{name}", "time": ""} for name in (record.run.path.name, "stranger"))
+    rows = looks_table(dataclasses.replace(record, looks=[own, other, *[other] * MOST_LOOKS])).rows
+    assert [row[0] for row in rows] == ["1", *(str(n) for n in range(3, MOST_LOOKS + 3))]
+
+
+@pytest.mark.parametrize("path", ["chest_xray", "/data/chest_xray/", "D:\\films\\chest_xray", "D:\\chest_xray\\"])
+def test_of_a_path_of_any_system_the_last_name_is_shown(path: str) -> None:
+    assert last_part(path) == "chest_xray"
+
+
+def test_where_the_last_epoch_is_scored_a_patience_chose_when_to_stop(record: RunRecord) -> None:
+    callbacks = {**record.config["callbacks"], "checkpoint": {"use": "last", "monitor": "val/auroc"}}
+    found = []
+    for stopping in ({"patience": None}, {"patience": 3, "monitor": None}, {"patience": 3, "monitor": "val/loss"}):
+        config = {**record.config, "callbacks": {**callbacks, "early_stopping": stopping}, "stages": None}
+        status = {**record.status, "checkpoint": "last"}
+        found.append(dataclasses.replace(record, config=config, status=status).choosing_metric)
+    assert found == [None, "val/auroc", "val/loss"]
+
+
+def test_without_calibration_errors_are_judged_by_the_sigmoid_of_the_score(record: RunRecord) -> None:
+    table, _ = run_sections.worst_errors(dataclasses.replace(record, calibration={}), "val")
+    predictions = record.run.read_predictions("val")
+    scores = dict(zip(predictions.paths, predictions.scores, strict=True))
+    assert table.rows
+    for path, _, called, prob in table.rows:
+        assert (called == "pneumonia") == (scores[path] >= 0)
+        assert float(prob) == pytest.approx(1 / (1 + np.exp(-scores[path])), abs=6e-4)
 
 
 def test_no_page_says_where_things_lie_but_for_the_configuration(finished: Path) -> None:
