@@ -398,8 +398,8 @@ _MAY_I_USE = {
     ),
     "Of 1,000 phantoms of whom {n} have pneumonia, {m} would be flagged: {k} with pneumonia and {w} without. {l} "
     "with pneumonia would be missed.": (
-        "팬텀 1,000개 중 {n}개가 폐렴이라면 {m}개가 양성으로 판정됩니다. 그중 {k}개는 폐렴이고 {w}개는 폐렴이 아닙니다. "
-        "폐렴이 있는 {l}개는 놓칩니다."
+        "팬텀 1,000개 중 {n}개가 폐렴이라면 {m}개가 양성으로 판정됩니다. 그중 {k}개는 폐렴이고 {w}개는 폐렴이 "
+        "아닙니다. 폐렴이 있는 {l}개는 놓칩니다."
     ),
     "Of 1,000 {people}": "{people} 1,000명당",
     "Of 1,000 phantoms": "팬텀 1,000개당",

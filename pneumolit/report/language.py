@@ -2,8 +2,8 @@
 
 A text of the catalogue may have places, `{n} images of {name}`: of one letter they stand for a number, else for any
 text without a line break. What stands in a place is translated too where the catalogue has it, else it stays: names,
-files. Of a place called `list` each part between commas is. A place whose name begins with `own` holds names that a user
-gave, of runs, sets or classes: they stay even where the catalogue has that word.
+files. Of a place called `list` each part between commas is. A place whose name begins with `own` holds names that a
+user gave, of runs, sets or classes: they stay even where the catalogue has that word.
 """
 
 from __future__ import annotations

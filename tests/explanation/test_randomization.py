@@ -48,13 +48,15 @@ def test_tables_that_attention_keeps_from_earlier_calls_are_forgotten_with_the_w
     net = PneumoniaClassifier(SETTINGS | {"backbone": "levit_128s", "image_size": 224}).eval()
     pixels = torch.rand(1, 1, 224, 224)
     start = untrained(net, seed=0)
+    bodies: list[Any] = [net.backbone]
     with torch.no_grad():
         for name, parameter in start.backbone.named_parameters():
             if name.endswith("attention_biases"):
                 parameter.normal_(std=3.0)
-        net.backbone.forward_features(pixels)  # its tables are made here
+        bodies[0].forward_features(pixels)  # its tables are made here
         mixed = replaced(net, start, {name for name, _ in net.backbone.named_parameters()})
-        found, expected = (m.backbone.forward_features(pixels) for m in (mixed, start))
+        bodies = [mixed.backbone, start.backbone]
+        found, expected = (body.forward_features(pixels) for body in bodies)
     assert torch.equal(found, expected)
 
 
