@@ -62,6 +62,11 @@ class Predictions:
         return len(self.paths)
 
     @property
+    def has_patients(self) -> bool:
+        """Whether patients are known; else every image counts as its own, by its path."""
+        return bool((self.patient_ids != self.paths).any())
+
+    @property
     def probs(self) -> np.ndarray:
         """`(N, K)` softmax of the logits."""
         return np.asarray(np.exp(log_softmax(self.logits)))

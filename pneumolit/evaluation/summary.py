@@ -133,6 +133,7 @@ def _head(predictions: Predictions) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "num_images": len(predictions),
         "num_patients": len(set(predictions.patient_ids.tolist())),
+        "has_patients": predictions.has_patients,
         "num_copies": int(predictions.is_copy.sum()),
         "classes": list(predictions.labels.classes),
         "positive": list(predictions.labels.positive),

@@ -7,8 +7,9 @@ from typing import Any
 
 from pneumolit.config import flatten
 from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot, of_stages
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.report.explanations import find_pictures
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
+from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.run_tables import environment_table, epochs_sentence, freeze_table, weights_text
 from pneumolit.stage_plan import Stage, plan_stages
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pneumolit.report.card_entry import ANSWERED, PARTLY, Entry, cannot, of_stages
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
+from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.run_tables import sides_table
 from pneumolit.stage_plan import Stage, plan_stages
 

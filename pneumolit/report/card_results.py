@@ -5,9 +5,10 @@ from __future__ import annotations
 from pneumolit.report import tables
 from pneumolit.report.card_entry import ANSWERED, AUTHORS, PARTLY, Entry, cannot, for_authors
 from pneumolit.report.card_study import headline_sentence
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.report.may_i_use import failures
 from pneumolit.report.provenance import KAGGLE, PHANTOMS, Provenance
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord
+from pneumolit.report.run_record import RunRecord
 from pneumolit.report.run_tables import sets_table, sides_table
 
 _CHAPTERS = ("Results", "Discussion", "Other information")

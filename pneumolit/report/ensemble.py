@@ -9,7 +9,7 @@ from pneumolit.report.html import Section, run_page
 from pneumolit.report.language import ENGLISH
 from pneumolit.report.run_record import RunRecord, evaluated_sets, set_title
 from pneumolit.report.run_sections import set_sections
-from pneumolit.report.run_tables import sets_table
+from pneumolit.report.run_tables import interval_text, scored_text, sets_table
 from pneumolit.report.tables import Table, headline_rule, rule_label, with_interval
 from pneumolit.rundir import RunDir, read_json, write_text
 
@@ -47,10 +47,12 @@ _WORDS = "Numbers of validation flatter: it calibrated the ensemble, and a greed
 
 def _record(run: RunDir) -> RunRecord:
     """What sections about one set need to know of a folder."""
+    evaluations = {name: read_json(run.evaluation_metrics_file(name)) for name in evaluated_sets(run)}
     return RunRecord(
         run=run, config={}, data=read_json(run.data_file), environment={}, status=read_json(run.status_file),
         calibration=read_json(run.calibration_file), freeze_plan={},
-        evaluations={name: read_json(run.evaluation_metrics_file(name)) for name in evaluated_sets(run)},
+        evaluations=evaluations,
+        has_patients=all(metrics.get("has_patients", True) for metrics in evaluations.values()),
     )  # fmt: skip
 
 
@@ -76,12 +78,11 @@ def _summary(record: RunRecord, content: dict[str, Any]) -> list[tuple[str, str]
     found, ranges = metrics["rules"][rule], intervals["rules"][rule]
     box = [
         ("Model", f"{content['ensemble']} of {len(content['members'])} runs"),
-        ("Scored on", f"{set_title(record.main_set)}: {metrics['num_images']} images of {metrics['num_patients']} "
-                      "patients"),
+        ("Scored on", scored_text(record, record.main_set)),
         ("AUROC", with_interval(metrics["ranking"]["auroc"], intervals["ranking"]["auroc"])),
         *((key.replace("_", " ").capitalize(), with_interval(found[key], ranges.get(key))) for key in _NUMBERS),
         ("Decision rule", f"{rule_label(rule)}: {found['rule']}"),
-        ("Intervals", f"{100 * intervals['level']:g} %, over patients"),
+        ("Intervals", interval_text(record)),
     ]  # fmt: skip
     look = metrics["context"].get("look")
     return [*box, ("Test look", look)] if look else box

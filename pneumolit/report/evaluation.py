@@ -35,6 +35,10 @@ SUBGROUP_SENTENCE = (
     "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
     "pneumonia; thirds of sharpness are of this set."
 )
+PATIENTS_UNKNOWN = (
+    "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "
+    "intervals may be too narrow."
+)
 TITLES = {
     "val": "Validation",
     "test": "Test",
@@ -97,6 +101,8 @@ def rule_sentence(metrics: dict[str, Any]) -> str:
 
 def interval_sentence(metrics: dict[str, Any]) -> str:
     """What the intervals are."""
+    if not metrics.get("has_patients", True):
+        return PATIENTS_UNKNOWN
     intervals = metrics["intervals"]
     return (
         f"Intervals hold with {100 * intervals['level']:g} % confidence over patients. AUROC: logit scale, variance "
@@ -162,7 +168,8 @@ def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
 
 
 def _context_list(metrics: dict[str, Any], context: dict[str, str]) -> str:
-    known = {"Images": f"{metrics['num_images']} of {metrics['num_patients']} patients"}
+    of_patients = f" of {metrics['num_patients']} patients" if metrics.get("has_patients", True) else ""
+    known = {"Images": f"{metrics['num_images']}{of_patients}"}
     if "prevalence" in metrics:
         known["Pneumonia"] = f"{100 * metrics['prevalence']:.1f} % of the images"
     known["Classes"] = ", ".join(metrics["classes"])

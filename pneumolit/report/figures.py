@@ -163,7 +163,8 @@ def _reliability(predictions: Predictions, metrics: dict[str, Any], calibration:
         below.hist(probs, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.5)
     # Of the last series only: bars of both would hide each other.
     limits = _frequency_limits(predictions, probs)
-    axes.vlines(mean_prob, limits[:, 0], limits[:, 1], color=colour, linewidth=1.2, label="95 % interval over patients")
+    over = f"95 % interval over {'patients' if predictions.has_patients else 'images'}"
+    axes.vlines(mean_prob, limits[:, 0], limits[:, 1], color=colour, linewidth=1.2, label=over)
     style(axes, "Reliability, 10 bins of equally many images", "", "observed fraction of pneumonia")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(fontsize=10, loc="upper left", frameon=False)

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from pneumolit.evaluation.prevalence import PREVALENCES, at_prevalence
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.report.explanation_words import WARNING, warnings_of
 from pneumolit.report.explanations import read_words
 from pneumolit.report.html import Section, run_page
 from pneumolit.report.provenance import KAGGLE, Provenance, provenance
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
+from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label, share_text, with_interval
 
 TITLE = "May I use this here?"

@@ -15,8 +15,10 @@ from pneumolit.report.run_tables import (
     epochs_sentence,
     freeze_table,
     groups_table,
+    interval_text,
     last_part,
     looks_table,
+    scored_text,
     sets_table,
     sides_table,
     weights_text,
@@ -81,9 +83,8 @@ def summary_box(record: RunRecord) -> list[tuple[str, str]]:
     """What, from which data, with which result by which rule on which images, at which look."""
     metrics, name = record.main, record.main_set
     intervals = metrics["intervals"]
-    level = f"{100 * intervals['level']:g}"
     box = [("Model", f"{weights_text(record)}, {record.num_parameters:,} parameters"), ("Data", _data_text(record))]
-    box.append(("Scored on", _scored_text(record, name)))
+    box.append(("Scored on", scored_text(record, name)))
     if "rules" in metrics:
         rule = headline_rule(metrics)
         found, ranges = metrics["rules"][rule], intervals["rules"][rule]
@@ -94,8 +95,7 @@ def summary_box(record: RunRecord) -> list[tuple[str, str]]:
         value = metrics["class_view"]["accuracy"]
         box.append(("Accuracy over all classes", with_interval(value, intervals["class_view"]["accuracy"])))
         box.append(("Decision rule", "the class with the largest logit"))
-    over = "over patients" if record.has_patients else "over images: patients are not known"
-    box.append(("Intervals", f"{level} %, {over}"))
+    box.append(("Intervals", interval_text(record)))
     if "look" in metrics["context"]:
         box.append(("Test look", metrics["context"]["look"]))
     box.append(("State", _state_text(record)))
@@ -173,12 +173,6 @@ def _data_text(record: RunRecord) -> str:
     count = f", {train.num_images:,} training images" if train else ""
     patients = f" of {len(train.patients):,} patients" if train and record.has_patients else ""
     return f"{data['source']} ({root}){count}{patients}"
-
-
-def _scored_text(record: RunRecord, name: str) -> str:
-    metrics = record.evaluations[name]
-    images, patients = f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}"
-    return f"{set_title(name)}: {images} images{f' of {patients} patients' if record.has_patients else ''}"
 
 
 def _rule_text(rule: str) -> str:

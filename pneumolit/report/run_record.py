@@ -16,10 +16,6 @@ from pneumolit.report.language import ENGLISH
 from pneumolit.rundir import RunDir, read_json, read_looks
 from pneumolit.stage_plan import plan_stages
 
-PATIENTS_UNKNOWN = (
-    "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "
-    "intervals may be too narrow."
-)
 # Of the set as Kaggle gives it out, train and val and test together: shared/data and Kermany et al. 2018.
 _KAGGLE_IMAGES, _KAGGLE_TEST = 5856, 624
 

@@ -14,6 +14,7 @@ from pneumolit.evaluation.calibration import Calibration
 from pneumolit.predictions import Predictions
 from pneumolit.report import tables
 from pneumolit.report.evaluation import (
+    PATIENTS_UNKNOWN,
     SUBGROUP_SENTENCE,
     TITLES,
     calibration_sentence,
@@ -23,7 +24,7 @@ from pneumolit.report.evaluation import (
 )
 from pneumolit.report.explanations import find_pictures, negative_word, read_words
 from pneumolit.report.html import Section
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord, set_title
+from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label
 
 MOST_ERRORS = 10

@@ -151,6 +151,19 @@ def _run_of(look: dict[str, str]) -> str:
     return last_part(str(look.get("run", "")))
 
 
+def scored_text(record: RunRecord, name: str) -> str:
+    """What a set consists of."""
+    metrics = record.evaluations[name]
+    images, patients = f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}"
+    return f"{set_title(name)}: {images} images{f' of {patients} patients' if record.has_patients else ''}"
+
+
+def interval_text(record: RunRecord) -> str:
+    """What the intervals of the headline are."""
+    over = "over patients" if record.has_patients else "over images: patients are not known"
+    return f"{100 * record.main['intervals']['level']:g} %, {over}"
+
+
 def last_part(path: str) -> str:
     """The name at the end of a path of any system."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -77,14 +77,15 @@ def headline_rule(metrics: dict[str, Any]) -> str:
     return "primary" if "primary" in metrics["rules"] else "half"
 
 
-def headline_table(metrics: dict[str, Any], *, has_patients: bool = True) -> Table:
+def headline_table(metrics: dict[str, Any], *, has_patients: bool | None = None) -> Table:
     """Ranking, probability and the headline rule, with intervals.
 
     Args:
         metrics: metrics.json.
-        has_patients: whether patients are known; else intervals are over images.
+        has_patients: whether patients are known; else intervals are over images. None: as the metrics say.
     """
     intervals = metrics["intervals"]
+    has_patients = metrics.get("has_patients", True) if has_patients is None else has_patients
     header = ("metric", _value_header(intervals, "patients" if has_patients else "images"))
     if "rules" not in metrics:
         accuracy = with_interval(metrics["class_view"]["accuracy"], intervals["class_view"]["accuracy"])

@@ -188,7 +188,8 @@ def say_duration(seconds: float) -> str:
 
 def print_result(console: Console, run: RunDir, results: Mapping[str, Any], *, seconds: float, is_tested: bool) -> None:
     """The closing table, where to look, and the next command."""
-    table = Table(box=box.SIMPLE, title="result, with 95 % intervals over patients", title_justify="left")
+    over = "patients" if all(metrics.get("has_patients", True) for metrics in results.values()) else "images"
+    table = Table(box=box.SIMPLE, title=f"result, with 95 % intervals over {over}", title_justify="left")
     table.add_column("")
     for name in results:
         table.add_column(f"{name} ({results[name]['num_images']})", justify="right")

@@ -28,6 +28,7 @@ from pneumolit.comparison.method import ENSEMBLE, Method, read_method
 from pneumolit.comparison.run import Settings, collect_methods, compare
 from pneumolit.comparison.together import ensemble_method, ensemble_part
 from pneumolit.evaluation.selection import balanced_log_loss, select_greedily
+from pneumolit.report.ensemble import write_ensemble_page
 from pneumolit.report.evaluation import rule_sentence
 from pneumolit.rundir import RunDir, read_json, read_looks, record_look, write_json
 
@@ -209,10 +210,16 @@ def test_a_saved_ensemble_is_read_like_a_run_and_as_it_was(four_runs: list[RunDi
     assert [point.name for point in again.points] == [point.name for point in ensemble.points]
     page = run.page_file.read_text()
     assert "weighted mean of the members" in page and "pneumolit.explain" not in page
+    assert "patients</dd>" in page and "patients are not known" not in page
     content = read_json(run.ensemble_file)
     assert content["format_version"] == 1 and content["ensemble"] == GREEDY and content["selection"]["losses"]
     assert sum(member["weight"] for member in content["members"]) == pytest.approx(1)
     assert all((run.path / member["run_dir"]).is_dir() for member in content["members"])
+    for name in ("test", "val"):
+        file = run.evaluation_metrics_file(name)
+        write_json(file, read_json(file) | {"has_patients": False})
+    write_ensemble_page(run)
+    assert "over images: patients are not known" in run.page_file.read_text()
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pneumolit.evaluation.summary import summarise
 from pneumolit.predictions import Predictions
-from pneumolit.report.evaluation import evaluation_report
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN, evaluation_report
 from pneumolit.report.tables import calibration_table, prevalence_table, subgroup_table
 
 
@@ -24,6 +25,16 @@ def test_the_report_says_rule_counts_context_and_that_it_is_no_medical_device(
     assert "nan" not in text.lower().replace("nance", "")
     widths = [re.sub(r"\\\|", "", line).count("|") for line in text.splitlines() if line.startswith("|")]
     assert min(widths) >= 3
+
+
+def test_where_every_image_counts_as_a_patient_nothing_is_said_to_be_over_patients(predictions: Predictions) -> None:
+    known, unknown = (
+        evaluation_report(summarise(found, None, [], num_resamples=20), title="t", context={})
+        for found in (predictions, replace(predictions, patient_ids=predictions.paths.copy()))
+    )
+    assert "patients\n" in known and "interval over patients" in known and PATIENTS_UNKNOWN not in known
+    assert "- Images: 300\n" in unknown and "95 % interval over images" in unknown
+    assert "over patients" not in unknown and PATIENTS_UNKNOWN in unknown
 
 
 def sections(text: str) -> dict[str, str]:

@@ -49,6 +49,9 @@ def test_every_point_of_the_reliability_diagram_has_an_interval_over_patients(
     probs = calibration.probs(predictions.scores)
     of_ten = np.argsort(np.argsort(probs)) // 10  # three patients in every bin
     axes = _reliability(replace(predictions, patient_ids=of_ten), metrics, calibration).axes[0]
+    assert axes.collections[0].get_label() == "95 % interval over patients"
+    alone = _reliability(replace(predictions, patient_ids=predictions.paths), metrics, calibration).axes[0]
+    assert alone.collections[0].get_label() == "95 % interval over images"
     lines = {str(line.get_label()).partition(",")[0]: line.get_xydata() for line in axes.lines}
     assert list(lines) == ["perfect", "as trained", "calibrated"]
     points = np.asarray(lines["calibrated"])

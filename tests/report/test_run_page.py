@@ -17,9 +17,10 @@ from PIL import Image
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.report import run_sections
 from pneumolit.report.card_study import headline_sentence
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.report.language import translate
 from pneumolit.report.run_page import report_page, summary_box, write_page
-from pneumolit.report.run_record import PATIENTS_UNKNOWN, RunRecord
+from pneumolit.report.run_record import RunRecord
 from pneumolit.report.run_sections import set_sections
 from pneumolit.report.run_tables import MOST_LOOKS, last_part, looks_table
 from pneumolit.rundir import RunDir, record_look
