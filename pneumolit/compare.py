@@ -65,6 +65,7 @@ def _with_ensemble(
     from pneumolit.comparison.ensemble import build_ensemble, read_members
     from pneumolit.comparison.ensemble_folder import save_ensemble
     from pneumolit.comparison.method import RUN
+    from pneumolit.comparison.naming import distinct
     from pneumolit.comparison.run import compare
     from pneumolit.comparison.together import ensemble_method, ensemble_part
     from pneumolit.rundir import RunDir, shortest
@@ -75,14 +76,14 @@ def _with_ensemble(
     folder = Path(cfg["output_dir"]) / "ensembles" / str(cfg["save"])
     name = cfg["save"] or f"{cfg['ensemble']} of {len(ensemble.members)} runs"
     source = str(shortest(folder)) if cfg["save"] else ""
-    # Before anything is written: it may be that nothing can be said of the set.
-    method = ensemble_method(ensemble, methods, str(name), source, settings)
-    saved = ""
-    if cfg["save"]:
-        sets = save_ensemble(ensemble, RunDir(folder))
-        saved = f"{source}  ({', '.join(sets)})"
-    result = compare([*methods, method], absent, settings)
-    return result.with_part(ensemble_part(ensemble, method.name, result, settings)), saved
+    methods = distinct([*methods, ensemble_method(ensemble, methods, str(name), source, settings)])
+    result = compare(methods, absent, settings)
+    result = result.with_part(ensemble_part(ensemble, methods[-1].name, result, settings))
+    if not cfg["save"]:
+        return result, ""
+    # At last, since it is a look on test: what comes before may refuse the set or the reference.
+    sets = save_ensemble(ensemble, RunDir(folder))
+    return result, f"{source}  ({', '.join(sets)})"
 
 
 def read_settings(cfg: Mapping[str, Any]) -> Settings:

@@ -473,7 +473,7 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
 
     Raises:
         FileNotFoundError: there is none; this and the following when rows are asked for, not before.
-        ValueError: the columns path and split are missing, or a row is shorter than the header.
+        ValueError: the columns path and split are missing, or a row is shorter or longer than the header.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
@@ -483,7 +483,8 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
         if first is None or not {"path", "split"} <= set(first):
             raise ValueError(f"{path} must have the columns path and split and at least one row")
         for line, row in enumerate(chain([first], rows), start=2):
-            if None in row.values() or any("\0" in str(value) for value in row.values()):
+            # Short rows lack values; of long ones the rest lies under the key None.
+            if None in row or None in row.values() or any("\0" in str(value) for value in row.values()):
                 raise ValueError(f"{path}, line {line}: a row with a text for every column is expected, got {row}")
             yield row
 

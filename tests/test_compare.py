@@ -96,6 +96,18 @@ def test_all_pairs_on_request_and_an_ensemble_is_a_method_more(runs: Path, tmp_p
     assert not (tmp_path / "ensembles").exists()  # save= was not given
 
 
+def test_an_ensemble_of_the_same_name_as_another_method_is_told_apart(
+    runs: Path, tmp_path: Path, called: Command
+) -> None:
+    for folders in (str(runs), f"[{runs},{tmp_path}/ensembles/pair]"):
+        code, _, err = called(f"runs={folders}", "split=val", "ensemble=mean", "save=pair")
+        assert code == 0, err
+    rows = list(csv.DictReader(CompareDir(tmp_path / "compare" / "t").csv_file.open()))
+    assert {"pair", "pair (2)"} <= {row["name"] for row in rows}
+    text = CompareDir(tmp_path / "compare" / "t").markdown_file.read_text()
+    assert re.search(r"pair \(2\): .*Calibrated on", text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +119,7 @@ def test_all_pairs_on_request_and_an_ensemble_is_a_method_more(runs: Path, tmp_p
         (("runs=RUNS", "split=block"), r"nothing can be compared on split=block:"),
         (("runs=RUNS", "num_resamples=3"), r"num_resamples must be a whole number of at least 100, got 3"),
         (("runs=RUNS", "rule=half", "reference=zz"), r"reference=zz is none of the 2 methods"),
+        (("runs=RUNS", "ensemble=mean", "save=pair", "reference=zz"), r"reference=zz is none of the 3 methods"),
         (("predictions=none.csv",), r"predictions=none\.csv is no file"),
     ],
 )

@@ -201,8 +201,8 @@ def test_a_split_file_without_its_columns_or_rows_is_refused(tmp_path: Path, tex
         list(read_split_csv(path))
 
 
-@pytest.mark.parametrize("row", ["b.jpeg", 'b.jpeg,"v\0al"'])
-def test_a_row_of_a_split_file_that_is_cut_off_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
+@pytest.mark.parametrize("row", ["b.jpeg", 'b.jpeg,"v\0al"', "b.jpeg, of ward 7,val"])
+def test_a_row_of_a_split_file_that_is_cut_off_or_too_long_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
     path = tmp_path / "split.csv"
     path.write_text(f"path,split\na.jpeg,train\n{row}\n")
     with pytest.raises(ValueError, match=r"split\.csv, line 3: a row with a text for every column"):

@@ -40,7 +40,18 @@ def name_methods(methods: Sequence[Method]) -> list[Method]:
         name = ", ".join([*head, *own]) or method.facts.model or method.name
         named.append(replace(method, name=_shortened(name), distinction=", ".join(own)))
     fresh = iter(named)
-    return _distinct([next(fresh) if m.kind == RUN else replace(m, name=_shortened(m.name)) for m in methods])
+    return distinct([next(fresh) if m.kind == RUN else replace(m, name=_shortened(m.name)) for m in methods])
+
+
+def distinct(methods: Sequence[Method]) -> list[Method]:
+    """A number behind every further method of the same name."""
+    seen: Counter[str] = Counter()
+    found = []
+    for method in methods:
+        seen[method.name] += 1
+        count = seen[method.name]
+        found.append(replace(method, name=f"{method.name} ({count})") if count > 1 else method)
+    return found
 
 
 def _head(method: Method, runs: Sequence[Method]) -> list[str]:
@@ -97,14 +108,3 @@ def _shortened(name: str) -> str:
     name = " ".join(name.split())
     half = (_LONGEST - 3) // 2
     return name if len(name) <= _LONGEST else f"{name[:half]}...{name[-half:]}"
-
-
-def _distinct(methods: Sequence[Method]) -> list[Method]:
-    """A number behind every further method of the same name."""
-    seen: Counter[str] = Counter()
-    found = []
-    for method in methods:
-        seen[method.name] += 1
-        count = seen[method.name]
-        found.append(replace(method, name=f"{method.name} ({count})") if count > 1 else method)
-    return found
