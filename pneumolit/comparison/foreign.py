@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,11 @@ def read_scores(file: Path) -> list[Scores]:
             if not {"path", "score"} <= set(columns):
                 raise ValueError(f"predictions={file} must have the columns path and score, found {columns}")
             for line, row in enumerate(rows, start=2):
+                if None in row:  # where DictReader puts what is left, as of a decimal comma: 0,93
+                    raise ValueError(
+                        f"{file}, line {line}: more cells than the {len(columns)} columns; write decimals with a point, "
+                        "and quotes around a text with a comma"
+                    )
                 name = (row.get("name") or "").strip() or file.stem
                 found.setdefault(name, []).append(_parsed(row, f"{file}, line {line}"))
     except csv.Error as error:
@@ -78,7 +84,7 @@ def read_scores(file: Path) -> list[Scores]:
     methods = []
     for name, entries in found.items():
         paths, scores, targets, patients = zip(*entries, strict=True)
-        twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+        twice = sorted(path for path, count in Counter(paths).items() if count > 1)
         if twice:
             raise ValueError(f"predictions={file} names {len(twice)} images more than once, the first {twice[:3]}")
         methods.append(Scores(name, file, paths, np.array(scores), targets, patients))

@@ -79,6 +79,7 @@ def test_rows_of_several_names_are_several_methods_and_keep_their_order(tmp_path
         ("file,score\na,.5\n", r"must have the columns path and score, found \['file', 'score'\]"),
         ("path;score\na;.5\n", r"must have the columns path and score, found \['path;score'\]"),
         ("", r"must have the columns path and score, found \[\]"),
+        (HEADER + "a,0,93\n", r"line 2: more cells than the 2 columns; write decimals with a point"),
         (HEADER, r"has no row"),
         (HEADER + "a,.5\n,.5\n", r"line 3: the path is empty"),
         (HEADER + "a,.5\nb,high\n", r"line 3: the score must be a finite number, got 'high'"),
