@@ -72,8 +72,8 @@ def read_scores(file: Path) -> list[Scores]:
             for line, row in enumerate(rows, start=2):
                 if None in row:  # where DictReader puts what is left, as of a decimal comma: 0,93
                     raise ValueError(
-                        f"{file}, line {line}: more cells than the {len(columns)} columns; write decimals with a point, "
-                        "and quotes around a text with a comma"
+                        f"{file}, line {line}: more cells than the {len(columns)} columns; write decimals with a "
+                        "point, and quotes around a text with a comma"
                     )
                 name = (row.get("name") or "").strip() or file.stem
                 found.setdefault(name, []).append(_parsed(row, f"{file}, line {line}"))
