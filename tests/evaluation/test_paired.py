@@ -183,6 +183,15 @@ def test_clustered_mcnemar_gives_the_printed_test_of_the_glands() -> None:
     assert clustered_mcnemar(second, first, patients).p_value == found.p_value
 
 
+def test_rounding_is_not_taken_for_variance() -> None:
+    # Every patient gains one of 49 images, so nothing varies; 49 * (1 / 49) is not 1 for a computer.
+    first = np.tile(np.arange(49) == 0, 3).astype(int)
+    found = clustered_mcnemar(first, np.zeros(147, dtype=int), np.repeat(["a", "b", "c"], 49))
+    assert found.value == pytest.approx(1 / 49) and found.interval is None
+    alike = np.linspace(0.2, 0.9, 50)[:, None] * [1.0, 1.0]
+    assert resampled_intervals(alike, [(0, 1)]) == [None]
+
+
 def test_clustered_mcnemar_equals_obuchowskis_variances_and_covariance_written_out() -> None:
     rng = np.random.default_rng(0)
     ids = np.repeat(np.arange(40), rng.integers(1, 6, 40))
