@@ -64,7 +64,13 @@ def test_the_loss_weighs_both_classes_alike() -> None:
     assert balanced_log_loss(positives, log_odds)[0] == pytest.approx(expected, abs=1e-12)
 
 
-def test_greedy_picks_what_a_plain_loop_picks_and_keeps_the_best_step() -> None:
+def test_a_greedy_choice_keeps_its_best_step_and_not_its_last() -> None:
+    log_odds = np.array([[4.0, -1.0], [-1.0, 4.0], [-4.0, 1.0], [1.0, -4.0]])  # each makes good what the other misses
+    weights, losses = select_greedily(np.array([1, 1, 0, 0]), log_odds, rounds=3)
+    assert losses[2] > losses[1] and weights.tolist() == [0.5, 0.5]
+
+
+def test_greedy_picks_what_a_plain_loop_picks() -> None:
     rng = np.random.default_rng(3)
     positives = np.arange(60) % 2
     log_odds = rng.normal(size=(60, 4)) * [1, 2, 3, 4] + 1.5 * (2 * positives[:, None] - 1)
