@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from pneumolit.data import dicom
+from pneumolit.data.dicom import is_dicom, read_dicom, read_dicom_size
+from pneumolit.data.film import MAX_BYTES as MAX_BYTES
+from pneumolit.data.film import MAX_PIXELS, Film, check_size, color_distance
+from pneumolit.data.film import ImageError as ImageError
+
 READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of any file would change
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
-MAX_PIXELS = 50_000_000  # the largest film of the Kaggle set has 5.6 MP; a 1 MB flat JPEG can claim 88 MP
-MAX_BYTES = 500_000_000  # more than these pixels take uncompressed with four channels of 16 bits
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", *dicom.SUFFIXES})
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,24 +32,31 @@ _UPRIGHT = {
 }  # by EXIF orientation
 
 
-class ImageError(ValueError):
-    """An image file that cannot be used; the message says why, without the path."""
-
-
 def read_file(path: Path) -> bytes:
     """All bytes of an image file.
 
     Raises:
-        ImageError: it cannot be opened, or holds more than `MAX_BYTES`.
+        ImageError: it cannot be opened, is no regular file, or holds more than `MAX_BYTES`.
     """
+    return _read_bytes(path, None)
+
+
+def _read_bytes(path: Path, count: int | None) -> bytes:
+    """The first bytes of a file, or all of them."""
     try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size <= MAX_BYTES:
-                return file.read()
-    except OSError as error:
+        # Without waiting: to open a pipe that nobody writes to would take for ever.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            told = os.fstat(file.fileno())
+            if not stat.S_ISREG(told.st_mode):
+                raise ImageError("no file but a folder, a pipe or a device")
+            if told.st_size <= MAX_BYTES:
+                return file.read(count if count is not None else -1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if isinstance(error, ImageError):
+            raise
         raise ImageError(_reason(error)) from error
-    raise ImageError(f"{size / 1e6:.0f} MB, the limit is {MAX_BYTES / 1e6:.0f} MB")
+    raise ImageError(f"{told.st_size / 1e6:.0f} MB, the limit is {MAX_BYTES / 1e6:.0f} MB")
 
 
 def read_size(source: Path | bytes) -> tuple[int, int]:
@@ -52,41 +66,69 @@ def read_size(source: Path | bytes) -> tuple[int, int]:
         source: a file, or the bytes of one.
 
     Raises:
-        ImageError: not a readable JPEG or PNG, or more than `MAX_PIXELS`.
+        ImageError: not a readable JPEG, PNG or DICOM file, or more than `MAX_PIXELS`.
+        MissingReaderError: a DICOM file, and pydicom is not installed.
     """
+    if is_dicom(source if isinstance(source, bytes) else _read_bytes(source, 132)):
+        return read_dicom_size(source if isinstance(source, bytes) else read_file(source))
     with _open(source) as image:
         return image.size
 
 
 def read_gray(source: Path | bytes, size: int | None = None) -> np.ndarray:
-    """Read a film as 8-bit gray, squashed to a square.
+    """Read a film as 8-bit gray, squashed to a square; as `read_film`, which says more about the file.
 
     Args:
-        source: a file, or the bytes of one: JPEG or PNG; color becomes luminance, 16-bit is scaled (not clipped),
-            EXIF rotation is applied.
+        source: a file, or the bytes of one.
         size: side in pixels of the result; None keeps the image as it is.
 
     Returns:
         `(size, size)` uint8 (or `(height, width)` with `size=None`).
 
     Raises:
-        ImageError: not an image, truncated, of another format, or more than `MAX_PIXELS` by its header.
+        ImageError, MissingReaderError: as `read_film`.
     """
-    with _open(source) as image:
+    return read_film(source, size).gray
+
+
+def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool = False) -> Film:
+    """Read a film as 8-bit gray, squashed to a square, and what its file says.
+
+    Args:
+        source: a file, or the bytes of one: JPEG, PNG or DICOM; color becomes luminance, 16-bit is scaled (not
+            clipped), EXIF rotation is applied, DICOM is windowed and MONOCHROME1 inverted.
+        size: side in pixels of the result; None keeps the image as it is.
+        with_color: whether to tell how colorful it was; the gray image is the same.
+
+    Raises:
+        ImageError: not an image, truncated, of another format, or more than `MAX_PIXELS` by its header.
+        MissingReaderError: a DICOM file, and pydicom is not installed.
+    """
+    data = source if isinstance(source, bytes) else read_file(source)
+    if is_dicom(data):
+        film = read_dicom(data)
+        return film if size is None else replace(film, gray=np.asarray(_squash(Image.fromarray(film.gray), size)))
+    with _open(data) as image:
         try:
-            if size is not None and image.format == "JPEG":
+            width, height = image.size
+            kind = str(image.format)
+            if kind == "JPEG" and (size is not None or with_color):
                 # Decodes at a reduced scale that never goes below 2 x size: 0.27 gray levels of 255 from a
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
-                image.draft("L", (2 * size, 2 * size))
-                if isinstance(source, bytes):  # all at once: at the end of every 64 kB a row would be begun anew
-                    image.decodermaxblock = len(source)
+                image.draft("YCbCr" if with_color else "L", (2 * size, 2 * size) if size is not None else image.size)
+                image.decodermaxblock = len(data)  # all at once: at the end of every 64 kB a row would be begun anew
+            colorfulness = _colorfulness(image) if with_color else math.nan
             gray = _to_gray(_turn_upright(image))
-            if size is not None and gray.size != (size, size):
-                # Pillow's bilinear filter widens with the scale, so shrinking does not alias.
-                gray = gray.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(gray, dtype=np.uint8)
+            if size is not None:
+                gray = _squash(gray, size)
+            return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, colorfulness)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise ImageError(_reason(error)) from error
+
+
+def _squash(gray: Image.Image, size: int) -> Image.Image:
+    # Pillow's bilinear filter widens with the scale, so shrinking does not alias.
+    return gray if gray.size == (size, size) else gray.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _open(source: Path | bytes) -> ImageFile.ImageFile:
@@ -97,11 +139,22 @@ def _open(source: Path | bytes) -> ImageFile.ImageFile:
         raise ImageError(f"larger than {MAX_PIXELS / 1e6:.0f} megapixels by its header") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(_reason(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
+    try:
+        check_size(*image.size)
+    except ImageError:
         image.close()
-        raise ImageError(f"{width} x {height} pixels by its header, the limit is {MAX_PIXELS / 1e6:.0f} megapixels")
+        raise
     return image
+
+
+def _colorfulness(image: Image.Image) -> float:
+    """In gray levels; of a picture with few pixels only, and 0 for one that has no color channels."""
+    if image.mode in ("L", "LA", "1") or image.mode.startswith(("I", "F")):
+        return 0.0
+    if image.mode == "YCbCr":
+        chroma = np.asarray(image)[..., 1:].astype(np.int16) - 128
+        return float(2 * np.abs(chroma).max(axis=2).mean())
+    return color_distance(np.asarray(image.convert("RGB")))
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
@@ -118,12 +171,14 @@ def _to_gray(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         opaque = Image.new("RGBA", rgba.size, "black")  # films are black where there is nothing
         return Image.alpha_composite(opaque, rgba).convert("L")
+    if image.mode == "YCbCr":
+        return image.getchannel("Y")  # which `convert` would take a way round through RGB to
     return image if image.mode == "L" else image.convert("L")  # which would copy
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not a JPEG or PNG image"
+        return "not a JPEG, PNG or DICOM image"
     if isinstance(error, FileNotFoundError):
         return "file not found"
     if isinstance(error, PermissionError):

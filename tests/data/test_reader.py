@@ -205,8 +205,8 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "text.jpeg").write_text("<html>404 Not Found</html>")
     (tmp_path / "folder.png").mkdir()
     reasons = {
-        "empty.png": "not a JPEG or PNG",
-        "text.jpeg": "not a JPEG or PNG",
+        "empty.png": "not a JPEG, PNG or DICOM",
+        "text.jpeg": "not a JPEG, PNG or DICOM",
         "folder.png": "a folder",
         "gone.png": "file not found",
     }
@@ -219,7 +219,7 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "WEBP", "PPM"])
 def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "film.png").write_bytes(encoded(Image.fromarray(GRAY), kind))
-    with pytest.raises(ImageError, match="not a JPEG or PNG"):
+    with pytest.raises(ImageError, match="not a JPEG, PNG or DICOM"):
         read_gray(tmp_path / "film.png")
 
 

@@ -1,0 +1,239 @@
+"""DICOM: a film out of an archive is the film that a viewer shows; anything else is an ImageError."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
+
+from pneumolit.data import dicom
+from pneumolit.data.film import ImageError, MissingReaderError
+from pneumolit.data.reader import read_film, read_gray, read_size
+from tests.data.dicom_files import DeflatedExplicitVRLittleEndian, RLELossless, dicom_bytes
+
+GRAY = np.add.outer(np.arange(30) * 5, np.arange(20) * 5).astype(np.uint8)  # (30, 20), from 0 to 240
+WIDE = GRAY.astype(np.uint16) * 257  # the same in 16 bits
+
+
+def packed(kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(GRAY).save(out, kind, **options)
+    return out.getvalue()
+
+
+# One film, as many files
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        dicom_bytes(GRAY),
+        dicom_bytes(255 - GRAY, photometric="MONOCHROME1"),
+        dicom_bytes(WIDE),
+        dicom_bytes(65535 - WIDE, photometric="MONOCHROME1"),
+        dicom_bytes(GRAY, syntax=RLELossless),
+        dicom_bytes(WIDE, syntax=RLELossless),
+        dicom_bytes(GRAY, syntax=DeflatedExplicitVRLittleEndian),
+        dicom_bytes(GRAY, syntax=JPEG2000Lossless, PixelData=packed("JPEG2000", irreversible=False)),
+        dicom_bytes((WIDE.astype(np.int32) - 32768).astype(np.int16)),
+    ],
+    ids=["8", "8 inverted", "16", "16 inverted", "RLE", "RLE 16", "deflated", "JPEG 2000", "signed"],
+)
+def test_every_way_to_store_a_film_gives_the_same_film(data: bytes) -> None:
+    np.testing.assert_array_equal(read_gray(data), GRAY)
+    assert read_size(data) == (20, 30)
+
+
+def test_a_jpeg_inside_is_decoded() -> None:
+    found = read_gray(dicom_bytes(GRAY, syntax=JPEGBaseline8Bit, PixelData=packed("JPEG", quality=100)))
+    assert np.abs(found.astype(int) - GRAY).mean() < 1
+
+
+def test_color_becomes_luminance_and_is_told() -> None:
+    rgb = np.stack([GRAY, GRAY // 2, GRAY // 4], axis=2)
+    film = read_film(dicom_bytes(rgb, photometric="RGB"))
+    assert np.abs(film.gray - rgb @ [0.299, 0.587, 0.114]).max() <= 1.5
+    assert film.colorfulness > 20
+    assert read_film(dicom_bytes(GRAY)).colorfulness == 0
+
+
+def test_a_window_says_what_is_black_and_what_is_white() -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    film = read_film(dicom_bytes(values, bits=12, WindowCenter=2048, WindowWidth=1024))
+    gray = film.gray.reshape(-1)
+    assert gray[: 2048 - 512].max() == 0 and gray[2048 + 512 :].min() == 255
+    assert abs(int(gray[2047]) - 127) <= 1
+    assert film.exam is not None and film.exam.is_windowed
+
+
+def test_a_sigmoid_window_bends_and_does_not_clip() -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    gray = read_gray(
+        dicom_bytes(values, bits=12, WindowCenter=2048, WindowWidth=1024, VOILUTFunction="SIGMOID")
+    ).reshape(-1)
+    assert 0 < gray[1000] < 40 and abs(int(gray[2048]) - 127) <= 1 and 215 < gray[3096] <= 255
+
+
+def test_rescaling_comes_before_the_window() -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    tags: dict[str, Any] = {"RescaleSlope": "2", "RescaleIntercept": "-1000", "WindowCenter": 2048 * 2 - 1000, "WindowWidth": 2048}
+    gray = read_gray(dicom_bytes(values, bits=12, **tags)).reshape(-1)
+    assert gray[2048 - 520] == 0 and gray[2048 + 520] == 255 and abs(int(gray[2048]) - 127) <= 1
+
+
+def test_a_negative_slope_turns_black_and_white() -> None:
+    np.testing.assert_array_equal(read_gray(dicom_bytes(WIDE, RescaleSlope="-1", RescaleIntercept="65535")), 255 - GRAY)
+
+
+def test_a_table_of_the_file_is_applied() -> None:
+    from pydicom.dataset import Dataset
+
+    table = Dataset()
+    table.LUTDescriptor = [256, 0, 16]
+    table.LUTData = (np.arange(256)[::-1] * 257).astype(np.uint16).tobytes()
+    table["LUTData"].VR = "OW"
+    np.testing.assert_array_equal(read_gray(dicom_bytes(GRAY, VOILUTSequence=[table])), 255 - GRAY)
+
+
+def test_a_12_bit_film_without_a_window_that_uses_few_values_is_stretched_and_a_full_one_is_not() -> None:
+    dim = 200 + GRAY.astype(np.uint16)  # 240 of 4,096 values
+    film = read_film(dicom_bytes(dim, bits=12))
+    assert np.abs(film.gray.astype(float) - GRAY * (255 / 240)).max() < 4
+    assert film.exam is not None and not film.exam.is_windowed
+    full = GRAY.astype(np.uint16) * 16
+    assert np.abs(read_gray(dicom_bytes(full, bits=12)).astype(int) - GRAY).max() <= 1
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_whatever_its_value_means(photometric: str) -> None:
+    pixels = WIDE.copy()
+    pixels[:5] = 12345
+    gray = read_gray(dicom_bytes(pixels, photometric=photometric, PixelPaddingValue=12345))
+    assert gray[:5].max() == 0 and gray[5:].max() > 200
+
+
+def test_what_the_file_says_of_the_examination_is_known_and_its_patient_is_not() -> None:
+    film = read_film(dicom_bytes(GRAY, PatientAge="030M", ViewPosition="ll", BodyPartExamined="CHEST", Modality="DX"))
+    assert film.exam is not None
+    assert film.exam[:3] == ("DX", "CHEST", "LL") and film.exam.age_years == pytest.approx(2.5)
+    assert "SECRET" not in repr(film).upper()
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (dicom_bytes(GRAY, NumberOfFrames=2), "2 frames; a single film"),
+        (dicom_bytes(GRAY, Rows=0), "20 x 0 pixels"),
+        (dicom_bytes(GRAY, Rows=60000, Columns=60000), "60000 x 60000 pixels by its header, the limit is 50"),
+        (dicom_bytes(GRAY, Rows=300), "damaged"),
+        (dicom_bytes(GRAY, BitsAllocated=12), "12 bits per pixel"),
+        (dicom_bytes(GRAY, syntax=JPEGLSLossless, PixelData=b"\xff\xd8" + bytes(100)), "compressed"),
+        (dicom_bytes(GRAY, syntax=RLELossless, PixelData=b"\x01" + bytes(100)), "."),
+        (dicom_bytes(GRAY)[:400], "without an image|without pixels|damaged"),
+        (dicom_bytes(GRAY)[:-100], "damaged"),
+    ],
+    ids=["frames", "no rows", "huge", "too few pixels", "12 bits", "JPEG-LS", "RLE", "header only", "cut off"],
+)
+def test_what_is_no_single_whole_film_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with warnings.catch_warnings(), pytest.raises(ImageError, match=reason) as refused:
+        warnings.simplefilter("error")
+        read_gray(data)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_without_pixels_is_refused() -> None:
+    from pydicom import dcmread
+
+    dataset = dcmread(io.BytesIO(dicom_bytes(GRAY)))
+    del dataset.PixelData
+    out = io.BytesIO()
+    dataset.save_as(out)
+    with pytest.raises(ImageError, match="without pixels"):
+        read_gray(out.getvalue())
+
+
+def test_a_jpeg_inside_that_is_larger_than_the_header_says_is_refused() -> None:
+    big = io.BytesIO()
+    Image.new("L", (600, 600)).save(big, "JPEG")
+    with pytest.raises(ImageError, match="600 x 600 pixels are packed into it"):
+        read_gray(dicom_bytes(GRAY, syntax=JPEGBaseline8Bit, PixelData=big.getvalue()))
+
+
+def test_run_length_code_that_swells_beyond_the_header_is_refused_before_it_is_unpacked() -> None:
+    header = b"\x01\0\0\0\x40\0\0\0" + bytes(56)
+    with pytest.raises(ImageError, match="larger than its header allows"):
+        read_gray(dicom_bytes(GRAY, syntax=RLELossless, PixelData=header + b"\x81\x00" * 600))
+    with pytest.raises(ImageError, match="larger than its header allows"):
+        read_gray(dicom_bytes(GRAY, syntax=RLELossless, PixelData=header + bytes(100_000)))
+
+
+def test_a_deflated_file_that_holds_gigabytes_is_refused_without_inflating_it(tmp_path: Path) -> None:
+    whole = dicom_bytes(GRAY, syntax=DeflatedExplicitVRLittleEndian)
+    start = 132 + 12 + int.from_bytes(whole[140:144], "little")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(1 << 20)
+    body = b"".join(packer.compress(zeros) for _ in range(600)) + packer.flush()
+    (tmp_path / "bomb.dcm").write_bytes(whole[:start] + body)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from pneumolit.data.reader import read_gray\n"
+        "try: read_gray(Path(sys.argv[1]))\n"
+        "except ValueError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "bomb.dcm")], capture_output=True, text=True, check=True
+    )
+    reason, megabytes = done.stdout.splitlines()
+    assert reason == "more than 500 MB when inflated" and int(megabytes) < 250, done.stderr
+
+
+def test_without_pydicom_a_dicom_file_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("pydicom"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    dicom._pydicom.cache_clear()
+    with pytest.raises(MissingReaderError, match=r"pip install 'pneumolit\[dicom\]'"):
+        read_gray(dicom_bytes_made_before)
+    monkeypatch.undo()
+    dicom._pydicom.cache_clear()
+
+
+dicom_bytes_made_before = dicom_bytes(GRAY)
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGBaseline8Bit, JPEG2000Lossless, JPEGLosslessSV1])
+def test_flipped_bits_never_raise_anything_else(syntax: Any) -> None:
+    frames = {JPEGBaseline8Bit: packed("JPEG"), JPEG2000Lossless: packed("JPEG2000", irreversible=False)}
+    tags: dict[str, Any] = {"PixelData": frames[syntax]} if syntax in frames else {}
+    if syntax == JPEGLosslessSV1:
+        tags = {"PixelData": packed("JPEG")}  # not what it says, and its decoder is another package
+    whole = dicom_bytes(GRAY, syntax=syntax, WindowCenter=100, WindowWidth=200, **tags)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in rng.integers(132, len(data), rng.integers(1, 6)):
+            data[place] ^= 1 << int(rng.integers(8))
+        try:
+            film = read_film(bytes(data), 16, with_color=True)
+            assert film.gray.shape == (16, 16) and film.gray.dtype == np.uint8
+        except ImageError as refused:
+            assert str(refused) and "\n" not in str(refused)
