@@ -23,7 +23,7 @@ from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed
 PATH_KEYS = frozenset(
     ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
      "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir", "claim", "claims_file",
-     "lung_masks")
+     "lung_masks", "heatmaps")
 )  # fmt: skip
 _LIST_KEYS = ("runs", "predictions")  # may be [a,b]
 _FOLDER_KEYS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")

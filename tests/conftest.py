@@ -236,14 +236,21 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache_dir: Path
 ) -> Iterator[Callable[..., Outcome]]:
     """`command("train", "key=value", ...)`: run a command in this process; importing torch anew takes seconds."""
-    from pneumolit import evaluate, train, tune
+    from pneumolit import audit, evaluate, export, predict, train, tune
     from pneumolit.entry import run_command
 
     out = tmp_path / "out"
     monkeypatch.setenv("PNEUMOLIT_OUT", str(out))
     monkeypatch.setenv("PNEUMOLIT_CACHE", str(cache_dir))
     monkeypatch.setattr(sys, "argv", list(sys.argv))  # run_command replaces it
-    tasks = {"train": train.train, "evaluate": evaluate.evaluate, "tune": tune.tune}
+    tasks = {
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+        "tune": tune.tune,
+        "predict": predict.predict,
+        "export": export.export,
+        "audit": audit.audit,
+    }
 
     def run(name: str, *arguments: str) -> Outcome:
         capsys.readouterr()

@@ -32,7 +32,7 @@ _UPRIGHT = {
 }  # by EXIF orientation
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """All bytes of an image file.
 
     Raises:
@@ -41,7 +41,7 @@ def read_file(path: Path) -> bytes:
     return _read_bytes(path, None)
 
 
-def _read_bytes(path: Path, count: int | None) -> bytes:
+def _read_bytes(path: Path | str, count: int | None) -> bytes:
     """The first bytes of a file, or all of them."""
     try:
         # Without waiting: to open a pipe that nobody writes to would take for ever.

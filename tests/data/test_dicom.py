@@ -86,7 +86,12 @@ def test_a_sigmoid_window_bends_and_does_not_clip() -> None:
 
 def test_rescaling_comes_before_the_window() -> None:
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-    tags: dict[str, Any] = {"RescaleSlope": "2", "RescaleIntercept": "-1000", "WindowCenter": 2048 * 2 - 1000, "WindowWidth": 2048}
+    tags: dict[str, Any] = {
+        "RescaleSlope": "2",
+        "RescaleIntercept": "-1000",
+        "WindowCenter": 2048 * 2 - 1000,
+        "WindowWidth": 2048,
+    }
     gray = read_gray(dicom_bytes(values, bits=12, **tags)).reshape(-1)
     assert gray[2048 - 520] == 0 and gray[2048 + 520] == 255 and abs(int(gray[2048]) - 127) <= 1
 

@@ -1,0 +1,115 @@
+"""What the command `export` does: a bundle, its card, and if asked an ONNX file with its example."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import pneumolit
+from pneumolit.exporting.example import example_for
+from pneumolit.exporting.onnx_file import check_packages, write_onnx
+from pneumolit.prediction.bundle import BUNDLE, open_bundle, write_bundle
+from pneumolit.prediction.opening import make_reference, open_scorer
+from pneumolit.prediction.scorer import Scorer, is_bundle
+from pneumolit.rundir import RunDir, read_json, utc_now, write_text
+
+ONNX_FILE, EXAMPLE_FILE = "model.onnx", "example_onnx.py"
+_CARDS = ("model_card.md", "model_card.html", "may_i_use.html")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: of the bundle.
+        num_bytes: in it.
+        onnx_file: None where none was asked for.
+        onnx_difference: of a probability, at most, to the model.
+        has_reference: whether the bundle can tell films of another kind.
+        notes: what a person should know.
+    """
+
+    folder: Path
+    num_bytes: int
+    onnx_file: Path | None
+    onnx_difference: float
+    has_reference: bool
+    notes: tuple[str, ...]
+
+
+def export_model(cfg: Mapping[str, Any], target: Path | None, console: Console) -> Exported:
+    """Write a bundle and read it again, and an ONNX file if asked.
+
+    Args:
+        cfg: of the command, checked.
+        target: folder of the bundle; None is `export` in the run folder.
+        console: for people.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no model, the target holds something else, packages are missing, or what
+            was written does not say what the model says.
+    """
+    place = Path(str(cfg["run_dir"])).expanduser()
+    if cfg["onnx"]:
+        check_packages()
+    scorer = open_scorer(str(cfg["run_dir"]))
+    folder = target if target is not None else place / "export"
+    if folder.absolute() == place.absolute():
+        raise ValueError(f"output={folder} is the folder that is exported; give another")
+    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
+        raise ValueError(f"output={folder} holds something else than a bundle; give a new or an empty folder")
+    notes: list[str] = []
+    if scorer.reference is None and not is_bundle(place):
+        scorer = _with_reference(scorer, RunDir(place), cfg, console, notes)
+    facts = {"exported": utc_now(), "pneumolit": pneumolit.__version__}
+    write_bundle(scorer, folder, facts=facts)
+    _check_bundle(scorer, folder)
+    for name in _CARDS:
+        if (place / name).is_file():
+            shutil.copyfile(place / name, folder / name)
+    onnx_file, difference = None, 0.0
+    for name in (ONNX_FILE, EXAMPLE_FILE):  # of an earlier export, perhaps of other weights
+        (folder / name).unlink(missing_ok=True)
+    if cfg["onnx"]:
+        onnx_file = folder / ONNX_FILE
+        difference = write_onnx(scorer, onnx_file)
+        write_text(folder / EXAMPLE_FILE, example_for(ONNX_FILE))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return Exported(folder, size, onnx_file, difference, scorer.reference is not None, tuple(notes))
+
+
+def _with_reference(scorer: Scorer, run: RunDir, cfg: Mapping[str, Any], console: Console, notes: list[str]) -> Scorer:
+    if run.ensemble_file.is_file():
+        first = read_json(run.ensemble_file)["members"][0]["run_dir"]
+        run = RunDir((run.path / first).resolve())
+    try:
+        reference = make_reference(
+            run, scorer, data_root=cfg["data"]["root"], cache_dir=cfg["cache_dir"], console=console
+        )
+    except (OSError, ValueError) as error:
+        if cfg["data"]["root"] is not None:
+            raise
+        notes.append(f"The bundle cannot tell films of another kind, since training films were not found: {error}")
+        return scorer
+    return replace(scorer, reference=reference)
+
+
+def _check_bundle(scorer: Scorer, folder: Path) -> None:
+    """What was written says what the model says, to the last bit on the same device."""
+    again = open_bundle(folder)
+    rng = np.random.default_rng(0)
+    images = {side: rng.integers(0, 256, (4, side, side)).astype(np.uint8) for side in scorer.sides}
+    before, after = scorer.score(images), again.score(images)
+    if not np.allclose(before.probs, after.probs, rtol=0, atol=1e-6):
+        (folder / BUNDLE).unlink()
+        raise ValueError(
+            f"the bundle in {folder} does not say what the model says (off by "
+            f"{np.abs(before.probs - after.probs).max():.2g}); it is not kept"
+        )

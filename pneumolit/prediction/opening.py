@@ -1,0 +1,200 @@
+"""A folder becomes what scores films: that of a run, of a bundle or of an ensemble."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from pneumolit.comparison.ensemble_folder import read_ensemble
+from pneumolit.data.dataset import BLOCKS, ChestXrayData
+from pneumolit.data.store import cache_folder
+from pneumolit.evaluation.calibration import Calibration
+from pneumolit.evaluation.operating_point import OperatingPoint
+from pneumolit.labels import LabelSet
+from pneumolit.prediction.bundle import open_bundle
+from pneumolit.prediction.reference import (
+    MOST_CHECKED,
+    MOST_FILMS,
+    Reference,
+    build_reference,
+    load_reference,
+    save_reference,
+)
+from pneumolit.prediction.scorer import Scorer, ScoringModel, is_bundle
+from pneumolit.rundir import RunDir, fingerprint, read_json
+from pneumolit.scoring import read_calibration
+from pneumolit.training.precision import choose_precision
+from pneumolit.training.rescore import load_model, reopen_data
+
+# Of the Kaggle set: "pediatric patients of one to five years old" (Kermany et al., Cell 172, 2018).
+_AGES = {"kaggle": (1.0, 5.0)}
+
+
+def open_scorer(path: Path | str) -> Scorer:
+    """Whatever a folder holds that can score.
+
+    Args:
+        path: of a run, of a bundle that `export` wrote, or of an ensemble.
+
+    Raises:
+        FileNotFoundError: there is none, or a part of it is gone.
+        ValueError: it is damaged, was not trained to the end, was trained anew since it became part of an ensemble, or
+            scores a film by those beside it.
+    """
+    folder = Path(path).expanduser()
+    if str(path) and is_bundle(folder):
+        scorer = open_bundle(folder)
+    else:
+        run = RunDir.open(path, takes_ensembles=True)
+        scorer = _open_ensemble(run) if run.ensemble_file.is_file() else _open_run(run)
+    if any(one.model.settings.get("batch_statistics") for one in scorer.models):
+        raise ValueError(
+            f"run_dir={path} normalises by the statistics of the batch (model.bn_inference=batch), so that a film's "
+            "score depends on the films beside it; train with model.bn_inference=running to predict"
+        )
+    return scorer
+
+
+def _open_run(run: RunDir) -> Scorer:
+    one, labels, points = _scoring_model(run)
+    identity = _identity(run)
+    return Scorer(
+        name=run.path.absolute().name,
+        identity=identity,
+        labels=labels,
+        models=(one,),
+        calibration=one.calibration,
+        points=tuple(points),
+        validation=_validation(run, one.calibration),
+        reference=load_reference(run.reference_arrays_file, run.reference_file, made_for=identity),
+        facts=_facts(run),
+    )
+
+
+def _open_ensemble(run: RunDir) -> Scorer:
+    ensemble = read_ensemble(run)
+    models = []
+    for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
+        one, _, _ = _scoring_model(member.run)
+        models.append(ScoringModel(one.model, one.stored_side, one.precision, member.calibration, float(weight)))
+    # The first member's films stand for all: members of an ensemble share their data.
+    first = ensemble.members[0].run
+    own = _identity(first)
+    return Scorer(
+        name=run.path.absolute().name,
+        identity=fingerprint(
+            [read_json(run.calibration_file).__repr__(), *(f"{_identity(m.run)} {w}" for m, w in _weighted(ensemble))]
+        ),
+        labels=ensemble.labels,
+        models=tuple(models),
+        calibration=ensemble.calibration,
+        points=ensemble.points,
+        validation=_validation(run, ensemble.calibration),
+        reference=load_reference(first.reference_arrays_file, first.reference_file, made_for=own),
+        facts={
+            "ensemble": f"{ensemble.kind} of {len(models)} runs",
+            "members": [{"run": m.run.path.name, "weight": w, **_facts(m.run)} for m, w in _weighted(ensemble)],
+        },
+    )
+
+
+def _weighted(ensemble: Any) -> list[tuple[Any, float]]:
+    return [(m, float(w)) for m, w in zip(ensemble.members, ensemble.weights, strict=True)]
+
+
+def _scoring_model(run: RunDir) -> tuple[ScoringModel, LabelSet, Sequence[OperatingPoint]]:
+    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    model = load_model(run, run_cfg)
+    if not run.calibration_file.is_file():
+        raise FileNotFoundError(
+            f"{run.path} has no calibration, since it was cut off after its last epoch; first: "
+            f"python -m pneumolit.evaluate run_dir={run.path} split=val"
+        )
+    calibration, points = read_calibration(run)
+    kind = "cpu" if model.device.type == "cpu" else "gpu"
+    precision = choose_precision(run_cfg["precision"], kind).scoring
+    return ScoringModel(model, stored_side(run), precision, calibration), model.labels, points
+
+
+def stored_side(run: RunDir) -> int:
+    """Side in pixels at which the run's films were stored."""
+    described = read_json(run.data_file)
+    if "stored_side" not in described:
+        raise ValueError(f"{run.data_file} does not say at what side films were stored; train the run again")
+    return int(described["stored_side"])
+
+
+def _identity(run: RunDir) -> str:
+    """Hash of weights and calibration."""
+    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    digest = hashlib.sha256(run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"]).read_bytes())
+    digest.update(run.calibration_file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _validation(run: RunDir, calibration: Calibration | None) -> np.ndarray | None:
+    if calibration is None or not run.predictions_file("val").is_file():
+        return None
+    return calibration.log_odds(run.read_predictions("val").scores, 0.5)
+
+
+def _facts(run: RunDir) -> dict[str, Any]:
+    status = read_json(run.status_file)
+    cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    return {
+        "backbone": cfg["backbone"],
+        "image_size": cfg["model"]["image_size"],
+        "configuration": status.get("configuration"),
+        "trained": status.get("time"),
+    }
+
+
+def make_reference(
+    run: RunDir, scorer: Scorer, *, data_root: str | None, cache_dir: str | None, console: Console
+) -> Reference:
+    """Look at training and validation films of a run, and keep what they look like beside it.
+
+    Args:
+        run: of the scorer; of an ensemble its first member.
+        scorer: whose first model's features are used.
+        data_root: where the run's films lie now; None where they lay.
+        cache_dir: of the stored films.
+        console: for a bar.
+
+    Raises:
+        FileNotFoundError, ValueError: the films are not there, or not those of the run, or too few.
+    """
+    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    data = reopen_data(run, run_cfg, data_root, cache_folder(cache_dir), console)
+    train, val, other, counted_on = _chosen_films(data)
+    if len(val) < 2 or len(other) < 1:
+        raise ValueError(f"the run in {run.path} has too few validation films to say what is usual")
+    with console.status(f"looking at {len(train) + len(val) + len(other)} of the run's films, once"):
+        reference = build_reference(
+            scorer.models[0], train, val, other, counted_on=counted_on, ages=_AGES.get(run_cfg["data"]["source"])
+        )
+    save_reference(reference, run.reference_arrays_file, run.reference_file, made_for=_identity(run))
+    return reference
+
+
+def _chosen_films(data: ChestXrayData) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    rng = np.random.default_rng(0)
+
+    def draw(rows: np.ndarray, most: int) -> np.ndarray:
+        chosen = np.sort(rng.permutation(rows)[:most])
+        return np.asarray(data.store.images[chosen])
+
+    train, val = data.rows("train"), data.rows("val")
+    block = np.concatenate([data.rows(name) for name in BLOCKS])
+    if len(block):
+        return draw(train, MOST_FILMS), draw(val, MOST_CHECKED), draw(block, MOST_CHECKED), "block validation"
+    patients = np.array(list(data.records.select(val).texts("patient_id")))
+    half = np.isin(patients, rng.permutation(np.unique(patients))[::2])
+    words = "validation films that set no threshold"
+    return draw(train, MOST_FILMS), draw(val[half], MOST_CHECKED), draw(val[~half], MOST_CHECKED), words

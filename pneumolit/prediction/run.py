@@ -1,0 +1,336 @@
+"""What the command `predict` does: from its settings to a table, pictures, a record and a summary."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import pneumolit
+from pneumolit.prediction.decision import make_rule
+from pneumolit.prediction.films import file_name
+from pneumolit.prediction.inputs import STDIN, Inputs
+from pneumolit.prediction.opening import make_reference, open_scorer
+from pneumolit.prediction.predictor import Prediction, Predictor, check_heat, describe_rule
+from pneumolit.prediction.scorer import Scorer, device_words, is_bundle
+from pneumolit.prediction.table import TableWriter, as_row
+from pneumolit.rundir import RunDir, fingerprint, read_json, shortest, utc_now, write_json
+
+_ROWS_SHOWN = 12  # predictions that a person can read on the console
+_HEAT_SIDE = 336  # pixels of each of the two pictures: film, film under its heat
+
+
+@dataclass
+class Tally:
+    """Counts of one call.
+
+    Attributes:
+        decisions: decision -> rows; "" are files that could not be read.
+        warnings: word -> rows.
+        reasons: why files could not be read -> rows.
+        num_warned: rows with any warning.
+        num_kept: rows of an earlier call that was cut off.
+        shown: the first predictions.
+    """
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    num_warned: int = 0
+    num_kept: int = 0
+    shown: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        """All of them."""
+        return sum(self.decisions.values())
+
+    @property
+    def num_broken(self) -> int:
+        """Rows of files that could not be read."""
+        return self.decisions[""]
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a row as it stands in the table."""
+        words = [word for word in str(row.get("warnings") or "").split(";") if word]
+        self.decisions[str(row.get("decision") or "")] += 1
+        self.warnings.update(words)
+        self.num_warned += bool(words)
+        if row.get("reason"):
+            self.reasons[str(row["reason"])] += 1
+        if len(self.shown) <= _ROWS_SHOWN:
+            self.shown.append(dict(row))
+
+
+def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console) -> tuple[Tally, Predictor]:
+    """Score what `input` names and write the table.
+
+    Args:
+        cfg: of the command, checked.
+        target: file of the table; None is standard output.
+        console: for people.
+
+    Raises:
+        FileNotFoundError, ValueError: the input, the model or a setting cannot be used, or a file cannot be read and
+            `on_error` is `stop`.
+    """
+    inputs = Inputs(cfg["input"])
+    predictor = build_predictor(cfg, console)
+    names = [scorer.name for scorer in predictor.scorers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"run_dir names {len(names)} runs called {names}; copies cannot be told apart in one table")
+    kind = ".jsonl" if cfg["format"] == "jsonl" or (target is not None and target.suffix == ".jsonl") else ".csv"
+    heat_folder = _heat_folder(cfg, target)
+    writer = TableWriter(
+        target,
+        predictor.classes,
+        identity=fingerprint(_identity(cfg, predictor)),
+        with_run=len(names) > 1,
+        with_heat=heat_folder is not None,
+        kind=kind,
+    )
+    tally = Tally()
+    started = time.perf_counter()
+    try:
+        _fill(writer, inputs, predictor, cfg["on_error"], heat_folder, tally, console)
+    finally:
+        writer.close()
+    if inputs.num_aside:
+        console.print(
+            f"  {inputs.num_aside} files in folders are no images by their names, left aside", highlight=False
+        )
+    if not tally.num_rows:
+        raise ValueError(f"input={' '.join(cfg['input'])} holds no image file; JPEG, PNG and DICOM files are expected")
+    if target is not None:
+        _write_record(target, cfg, predictor, tally, seconds=time.perf_counter() - started)
+    return tally, predictor
+
+
+def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
+    """Open what `run_dir` names, decide as asked, and look at training films where nobody has yet."""
+    scorers = []
+    for place in cfg["run_dir"]:
+        scorer = open_scorer(place)
+        if cfg["checks"] and scorer.reference is None and not is_bundle(Path(place).expanduser()):
+            scorer = _with_reference(scorer, RunDir(Path(place).expanduser()), cfg, console)
+        elif cfg["checks"] and scorer.reference is None:
+            _say(console, f"{scorer.name} holds no reference films, so that only what files say is checked")
+        scorers.append(scorer)
+    if cfg["heatmaps"]:
+        for scorer in scorers:
+            check_heat(scorer)
+    rules = [
+        make_rule(
+            one.points,
+            mode=cfg["mode"],
+            prevalence=cfg["prevalence"],
+            abstain=cfg["abstain"],
+            validation=one.validation,
+        )
+        for one in scorers
+    ]
+    return Predictor(scorers, rules, tta=cfg["tta"], with_checks=cfg["checks"], with_heat=bool(cfg["heatmaps"]))
+
+
+def _with_reference(scorer: Scorer, run: RunDir, cfg: Mapping[str, Any], console: Console) -> Scorer:
+    """A run without its data still scores, and says what is not checked."""
+    if run.ensemble_file.is_file():
+        first = read_json(run.ensemble_file)["members"][0]["run_dir"]
+        run = RunDir((run.path / first).resolve())
+    try:
+        reference = make_reference(
+            run, scorer, data_root=cfg["data"]["root"], cache_dir=cfg["cache_dir"], console=console
+        )
+    except (OSError, ValueError) as error:
+        if cfg["data"]["root"] is not None:
+            raise
+        _say(console, f"only what files say is checked, not whether films are like those of training: {error}")
+        return scorer
+    return replace(scorer, reference=reference)
+
+
+def _fill(
+    writer: TableWriter,
+    inputs: Inputs,
+    predictor: Predictor,
+    on_error: str,
+    heat_folder: Path | None,
+    tally: Tally,
+    console: Console,
+) -> None:
+    paths = iter(inputs)
+    per_file = len(predictor.scorers)
+    rest = _after_kept(writer, paths, per_file, tally)
+    first = tally.num_kept // per_file
+    predictions = predictor.stream(rest, on_error=on_error)
+    with _bar(console, inputs, first) as advance:
+        # By whole films: a table that is cut off between the rows of one would be gone on with out of step.
+        for number in itertools.count(first):
+            group = list(itertools.islice(predictions, per_file))
+            if not group:
+                break
+            rows = [as_row(one, heatmap=_draw_heat(one, heat_folder, number)) for one in group]
+            writer.write(rows)
+            for row in rows:
+                tally.add(row)
+            advance(1)
+    if not tally.num_rows:
+        writer.discard()
+        raise ValueError(f"input={' '.join(inputs.texts)} holds no image file; JPEG, PNG and DICOM files are expected")
+    writer.finish()
+
+
+def _after_kept(writer: TableWriter, paths: Iterator[str], per_file: int, tally: Tally) -> Iterator[str]:
+    """The paths that have no rows yet.
+
+    Raises:
+        ValueError: the files are not those of the table that was begun.
+    """
+    pending = 0
+    for row in writer.begin():
+        if pending % per_file == 0:
+            path = next(paths, None)
+            if path != row["path"]:
+                raise ValueError(
+                    f"{writer.partial_file} was begun with other files (it has {row['path']!r} where now {path!r} "
+                    "stands); remove it to begin anew, or name the same input"
+                )
+        pending += 1
+        tally.add(row)
+        tally.num_kept += 1
+    assert pending % per_file == 0
+    return paths
+
+
+def _draw_heat(prediction: Prediction, folder: Path | None, number: int) -> str:
+    if folder is None or prediction.heat is None or prediction.image is None:
+        return ""
+    import numpy as np
+    from PIL import Image
+
+    from pneumolit.report.heat import beside_heat
+
+    picture = beside_heat(prediction.image, prediction.heat, _HEAT_SIDE, float(prediction.heat.max()))
+    file = folder / f"{number + 1:06d}_{file_name(prediction.path)}_{file_name(prediction.run)}.png"
+    Image.fromarray(np.round(255 * picture).astype(np.uint8)).save(file)
+    return str(file)
+
+
+def _heat_folder(cfg: Mapping[str, Any], target: Path | None) -> Path | None:
+    if not cfg["heatmaps"]:
+        return None
+    if cfg["heatmaps"] is True:
+        if target is None:
+            raise ValueError("heatmaps=true writes beside the table, and output=- has no place; give heatmaps=FOLDER")
+        folder = target.with_name(f"{target.stem}_heatmaps")
+    else:
+        folder = Path(str(cfg["heatmaps"])).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _identity(cfg: Mapping[str, Any], predictor: Predictor) -> list[str]:
+    """Of everything that a row depends on, the file aside."""
+    rules = [repr(describe_rule(rule)) for rule in predictor.rules]
+    references = ["" if s.reference is None else repr(sorted(s.reference.limits.items())) for s in predictor.scorers]
+    own = [f"{cfg[key]}" for key in ("tta", "checks", "heatmaps")]
+    return [*(scorer.identity for scorer in predictor.scorers), *rules, *references, *own]
+
+
+def _write_record(target: Path, cfg: Mapping[str, Any], predictor: Predictor, tally: Tally, *, seconds: float) -> None:
+    """How the table was made, beside it."""
+    runs = []
+    for place, scorer, rule in zip(cfg["run_dir"], predictor.scorers, predictor.rules, strict=True):
+        rates = None if scorer.reference is None else dict(scorer.reference.rates)
+        runs.append(
+            {
+                "run_dir": str(place),
+                "name": scorer.name,
+                "identity": scorer.identity,
+                **describe_rule(rule),
+                "facts": dict(scorer.facts),
+                "out_of_range": rates,
+            }
+        )
+    content = {
+        "time": utc_now(),
+        "notice": "Research software, not a medical device.",
+        "table": target.name,
+        "runs": runs,
+        "input": list(cfg["input"]),
+        "tta": cfg["tta"],
+        "num_rows": tally.num_rows,
+        "num_rows_kept": tally.num_kept,
+        "decisions": {(word or "could not be read"): count for word, count in sorted(tally.decisions.items())},
+        "warnings": dict(sorted(tally.warnings.items())),
+        "seconds": round(seconds, 2),
+        "device": device_words(predictor.scorers),
+        "versions": {
+            "pneumolit": pneumolit.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
+    write_json(record_file(target), content)
+
+
+def record_file(target: Path) -> Path:
+    """How a table was made."""
+    return target.with_name(f"{target.stem}.about.json")
+
+
+@contextlib.contextmanager
+def _bar(console: Console, inputs: Inputs, done: int) -> Iterator[Any]:
+    """A bar that goes when the work is done; without an end where a list comes from standard input."""
+    if not console.is_terminal:
+        yield lambda count: None
+        return
+    total = None if STDIN in inputs.texts else sum(1 for _ in Inputs(inputs.texts))
+    columns = (TextColumn("films"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("films", total=total, completed=done)
+        yield lambda count: progress.advance(task, count)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_summary(console: Console, tally: Tally, predictor: Predictor, target: Path | None) -> None:
+    """What came out, in some lines."""
+    from pneumolit.prediction.summary import summary_lines, summary_table
+
+    if tally.num_rows <= _ROWS_SHOWN and target is not None:
+        console.print(summary_table(tally.shown, with_run=len(predictor.scorers) > 1))
+    for line in summary_lines(tally, predictor):
+        _say(console, line)
+    if target is not None:
+        _say(console, f"table   {shortest(target)}")
+        _say(console, f"record  {shortest(record_file(target))}")
+
+
+def standard_output_console() -> Console:
+    """For people while the table goes to standard output."""
+    return Console(stderr=True, soft_wrap=False)
+
+
+def as_texts(value: Any, key: str) -> Sequence[str]:
+    """One text or several; a file may be called `[a]`.
+
+    Raises:
+        ValueError: neither.
+    """
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values or any(v is None or isinstance(v, bool | dict | list) or str(v) == "" for v in values):
+        raise ValueError(f"{key} is missing or empty; give {key}=PATH")
+    return [str(v) for v in values]

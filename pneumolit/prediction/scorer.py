@@ -1,0 +1,177 @@
+"""What scores films: the model of a run or of a bundle, or the several models of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pneumolit.data.augment import resize_batch
+from pneumolit.data.datamodule import EVAL_BATCH
+from pneumolit.data.sending import send
+from pneumolit.evaluation.calibration import Calibration
+from pneumolit.evaluation.operating_point import OperatingPoint
+from pneumolit.labels import LabelSet, log_softmax, two_class_logit
+from pneumolit.model.features import inference
+from pneumolit.prediction.views import VIEWS
+
+if TYPE_CHECKING:
+    from pneumolit.model.classifier import PneumoniaClassifier
+    from pneumolit.prediction.reference import Reference
+
+
+_FEW = 8  # films that are not worth a whole batch
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """One model, ready to score.
+
+    Attributes:
+        model: in eval mode, on its device.
+        stored_side: side in pixels that films are read at, as those were that the model was trained on.
+        precision: "float32", "bf16" or "fp16".
+        calibration: of its two-class logit; None where no class means pneumonia.
+        weight: in the mean over models.
+    """
+
+    model: PneumoniaClassifier
+    stored_side: int
+    precision: str
+    calibration: Calibration | None
+    weight: float = 1.0
+
+    @property
+    def labels(self) -> LabelSet:
+        """Its classes."""
+        return self.model.labels
+
+    def logits(self, images: np.ndarray, tta: str = "none") -> np.ndarray:
+        """`(N, K)` float64 of `(N, S, S)` uint8 images; a row's logits do not depend on the other rows.
+
+        Args:
+            images: at the stored side.
+            tta: one of `VIEWS`; the mean of the logits over the views.
+        """
+        model, found = self.model.eval(), []
+        with inference(model.device, self.precision):
+            for start in range(0, len(images), EVAL_BATCH):
+                part = images[start : start + EVAL_BATCH]
+                batch = send(torch.from_numpy(_padded(part))[:, None], model.device)
+                pixels = resize_batch(batch, int(model.settings["image_size"]))
+                views = [model(view).float() for view in VIEWS[tta](pixels)]
+                found.append(torch.stack(views).mean(0)[: len(part)].cpu().double().numpy())
+        return np.concatenate(found)
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """`(N,)` two-class logit re-based to prevalence one half."""
+        shift = float(self.model.settings["prior_log_odds"])
+        return np.asarray(two_class_logit(logits, self.labels.positive_mask) - shift)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scorer says of N films.
+
+    Attributes:
+        probs: `(N, K)` class probabilities as the model gives them; of an ensemble those of its two classes.
+        scores: `(N,)` two-class logit at prevalence one half, not calibrated; NaN where no class means pneumonia.
+        log_odds: `(N,)` calibrated log odds of pneumonia at prevalence one half; NaN likewise.
+    """
+
+    probs: np.ndarray
+    scores: np.ndarray
+    log_odds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A run, a bundle or an ensemble, ready to score.
+
+    Attributes:
+        name: of the run.
+        identity: changes when what it says could change; names what was done when work goes on.
+        labels: the classes it tells; of an ensemble two.
+        models: one, or the members of an ensemble.
+        calibration: of the score; None where no class means pneumonia.
+        points: operating points.
+        validation: `(M,)` calibrated log odds of validation films at prevalence one half; None where unknown.
+        reference: what its training films look like; None where it could not be made.
+        facts: of the record, for people and for the file beside a table.
+    """
+
+    name: str
+    identity: str
+    labels: LabelSet
+    models: tuple[ScoringModel, ...]
+    calibration: Calibration | None
+    points: tuple[OperatingPoint, ...]
+    validation: np.ndarray | None = None
+    reference: Reference | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether several models are combined."""
+        return len(self.models) > 1
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides in pixels that a film has to be read at."""
+        return tuple(dict.fromkeys(model.stored_side for model in self.models))
+
+    def score(self, images: Mapping[int, np.ndarray], tta: str = "none") -> Scored:
+        """Score films.
+
+        Args:
+            images: side -> `(N, side, side)` uint8, for each of `sides`.
+            tta: one of `VIEWS`.
+        """
+        if not self.is_ensemble:
+            return self._by_one(self.models[0], images[self.models[0].stored_side], tta)
+        members = [self._member_log_odds(one, images[one.stored_side], tta) for one in self.models]
+        weights = np.array([one.weight for one in self.models])
+        scores = np.column_stack(members) @ (weights / weights.sum())
+        assert self.calibration is not None
+        two = np.column_stack([np.zeros(len(scores)), scores])
+        return Scored(np.exp(log_softmax(two)), scores, self.calibration.log_odds(scores, 0.5))
+
+    def _by_one(self, one: ScoringModel, images: np.ndarray, tta: str) -> Scored:
+        logits = one.logits(images, tta)
+        probs = np.exp(log_softmax(logits))
+        if self.calibration is None:
+            unknown = np.full(len(logits), np.nan)
+            return Scored(probs, unknown, unknown)
+        scores = one.scores(logits)
+        return Scored(probs, scores, self.calibration.log_odds(scores, 0.5))
+
+    @staticmethod
+    def _member_log_odds(one: ScoringModel, images: np.ndarray, tta: str) -> np.ndarray:
+        assert one.calibration is not None  # only those are members
+        return one.calibration.log_odds(one.scores(one.logits(images, tta)), 0.5)
+
+
+def _padded(images: np.ndarray) -> np.ndarray:
+    """Filled up with the last image to one of two numbers of rows: more shapes would be rounded in more ways."""
+    count = _FEW if len(images) <= _FEW else EVAL_BATCH
+    return np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)])
+
+
+def device_words(scorers: Sequence[Scorer]) -> str:
+    """Where scoring happens, for people."""
+    device = scorers[0].models[0].model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder was written by `export`."""
+    return (path / "bundle.json").is_file()

@@ -1,0 +1,366 @@
+"""The command `predict`: a row per file whatever it is, the same numbers as the evaluation, nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pneumolit
+from pneumolit.data.reader import read_gray
+from pneumolit.rundir import RunDir
+from tests.data.dicom_files import dicom_bytes
+
+NO_CHECKS = "checks=false"  # training films are looked at once for a run, and most tests need it not
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8", "surrogateescape"), newline="")))
+
+
+@pytest.fixture
+def films(demo_root: Path, tmp_path: Path) -> Path:
+    """Six validation-like films in a folder."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for place in sorted((demo_root / "train").rglob("*.jpeg"))[::9][:6]:
+        shutil.copy(place, folder / place.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checked_run(small_run: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose training films were looked at already."""
+    from rich.console import Console
+
+    from pneumolit.prediction.opening import make_reference, open_scorer
+
+    run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("checked") / "train" / "checked"))
+    make_reference(RunDir(run), open_scorer(run), data_root=None, cache_dir=str(cache_dir), console=Console(quiet=True))
+    return run
+
+
+def test_a_film_has_the_numbers_that_evaluation_gives_it(
+    command: Callable[..., Any], copied_run: Path, demo_root: Path, tmp_path: Path
+) -> None:
+    evaluated = RunDir(copied_run).read_predictions("val")
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{demo_root / path}\n" for path in evaluated.paths))
+    from pneumolit.prediction.inputs import Inputs
+
+    with listed.open("rb") as stream:
+        paths = list(Inputs(["-"], stdin=stream))
+    found = pneumolit.load(copied_run).predict(paths)
+    for k, name in enumerate(evaluated.labels.classes):
+        np.testing.assert_allclose([p.probs[name] for p in found], evaluated.probs[:, k], atol=1e-5)
+    np.testing.assert_allclose([p.score or 0.0 for p in found], evaluated.scores, atol=1e-4)
+    calls = json.loads((copied_run / "evaluation/val/metrics.json").read_text())["rules"]["primary"]
+    said = np.array([p.decision == "pneumonia" for p in found])
+    assert np.mean(said == evaluated.positives) == pytest.approx(calls["accuracy"])
+
+
+def test_a_film_alone_has_the_same_probability_as_among_others(films: Path, copied_run: Path) -> None:
+    model = pneumolit.load(copied_run)
+    paths = sorted(str(path) for path in films.iterdir()) * 13
+    together = model.predict(paths)
+    for place in (0, 3, 65, 77):
+        alone = model.predict(paths[place])[0]
+        assert alone.probability == pytest.approx(together[place].probability, abs=1e-5)
+
+
+def test_one_film_as_jpeg_png_and_dicom_has_one_probability(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    source = next(films.glob("*.jpeg"))
+    gray = read_gray(source)
+    wide = gray.astype(np.uint16) * 257
+    folder = tmp_path / "one"
+    folder.mkdir()
+    shutil.copy(source, folder / "film.jpeg")
+    Image.fromarray(gray).save(folder / "film.png")
+    Image.fromarray(wide).save(folder / "film16.png")
+    for name, data in {
+        "film8": dicom_bytes(gray),
+        "film8i": dicom_bytes(255 - gray, photometric="MONOCHROME1"),
+        "film16": dicom_bytes(wide),
+        "film16i": dicom_bytes(65535 - wide, photometric="MONOCHROME1"),
+    }.items():
+        (folder / f"{name}.dcm").write_bytes(data)
+    done = command("predict", f"run_dir={copied_run}", f"input={folder}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    assert done.code == 0, done.err
+    chances = [float(row["probability"]) for row in rows_of(tmp_path / "o.csv")]
+    assert len(chances) == 7 and max(chances) - min(chances) < 1e-5
+
+
+def test_a_broken_file_becomes_a_row_with_its_reason_and_the_exit_code_says_so(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    (films / "broken.jpeg").write_bytes(b"no image")
+    (films / "empty.png").write_bytes(b"")
+    done = command("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    rows = {Path(row["path"]).name: row for row in rows_of(tmp_path / "o.csv")}
+    assert done.code == 1 and len(rows) == 8
+    assert rows["broken.jpeg"]["reason"] == "not a JPEG, PNG or DICOM image" and not rows["broken.jpeg"]["probability"]
+    assert sum(bool(row["probability"]) for row in rows.values()) == 6
+    assert "2 could not be read" in done.out and "Traceback" not in done.out + done.err
+
+
+def test_on_error_stop_ends_with_the_file_and_keeps_no_table(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    (films / "broken.jpeg").write_bytes(b"no image")
+    line = (
+        "predict",
+        f"run_dir={copied_run}",
+        f"input={films}",
+        f"output={tmp_path}/o.csv",
+        NO_CHECKS,
+        "on_error=stop",
+    )
+    done = command(*line)
+    assert done.code == 2 and "broken.jpeg cannot be read: not a JPEG" in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_table_that_was_cut_off_is_gone_on_with_and_nothing_is_read_twice(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    (films / "zz.jpeg").write_bytes(b"no image")
+    assert command(*line, "on_error=stop").code == 2  # nothing of this batch is kept
+    command(*line)
+    whole = (tmp_path / "o.csv").read_bytes()
+    from pneumolit.prediction.table import TableWriter
+
+    seen: list[Path] = []
+    partial = tmp_path / ".o.csv.partial"
+    original = TableWriter.finish
+
+    def killed(self: TableWriter) -> None:
+        partial.write_bytes(whole[: len(whole) // 2])
+        raise KeyboardInterrupt
+
+    TableWriter.finish = killed  # type: ignore[method-assign]
+    try:
+        assert command(*line).code == 130
+    finally:
+        TableWriter.finish = original  # type: ignore[method-assign]
+    assert (tmp_path / "o.csv").read_bytes() == whole  # the earlier one stands
+    first = sorted(films.iterdir())[0]
+    seen.append(first)
+    first.rename(first.with_name(first.name + ".away"))
+    (films / first.name).write_bytes(b"was read already")
+    done = command(*line)
+    assert "were there from a call that was cut off" in done.out
+    assert (tmp_path / "o.csv").read_bytes() == whole
+
+
+def test_a_table_begun_with_other_files_is_not_gone_on_with(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    from pneumolit.prediction.table import TableWriter
+
+    line = ("predict", f"run_dir={copied_run}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    original = TableWriter.finish
+    TableWriter.finish = lambda self: (_ for _ in ()).throw(KeyboardInterrupt())  # type: ignore[method-assign]
+    try:
+        command(*line, f"input={films}")
+    finally:
+        TableWriter.finish = original  # type: ignore[method-assign]
+    done = command(*line, f"input={sorted(films.iterdir())[2]}")
+    assert done.code == 2 and "was begun with other files" in done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.jpeg", "it's.jpeg", 'say "x".jpeg', "a=b,c.jpeg", "[1].jpeg", "l\nb.jpeg", "폐렴.jpeg"]
+)
+def test_names_of_any_letters_come_back_from_the_command_line(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(next(films.iterdir()), tmp_path / name)
+    done = command(
+        "predict", f"run_dir={copied_run}", f"input={tmp_path / name}", f"output={tmp_path}/o.csv", NO_CHECKS
+    )
+    assert done.code == 0, done.err
+    assert [row["path"] for row in rows_of(tmp_path / "o.csv")] == [str(tmp_path / name)]
+
+
+def test_several_runs_say_each_its_own_in_one_table(
+    command: Callable[..., Any], copied_run: Path, other_run: Path, films: Path, tmp_path: Path
+) -> None:
+    (films / "broken.png").write_bytes(b"")
+    both = f"run_dir=[{copied_run},{other_run}]"
+    done = command("predict", both, f"input={films}", f"output={tmp_path}/o.jsonl", NO_CHECKS)
+    told = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert done.code == 1 and len(told) == 14
+    assert [row["run"] for row in told[:4]] == ["copied", "other"] * 2
+    assert [row["path"] for row in told[::2]] == [row["path"] for row in told[1::2]]
+    assert {"prob_BACTERIA"} <= set(told[0]) | set(told[2]) and "prob_PNEUMONIA" in {*told[1], *told[3]}
+
+
+def test_modes_prevalence_and_the_band_reach_the_table(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    command(*line)
+    plain = [float(row["probability"]) for row in rows_of(tmp_path / "o.csv")]
+    command(*line, "prevalence=0.1", "mode=screen", "abstain=[0.0,1.0]")
+    rows = rows_of(tmp_path / "o.csv")
+    odds = np.array(plain) / (1 - np.array(plain)) / 9
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], odds / (1 + odds), rtol=1e-4)
+    assert {row["decision"] for row in rows} == {"abstain"}
+    about = json.loads((tmp_path / "o.about.json").read_text())
+    assert about["runs"][0]["mode"] == "screen" and about["runs"][0]["prevalence"] == 0.1
+    assert about["decisions"] == {"abstain": 6}
+
+
+def test_films_of_another_kind_are_warned_of_and_the_rate_of_false_alarms_is_told(
+    command: Callable[..., Any], checked_run: Path, films: Path, tmp_path: Path
+) -> None:
+    source = next(films.glob("*.jpeg"))
+    Image.fromarray(255 - read_gray(source)).save(films / "negative.png")
+    Image.fromarray(np.stack([read_gray(source), 255 - read_gray(source), read_gray(source)], axis=2)).save(
+        films / "color.png"
+    )
+    secret: dict[str, Any] = {
+        "PatientAge": "067Y",
+        "ViewPosition": "LL",
+        "BodyPartExamined": "ABDOMEN",
+        "Modality": "CT",
+    }
+    (films / "lateral.dcm").write_bytes(dicom_bytes(read_gray(source), **secret))
+    done = command("predict", f"run_dir={checked_run}", f"input={films}", f"output={tmp_path}/o.csv")
+    rows = {Path(row["path"]).name: row for row in rows_of(tmp_path / "o.csv")}
+    assert "inverted" in rows["negative.png"]["warnings"].split(";")
+    assert "not_gray" in rows["color.png"]["warnings"].split(";")
+    assert {"modality", "body_part", "view"} <= set(rows["lateral.dcm"]["warnings"].split(";"))
+    assert "of ordinary films" in done.out and "black and white are exchanged" in done.out
+    written = "".join(path.read_text(errors="replace") for path in tmp_path.glob("o.*")) + done.out
+    assert not [word for word in (*secret.values(), "Secret", "SECRET") if word not in ("LL", "CT") and word in written]
+
+
+def test_heat_maps_lie_beside_the_table(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    done = command(
+        "predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS, "heatmaps=true"
+    )
+    assert done.code == 0, done.err
+    pictures = [Path(row["heatmap"]) for row in rows_of(tmp_path / "o.csv")]
+    assert len(set(pictures)) == 6 and all(p.parent == tmp_path / "o_heatmaps" for p in pictures)
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (672, 336)
+
+
+def test_a_table_on_standard_output_is_alone_there(checked_run: Path, films: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "pneumolit.predict", f"run_dir={checked_run}", "input=-", "output=-"]
+    names = "\0".join(str(path) for path in films.iterdir())
+    done = subprocess.run(line, input=names, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 6
+    assert "6 rows" in done.stderr and list(tmp_path.glob("outputs/**/*")) == []
+
+
+def test_a_run_whose_films_are_gone_still_predicts_and_says_what_is_not_checked(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    config = RunDir(copied_run).config_file
+    config.write_text(config.read_text().replace("/demo", "/gone"))
+    text = config.read_text()
+    import yaml
+
+    cfg = yaml.safe_load(text)
+    cfg["data"]["root"] = str(tmp_path / "gone")
+    config.write_text(yaml.safe_dump(cfg))
+    done = command("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv")
+    assert done.code == 0 and "only what files say is checked" in done.out
+    done = command("predict", f"run_dir={copied_run}", f"input={films}", f"data.root={tmp_path}/nowhere")
+    assert done.code == 2 and "nowhere" in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("input=x",), "run_dir is missing"),
+        (("run_dir=RUN",), "input is missing"),
+        (("run_dir=RUN", "input=nowhere"), "input=nowhere does not exist"),
+        (("run_dir=nowhere", "input=FILMS"), "run_dir=nowhere is not a folder"),
+        (("run_dir=RUN", "input=FILMS", "mode=scren"), "did you mean screen"),
+        (("run_dir=RUN", "input=FILMS", "prevalence=2"), "prevalence must lie strictly between 0 and 1"),
+        (("run_dir=RUN", "input=FILMS", "tta=all_of_them"), "tta must be one of none, flip, crops, all"),
+        (("run_dir=RUN", "input=FILMS", "on_error=ignore"), "on_error must be one of skip, stop"),
+        (("run_dir=RUN", "input=FILMS", "output=o.xlsx"), "output must be a file that ends in .csv or .jsonl"),
+        (("run_dir=RUN", "input=FILMS", "output=FILMS"), "output must be a file that ends in"),
+        (("run_dir=RUN", "input=EMPTY"), "holds no image file"),
+        (("run_dir=[RUN,RUN]", "input=FILMS"), "copies cannot be told apart"),
+        (("run_dir=RUN", "input=FILMS", "heatmaps=true", "output=-"), "heatmaps=true writes beside the table"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, given: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    places = {"RUN": str(copied_run), "FILMS": str(films), "EMPTY": str(tmp_path / "nothing")}
+    arguments = []
+    for text in given:
+        for word, place in places.items():
+            text = text.replace(word, place)
+        arguments.append(text)
+    done = command("predict", *arguments, NO_CHECKS)
+    assert done.code == 2 and words in done.err and done.err.count("\n") == 1, done.err
+    assert [path.name for path in done.left if path.suffix == ".csv" and path.name != "metrics.csv"
+            and "predict" in path.parent.name] == []  # fmt: skip
+
+
+def test_a_run_that_scores_films_by_their_neighbours_is_refused(
+    command: Callable[..., Any], copied_run: Path, films: Path
+) -> None:
+    import torch
+
+    for file in (copied_run / "checkpoints").glob("*.ckpt"):
+        content = torch.load(file, weights_only=True)
+        content["hyper_parameters"]["hparams"]["batch_statistics"] = ["bn1"]
+        torch.save(content, file)
+    done = command("predict", f"run_dir={copied_run}", f"input={films}", NO_CHECKS)
+    assert done.code == 2 and "a film's score depends on the films beside it" in done.err.replace("so that ", "")
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_partial_table_that_is_gone_on_with(
+    checked_run: Path, demo_root: Path, tmp_path: Path
+) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    source = sorted((demo_root / "train").rglob("*.jpeg"))
+    for number in range(3000):
+        (links / f"{number:05d}.jpeg").symlink_to(source[number % len(source)])
+    line = [sys.executable, "-m", "pneumolit.predict", f"run_dir={checked_run}", f"input={links}", "output=o.csv"]
+    running = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    partial = tmp_path / ".o.csv.partial"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (partial.is_file() and partial.stat().st_size > 20_000):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 143 and "Traceback" not in err, err
+    assert partial.is_file() and not (tmp_path / "o.csv").exists()
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "from a call that was cut off" in done.stdout, done.stderr
+    rows = rows_of(tmp_path / "o.csv")
+    assert [Path(row["path"]).name for row in rows] == [f"{number:05d}.jpeg" for number in range(3000)]
+    by_film: dict[int, set[str]] = {}
+    for number, row in enumerate(rows):
+        by_film.setdefault(number % len(source), set()).add(f"{float(row['probability']):.4f}")
+    assert max(map(len, by_film.values())) <= 2  # rounding, where batches have other sizes
