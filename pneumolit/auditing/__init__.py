@@ -1,0 +1,1 @@
+"""What is wrong or suspicious in a data set, in printed results and in the cache."""
