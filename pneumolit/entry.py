@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed
 PATH_KEYS = frozenset(
     ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
      "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir", "claim", "claims_file",
-     "lung_masks", "heatmaps")
+     "lung_masks", "heatmaps", "folds")
 )  # fmt: skip
 _LIST_KEYS = ("runs", "predictions")  # may be [a,b]
 _FOLDER_KEYS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
@@ -57,6 +58,8 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
 
     for variable in [name for name, value in os.environ.items() if name.startswith(OUR_VARIABLES) and not value]:
         del os.environ[variable]  # empty is how shells say unset; as a path it would be the folder one stands in
+    # Pillow's words on damaged files name none of them; what cannot be read is told with its name and reason.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--version" in given:  # Hydra would answer with its own
@@ -85,6 +88,9 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         register_resolvers()
         with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
+    except BrokenPipeError:  # whoever read has seen enough: `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        raise SystemExit(0) from None
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
         if wants_traceback:
             raise
@@ -218,5 +224,6 @@ def _overrides(hydra_cfg: Any) -> str:
 
 def _stop(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
-    print(f"pneumolit: {message}", file=sys.stderr)
+    # A file name may hold bytes that are no text.
+    print(f"pneumolit: {message.encode('utf-8', 'backslashreplace').decode()}", file=sys.stderr)
     raise SystemExit(code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pneumolit.labels import LabelSet, log_softmax, two_class_logit
+from pneumolit.rundir import LineFeeds
 
 _FIXED_COLUMNS = ("path", "patient_id", "target", "pred", "score")
 _KNOWN_COLUMNS = ("cause", "is_copy", "series", "sharpness")  # of the image
@@ -110,7 +111,7 @@ class Predictions:
         """The table as CSV text; floats with nine digits, enough to give float32 back exactly."""
         names = self.labels.classes
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+        writer = csv.writer(LineFeeds(out), lineterminator="\r\n")
         writer.writerow([*_FIXED_COLUMNS, *(_LOGIT + n for n in names), *(_PROB + n for n in names), *_KNOWN_COLUMNS])
         has_scores = self.labels.is_two_class_view
         scores = self.scores if has_scores else np.zeros(len(self))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # NumPy, which not every command needs
 
 LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
+_LOOK = ("run", "configuration", "test_set", "purpose")
 WAITING = "waiting"  # of a job that has not begun
 
 
@@ -241,6 +242,16 @@ class RunDir:
         return ExplanationDir(self.path / "explanation" / name)
 
     @property
+    def reference_file(self) -> Path:
+        """What training films look like: thresholds, and how often they are right."""
+        return self.path / "reference.json"
+
+    @property
+    def reference_arrays_file(self) -> Path:
+        """Likewise: features and weights."""
+        return self.path / "reference.safetensors"
+
+    @property
     def training_curves_file(self) -> Path:
         """Loss and ranking by epoch."""
         return self.path / "training.png"
@@ -312,7 +323,7 @@ class RunDir:
         rows = iter(rows)
         first = next(rows, {})
         with _written_whole(self.split_file) as handle:
-            writer = csv.DictWriter(handle, list(first), lineterminator="\n")
+            writer = csv.DictWriter(LineFeeds(handle), list(first), lineterminator="\r\n")
             writer.writeheader()
             writer.writerows(chain([first], rows))
 
@@ -331,7 +342,9 @@ class RunDir:
         data = read_json(self.data_file)
         if self.evaluation_metrics_file(name).is_file():  # another set may tell only normal from pneumonia
             data["positive"] = read_json(self.evaluation_metrics_file(name))["positive"]
-        text = self.predictions_file(name).read_text(encoding="utf-8", errors="surrogateescape")
+        # As it is: a carriage return may be part of a file name.
+        with self.predictions_file(name).open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
+            text = handle.read()
         return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
 
 
@@ -468,6 +481,17 @@ class CompareDir:
         return self.path / "comparison.html"
 
 
+class LineFeeds:
+    """Ends rows of CSV with a line feed alone; `csv` quotes a carriage return only where rows end with one too."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        """Write one row as `csv` gives it."""
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a split file, one by one: of a large set they would take much memory together.
 
@@ -491,7 +515,7 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))  # as `write_text`
     return content
 
 
@@ -504,6 +528,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: readers see the old or the new one, also after a power cut."""
     with _written_whole(path) as handle:
         handle.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically, as `write_text` does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -605,15 +643,17 @@ def record_look(output_folder: Path, *, run: str, configuration: str, test_set: 
 
 
 def read_looks(output_folder: Path) -> list[dict[str, str]]:
-    """All looks so far, oldest first; a last line cut off by a crash is passed over."""
+    """All looks so far, oldest first; a line that is none, such as one cut off by a crash, is passed over."""
     ledger = output_folder / LEDGER_NAME
     looks = []
     if ledger.is_file():
         for line in ledger.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
-                looks.append(json.loads(line))
+                look = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(look, dict) and all(isinstance(look.get(key), str) for key in _LOOK):
+                looks.append(look)
     return looks
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from pneumolit.data.film import (
-    MAX_BYTES,
     MAX_PIXELS,
     Exam,
     Film,
@@ -34,6 +33,9 @@ _PREFIX_AT, _PREFIX = 128, b"DICM"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_PIXELS = 0x7FE00010
+_MOST_ENTRIES = 20_000  # films have some hundred; hundreds of megabytes of empty ones would take minutes
+_MOST_INFLATED = 3 * MAX_PIXELS + 10_000_000  # bytes: a color film, and what stands before it
 _LEAST_SHARE = 0.5  # of the stored range that values fill where no window is given; below that they are stretched
 _STRETCH = (0.1, 99.9)  # percentiles that become black and white then: a few hot pixels must not darken the film
 _AGE = re.compile(r"(\d{3})([DWMY])")
@@ -125,7 +127,19 @@ def _parse(data: bytes, *, with_pixels: bool) -> Any:
         _check_inflated(data)
     if str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
         raise ImageError("a DICOMDIR, which lists files and holds no image")
-    return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not with_pixels)
+    count, is_behind = 0, False
+
+    def is_enough(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal count, is_behind
+        count += 1
+        if is_behind:
+            return True
+        is_behind = tag >= _PIXELS
+        if count > _MOST_ENTRIES:
+            raise ImageError(f"a DICOM file with more than {_MOST_ENTRIES} entries before its pixels")
+        return tag > _PIXELS or (tag == _PIXELS and not with_pixels)
+
+    return pydicom.filereader.read_partial(io.BytesIO(data), is_enough)
 
 
 def _header_end(data: bytes) -> int:
@@ -142,8 +156,8 @@ def _check_inflated(data: bytes) -> None:
     while rest and not inflate.eof:
         size += len(inflate.decompress(rest, 1 << 20))
         rest = inflate.unconsumed_tail
-        if size > MAX_BYTES:
-            raise ImageError(f"more than {MAX_BYTES / 1e6:.0f} MB when inflated")
+        if size > _MOST_INFLATED:
+            raise ImageError(f"more than {_MOST_INFLATED / 1e6:.0f} MB when inflated")
 
 
 def _checked_size(dataset: Any) -> tuple[int, int]:
@@ -261,6 +275,8 @@ def _windowed(dataset: Any, pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     places = np.clip(pixels.astype(np.int32) - low, 0, 2**bits - 1)
     is_padding = _padding(dataset, pixels)
     shades, is_windowed = _shades(dataset, np.arange(low, low + 2**bits))
+    if not np.isfinite(shades).all():
+        raise ImageError("its window or slope is no number")
     if not is_windowed:
         shades = _stretched(shades, places if is_padding is None else places[~is_padding], bits)
     levels = np.round(255 * np.clip(shades, 0, 1)).astype(np.uint8)

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import stat
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pneumolit.data.film import MAX_PIXELS, Film, check_size, color_distance
 from pneumolit.data.film import ImageError as ImageError
 
 READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of any file would change
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", *dicom.SUFFIXES})
 _UPRIGHT = {
@@ -112,6 +114,8 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
         try:
             width, height = image.size
             kind = str(image.format)
+            if kind == "PNG":
+                _check_png(data)
             if kind == "JPEG" and (size is not None or with_color):
                 # Decodes at a reduced scale that never goes below 2 x size: 0.27 gray levels of 255 from a
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
@@ -124,6 +128,24 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
             return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, colorfulness)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise ImageError(_reason(error)) from error
+
+
+def _check_png(data: bytes) -> None:
+    """The checksums of the parts that make the image, which Pillow passes over: turned bits would be pixels.
+
+    Raises:
+        ImageError: one is wrong, or a part is cut off.
+    """
+    view, place, kind = memoryview(data), len(_PNG_MAGIC), b""
+    while kind != b"IEND" and place < len(data):
+        length = int.from_bytes(view[place : place + 4], "big")
+        kind, end = bytes(view[place + 4 : place + 8]), place + 8 + length
+        if end + 4 > len(data):
+            raise ImageError("image file is truncated")
+        is_needed = not kind[:1].islower()  # of other parts, such as comments, nothing is used
+        if is_needed and zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise ImageError(f"wrong checksum of its part {kind.decode('latin-1')!r}; the file is damaged")
+        place = end + 4
 
 
 def _squash(gray: Image.Image, size: int) -> Image.Image:
@@ -185,4 +207,6 @@ def _reason(error: BaseException) -> str:
         return "no permission to read it"
     if isinstance(error, IsADirectoryError):
         return "a folder, not a file"
+    if isinstance(error, OSError) and error.strerror:  # else the system's words name the path once more
+        return error.strerror[:1].lower() + error.strerror[1:]
     return str(error) or type(error).__name__

@@ -268,7 +268,12 @@ def _read_class_folders(
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     # The archive from a Mac holds ._IM-0115-0001.jpeg files that are no images.
-    return entry.name.lower().endswith(tuple(SUFFIXES)) and not entry.name.startswith(".") and entry.is_file()
+    if entry.name.startswith(".") or not entry.name.lower().endswith(tuple(SUFFIXES)):
+        return False
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself; of one to what is not there the answer is no
+        return False
 
 
 def _manifest_record(row: dict[str, str | None], line: int, manifest: Path) -> ImageRecord:

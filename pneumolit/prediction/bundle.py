@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -153,9 +154,13 @@ def _open_model(folder: Path, told: Mapping[str, Any]) -> ScoringModel:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != told["sha256"]:
         raise ValueError(f"{path} is not the file that {BUNDLE} names: damaged, or exchanged; copy the bundle again")
+    try:
+        state = load_tensors(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; copy the bundle again") from error
     model = PneumoniaClassifier(told["settings"])
     try:
-        model.load_state_dict(load_tensors(data))
+        model.load_state_dict(state)
     except (RuntimeError, ValueError) as error:  # other names or shapes
         raise ValueError(
             f"{path} does not fit {told['settings'].get('backbone')}: {str(error).splitlines()[0]}"

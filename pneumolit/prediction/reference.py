@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -192,5 +193,5 @@ def load_reference(arrays_file: Path, json_file: Path, *, made_for: str | None =
         )
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{json_file} or {arrays_file.name} is damaged ({error}); remove both") from error
-    except Exception as error:  # safetensors has an error class of its own
+    except SafetensorError as error:
         raise ValueError(f"{arrays_file} is damaged ({error}); remove it") from error
