@@ -56,7 +56,19 @@ def _pair(low: float, high: float = float("inf")) -> Rule:
 _FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
 _AUTO_OR_FLAG = Rule(lambda value: value == "auto" or isinstance(value, bool), "auto, true or false")
 _TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "a text")
-_PATH = Rule(lambda value: value is None or (isinstance(value, str | int | float) and value != ""), "a path or null")
+
+
+def _can_be_path(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        return False
+    try:
+        Path(str(value)).expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+_PATH = _or_null(Rule(_can_be_path, "a path that the system takes: no unknown ~user, no name of over 255 bytes"))
 _SHARE = _number(0, 1, is_open=True)
 _CHANCE = _number(0, 1)
 _SIDE = _number(16, 2048, is_whole=True)
@@ -77,7 +89,7 @@ SCHEMA: dict[str, Rule] = {
     "model.allow_download": _FLAG,
     "model.image_size": _SIDE,
     "model.train_size": Rule(lambda v: v is None or _SIDE.holds(v), f"null or {_SIDE.words}"),
-    "model.in_chans": Rule(lambda value: value in (1, 3), "1 or 3"),
+    "model.in_chans": Rule(lambda value: _COUNT.holds(value) and value in (1, 3), "1 or 3"),
     "model.drop_rate": _BELOW_1,
     "model.head": _one_of("linear", "mlp"),
     "model.hidden": _number(1, is_whole=True),
@@ -88,7 +100,10 @@ SCHEMA: dict[str, Rule] = {
     "data.manifest": _PATH,
     "data.demo_seed": _number(0, 2**32 - 1, is_whole=True),
     "data.target": _one_of("auto", "binary", "cause", "classes"),
-    "data.positive": Rule(lambda v: v is None or isinstance(v, list), "null or a list of class names"),
+    "data.positive": Rule(
+        lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str | int | float) for name in v)),
+        "null or a list of class names",
+    ),
     "data.patient_key": _one_of("full", "prefix", "class_number", "number", "image"),
     "data.duplicates": _one_of("drop", "keep"),
     "data.on_bad_image": _one_of("stop", "skip"),
@@ -174,7 +189,7 @@ SCHEMA: dict[str, Rule] = {
     "logger.projector": _FLAG,
 }
 # Groups whose further keys are arguments of the class or function that they configure, checked there.
-_OPEN_GROUPS = ("optim.", "augment.", "freeze.", "loss.", "scheduler.")
+_OPEN_GROUPS = ("optim.", "augment.", "freeze.", "loss.", "scheduler.", "lesson.")
 # Of those groups, what every option has; of the others every key must be there.
 _ALWAYS_THERE = ("freeze.policy", "loss.name", "optim._target_", "optim.lr", "scheduler.name")
 _PATH_KEYS = (
@@ -501,7 +516,7 @@ def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
     task = {k: v for k, v in sorted(flat.items()) if not k.startswith(left_out)}
     # Which weights and which split are choices, wherever their files lie.
     for key in ("model.weights", "data.split_file"):
-        if flat.get(key) is not None and (path := Path(flat[key]).expanduser()).is_file():
+        if flat.get(key) is not None and (path := Path(str(flat[key])).expanduser()).is_file():
             found = path.stat()
             task[key] = _content_hash(path.absolute(), found.st_mtime_ns, found.st_size)
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]

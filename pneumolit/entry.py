@@ -211,6 +211,11 @@ def _refuse_no_folder(arguments: Sequence[str]) -> None:
         key, _, value = argument.partition("=")
         if key.lstrip("+~") in _FOLDER_KEYS and value.strip("'\"") in ("", "null"):
             raise ValueError(f"{argument} names no folder; leave it out for the default (PNEUMOLIT_OUT, else outputs)")
+        if key.lstrip("+~") in PATH_KEYS and value.strip("'\"").startswith("~"):
+            try:
+                Path(value.strip("'\"")).expanduser()
+            except RuntimeError:
+                raise ValueError(f"{argument}: this machine has no such user; give the whole path") from None
 
 
 def _overrides(hydra_cfg: Any) -> str:
@@ -224,6 +229,7 @@ def _overrides(hydra_cfg: Any) -> str:
 
 def _stop(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
-    # A file name may hold bytes that are no text.
-    print(f"pneumolit: {message.encode('utf-8', 'backslashreplace').decode()}", file=sys.stderr)
+    # A file name may hold bytes that are no text, or signs that steer the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+    print(f"pneumolit: {shown}", file=sys.stderr)
     raise SystemExit(code)

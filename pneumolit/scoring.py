@@ -137,7 +137,8 @@ def write_evaluation(
     calibration, points = read_calibration(run)
     run.write_predictions(name, predictions)
     # Numbers come from the file, so that drawing again from it gives every digit again.
-    text = run.predictions_file(name).read_text(encoding="utf-8")
+    with run.predictions_file(name).open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
+        text = handle.read()
     written = Predictions.from_csv(text, predictions.labels.positive, predictions.prior_log_odds)
     return redraw_evaluation(
         run, name, written, calibration, points, title=title, context=context, prevalence=prevalence

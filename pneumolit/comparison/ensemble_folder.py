@@ -213,7 +213,8 @@ def _write_evaluation(ensemble: Ensemble, run: RunDir, name: str, predictions: P
     # Noted before it is seen: a kill must not hide it.
     context = combined_context(ensemble, run, name) | note_look(ensemble, run, name)
     run.write_predictions(name, predictions)
-    text = run.predictions_file(name).read_text(encoding="utf-8", errors="surrogateescape")
+    with run.predictions_file(name).open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
+        text = handle.read()
     # Numbers come from the file, so that drawing again from it gives every digit again.
     written = Predictions.from_csv(text, predictions.labels.positive, 0.0)
     metrics = summarise(written, ensemble.calibration, list(ensemble.points)) | {"name": name, "context": context}

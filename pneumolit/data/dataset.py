@@ -249,7 +249,8 @@ def handle_unreadable(records: RecordTable, store: ImageStore, root: Path, on_ba
     if not store.errors:
         return records
     if on_bad_image == "stop":
-        listed = [f"  {root / records[row].path}: {reason}" for row, reason in sorted(store.errors.items())]
+        names = {row: str(root / records[row].path).replace("\n", "\\n") for row in store.errors}
+        listed = [f"  {names[row]}: {reason}" for row, reason in sorted(store.errors.items())]
         shown = "\n".join(listed[:50]) + (f"\n  ... and {len(listed) - 50} more" if len(listed) > 50 else "")
         raise ValueError(
             f"{len(listed)} of {len(records)} image files cannot be read:\n{shown}\n"

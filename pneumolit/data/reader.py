@@ -113,7 +113,8 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
     with _open(data) as image:
         try:
             width, height = image.size
-            kind = str(image.format)
+            # Of several pictures in one file, as some cameras write, the first is taken.
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
             if kind == "PNG":
                 _check_png(data)
             if kind == "JPEG" and (size is not None or with_color):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -82,10 +83,16 @@ def carve_fold(records: RecordTable, *, folds: int, fold: int, seed: int, carve:
     patients = int(groups.max(initial=-1)) + 1
     if patients < folds:
         raise ValueError(f"data.folds={folds}, but there are only {patients} patients")
+    kinds = records.kinds("label", "cause").codes
+    most = int(np.bincount(kinds).max())
+    if most < folds:
+        raise ValueError(f"data.folds={folds}, but no class has images of that many patients, only {most} images")
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(records)), records.kinds("label", "cause").codes, groups)
+    with warnings.catch_warnings():  # that a kind of film is not in every fold: of classes `check_classes` says so
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(splitter.split(np.zeros(len(records)), kinds, groups))
     is_chosen = np.zeros(len(records), dtype=bool)
-    is_chosen[list(parts)[fold][1]] = True
+    is_chosen[parts[fold][1]] = True
     return is_chosen
 
 
