@@ -93,7 +93,9 @@ def test_a_config_folder_that_does_not_exist_is_named(installed_wheel: Path, tmp
 def test_the_readme_s_list_of_files_names_every_module_there_is_and_no_other() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     files = readme.split("## Files")[1].split("```")[1]
-    for folder in ("data", "model", "evaluation", "training", "sweep", "search", "comparison", "explanation"):
+    folders = [path.parent.name for path in (REPOSITORY / "pneumolit").glob("*/__init__.py")]
+    assert len(folders) > 8
+    for folder in set(folders) - {"report"}:  # which names its modules by what their pages show
         listed = re.search(rf"pneumolit/{folder}/ +(.*?)\n(?=\S)", files, re.DOTALL)
         assert listed is not None
         named = set(re.findall(r"\w+", re.sub(r"\(.*?\)|:.*", "", listed[1])))

@@ -13,7 +13,7 @@ from typing import Any
 
 from pneumolit.rundir import is_locked
 
-STORE, FEATURES, DEMO = "store", "features", "demo"
+STORE, FEATURES, DEMO, MNIST = "store", "features", "demo", "pneumoniamnist"
 BUILDING = ".building"
 _BY_STAT, _WAITING, _PARTIAL = "by_stat", ".waiting", ".partial"
 _STALE = 3600  # seconds; phantoms are written in one minute, without a lock
@@ -27,7 +27,7 @@ class CacheEntry:
 
     Attributes:
         folder: where it lies.
-        kind: "store", "features" or "demo".
+        kind: "store", "features", "demo" or "pneumoniamnist".
         what: its content in words.
         num_bytes: on disk.
         last_used: seconds since 1970; where the file system does not note reading, when it was written.
@@ -58,7 +58,7 @@ def list_cache(base: Path) -> list[CacheEntry]:
             max((max(told.st_atime, told.st_mtime) for told in _stats(folder)), default=folder.stat().st_mtime),
             folder in mapped or _is_written(base, folder, kind),
         )
-        for kind in (STORE, FEATURES, DEMO)
+        for kind in (STORE, FEATURES, DEMO, MNIST)
         for folder in _folders(base / kind)
     ]
     return sorted(found, key=lambda entry: (-entry.num_bytes, entry.folder))
@@ -66,7 +66,7 @@ def list_cache(base: Path) -> list[CacheEntry]:
 
 def lock_files(base: Path, folder: Path, kind: str) -> list[Path]:
     """Lock files that a process holds while it writes this folder."""
-    if kind == DEMO:
+    if kind in (DEMO, MNIST):
         return []
     name = folder.name.removesuffix(BUILDING)
     places = [folder.parent / f"{name}.lock"]
@@ -110,6 +110,10 @@ def _describe(folder: Path, kind: str) -> str:
     if folder.name.endswith((BUILDING, _PARTIAL)):
         return "half written"
     name = {STORE: "images.npy", FEATURES: "features.npy"}.get(kind)
+    if kind == MNIST:
+        return (
+            f"PneumoniaMNIST of {folder.name} pixels" if folder.name.isdigit() else "published files of PneumoniaMNIST"
+        )
     if name is None:
         return "phantoms" if (folder / _MARKER).is_file() else "no set of phantoms"
     try:

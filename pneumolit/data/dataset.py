@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pneumolit.data.demo import DEMO_VERSION, make_demo
+from pneumolit.data.pneumoniamnist import make_pneumoniamnist
 from pneumolit.data.records import (
     SPLITS,
     choose_labels,
@@ -140,6 +141,8 @@ def find_root(cfg: Mapping[str, Any], cache_dir: Path) -> Path:
     if cfg["source"] == "demo":
         folder = cache_dir / "demo" / f"v{DEMO_VERSION}-seed{cfg['demo_seed']}"
         return root or make_demo(folder, seed=cfg["demo_seed"])
+    if cfg["source"] == "pneumoniamnist":
+        return make_pneumoniamnist(root, cache_dir, store_size=cfg["store_size"])
     if cfg["source"] == "manifest":
         if not cfg["manifest"]:
             raise ValueError("data=manifest needs data.manifest=FILE.csv with the columns path and label")
@@ -159,7 +162,7 @@ def read_records(cfg: Mapping[str, Any], cache_dir: Path) -> tuple[Path, RecordT
     root = find_root(cfg, cache_dir)
     if cfg["source"] == "manifest":
         return root, read_manifest(Path(cfg["manifest"]).expanduser(), root)
-    if cfg["source"] == "folder":
+    if cfg["source"] in {"folder", "pneumoniamnist"}:
         return root, read_image_folder(root, patient_key=cfg["patient_key"])
     return root, read_kaggle_folder(root, patient_key=cfg["patient_key"])
 
@@ -194,7 +197,7 @@ def _divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     """Give every record a side; the official 16 validation images join train, from which more are carved."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])
-    if cfg["source"] in {"manifest", "folder"} and records.is_in("split", "val").any():
+    if cfg["source"] in {"manifest", "folder", "pneumoniamnist"} and records.is_in("split", "val").any():
         return records.with_split("train", records.is_in("split", ""))  # who names a validation set means it
     return records.with_split("train", ~records.is_in("split", "train", "test"))
 

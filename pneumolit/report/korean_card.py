@@ -291,6 +291,18 @@ _PROVENANCE = {
         "폐렴이 없는 영상은 정상으로 표시되어 있습니다. 다른 질환은 표시되어 있지 않으므로 모델이 다른 질환과 폐렴을 "
         "구별하는 법을 배웠을 수 없습니다."
     ),
+    "PneumoniaMNIST, made of the set of Kermany et al. 2018": "PneumoniaMNIST (Kermany 등 2018 데이터에서 만든 것)",
+    "Anterior-posterior projection, cropped to a square at the middle and shrunk by MedMNIST. Device, tube voltage, "
+    "dose and position of the child are not said with the data.": (
+        "전후(AP) 촬영. MedMNIST가 가운데를 정사각형으로 잘라 줄였습니다. 장비, 관전압, 선량, 촬영 자세는 "
+        "데이터에 적혀 있지 않습니다."
+    ),
+    "Images carry no name and no number of a patient, so that films of one patient may be on two sides.": (
+        "영상에는 환자의 이름도 번호도 없으므로 한 환자의 영상이 양쪽에 있을 수 있습니다."
+    ),
+    "Yang et al., Scientific Data 10, 2023; Kermany et al., Cell 172, 2018": (
+        "Yang 등, Scientific Data 10, 2023; Kermany 등, Cell 172, 2018"
+    ),
     "synthetic chest phantoms": "합성 흉부 팬텀",
     "Nobody was imaged: the images are drawn by a program. They show that the machinery works and prove nothing "
     "about real radiographs.": (

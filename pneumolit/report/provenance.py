@@ -3,12 +3,12 @@
 Source:
     Kermany, Zhang and Goldbaum, "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for
     Classification", Mendeley Data, 2018, doi:10.17632/rscbjbr9sj (population, hospital, projection, grading, licence);
-    Kermany et al., Cell 172, 2018, 1122-1131.
+    Kermany et al., Cell 172, 2018, 1122-1131; Yang et al., MedMNIST v2, Scientific Data 10, 2023.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pneumolit.report.run_record import RunRecord
 
@@ -69,6 +69,15 @@ KAGGLE = Provenance(
     source="Mendeley Data, doi:10.17632/rscbjbr9sj; Kermany et al., Cell 172, 2018",
 )
 
+PNEUMONIAMNIST = replace(
+    KAGGLE,
+    name="PneumoniaMNIST, made of the set of Kermany et al. 2018",
+    acquisition="Anterior-posterior projection, cropped to a square at the middle and shrunk by MedMNIST. Device, tube "
+    "voltage, dose and position of the child are not said with the data.",
+    privacy="Images carry no name and no number of a patient, so that films of one patient may be on two sides.",
+    source="Yang et al., Scientific Data 10, 2023; Kermany et al., Cell 172, 2018",
+)
+
 PHANTOMS = Provenance(
     name="synthetic chest phantoms",
     people="phantoms",
@@ -95,6 +104,8 @@ def provenance(record: RunRecord) -> Provenance:
         return PHANTOMS
     if source == "kaggle" and record.is_kaggle:
         return KAGGLE
+    if source == "pneumoniamnist":
+        return PNEUMONIAMNIST
     if source == "kaggle":
         total = sum(side.num_images for side in record.sides.values())
         return Provenance(
