@@ -95,7 +95,7 @@ SCHEMA: dict[str, Rule] = {
     "model.hidden": _number(1, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
     "model.bn_inference": _one_of("running", "batch"),
-    "data.source": _one_of("kaggle", "folder", "manifest", "demo"),
+    "data.source": _one_of("kaggle", "folder", "manifest", "demo", "pneumoniamnist"),
     "data.root": _PATH,
     "data.manifest": _PATH,
     "data.demo_seed": _number(0, 2**32 - 1, is_whole=True),
