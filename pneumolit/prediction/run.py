@@ -96,6 +96,7 @@ def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console)
         predictor.classes,
         identity=fingerprint(_identity(cfg, predictor)),
         with_run=len(names) > 1,
+        rows_per_file=len(names),
         with_heat=heat_folder is not None,
         kind=kind,
     )

@@ -29,6 +29,7 @@ class TableWriter:
         classes: names of all classes; each has a column.
         identity: of what makes the rows; a partial table of another identity is begun anew.
         with_run: whether a column names the run.
+        rows_per_file: of several runs, which are kept together or not at all.
         with_heat: whether a column names the picture.
         kind: ".csv" or ".jsonl".
     """
@@ -40,10 +41,12 @@ class TableWriter:
         *,
         identity: str,
         with_run: bool = False,
+        rows_per_file: int = 1,
         with_heat: bool = False,
         kind: str = ".csv",
     ) -> None:
         self.target, self.kind = target, kind
+        self._rows_per_file = rows_per_file
         self.columns = [
             "path", *(["run"] * with_run), "probability", "decision", "warnings", "score",
             *(f"prob_{name}" for name in classes), "sharpness", "width", "height", "kind",
@@ -130,16 +133,19 @@ class TableWriter:
 
     def _kept_rows(self) -> Iterator[dict[str, Any]]:
         """Whole rows of the partial file; what a kill has cut off behind them is taken away."""
-        end, header = 0, self.kind == ".csv"
+        end, is_header = 0, self.kind == ".csv"
+        group: list[bytes] = []
         with self.partial_file.open("rb") as file:
             for record in whole_records(file, is_csv=self.kind == ".csv"):
-                end += len(record)
-                if header:
-                    header = False
+                if is_header:
+                    end, is_header = len(record), False
                     continue
-                row = self._parse(record)
-                self.num_kept += 1
-                yield row
+                group.append(record)
+                if len(group) == self._rows_per_file:
+                    end += sum(map(len, group))
+                    self.num_kept += len(group)
+                    yield from map(self._parse, group)
+                    group.clear()
         os.truncate(self.partial_file, end)
 
     def _parse(self, record: bytes) -> dict[str, Any]:

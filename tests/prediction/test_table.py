@@ -53,6 +53,23 @@ def test_a_table_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(tmp_path:
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"whole{kind}"]
 
 
+def test_rows_of_several_runs_are_kept_by_whole_files(tmp_path: Path) -> None:
+    def of_two() -> TableWriter:
+        return TableWriter(tmp_path / "t.csv", [], identity="x", with_run=True, rows_per_file=2)
+
+    table = of_two()
+    list(table.begin())
+    table.write([{"path": name, "run": run} for name in ("a", "b") for run in ("one", "two")])
+    table.close()
+    text = table.partial_file.read_bytes()
+    table.partial_file.write_bytes(text[: text.index(b"b,two")])  # killed between the two rows of b
+    again = of_two()
+    assert [row["path"] for row in again.begin()] == ["a", "a"]
+    again.write([{"path": "b", "run": run} for run in ("one", "two")])
+    again.finish()
+    assert (tmp_path / "t.csv").read_bytes() == text
+
+
 def test_a_table_of_other_settings_is_begun_anew(tmp_path: Path) -> None:
     table = writer(tmp_path / "t.csv", ".csv")
     list(table.begin())
