@@ -19,6 +19,7 @@ from pneumolit.predictions import Predictions
 from pneumolit.rundir import read_looks
 from tests.comparison.made_runs import BINARY, write_run
 from tests.conftest import SMALL_KAGGLE
+from tests.malformed import write_malformed
 
 
 class Outcome(NamedTuple):
@@ -243,3 +244,23 @@ def test_the_real_set_is_as_it_is_known(audited: Callable[..., Outcome], shared:
     assert found["files"]["unreadable"] == found["files"]["odd"] == found["files"]["strays"] == []
     assert found["floor"]["val"]["auroc"] == pytest.approx(0.972, abs=0.005)
     assert found["seconds"] < 60
+
+
+def test_malformed_files_of_every_kind_are_counted_and_stop_nothing(
+    audited: Callable[..., Outcome], demo_root: Path, tmp_path: Path
+) -> None:
+    broken = write_malformed(tmp_path / "odd" / "PNEUMONIA", special=True)
+    os.mkfifo(tmp_path / "odd" / "PNEUMONIA" / "pipe")
+    for name in ("NORMAL", "PNEUMONIA"):
+        shutil.copytree(demo_root / "train" / name, tmp_path / "odd" / name, dirs_exist_ok=True)
+    done = audited("data=image_folder", f"data.root={tmp_path / 'odd'}", "name=odd")
+    assert done.code == 0 and done.err == "", done.err
+    assert "\x1b" not in done.out  # of a file that is named in colors
+    unreadable = {Path(row["path"]).name for row in done.found["odd"]["files"]["unreadable"]}
+    refused = {file.path.name for file in broken if file.expected == "refused" and not file.path.is_dir()}
+    read = {file.path.name for file in broken if file.expected == "read"}
+    listed = {name for name in refused if name.lower().endswith((".jpeg", ".jpg", ".png", ".dcm"))}
+    assert len(listed) > 60 and not unreadable & read
+    assert {os.fsdecode(os.fsencode(name)) for name in listed} - unreadable <= {
+        file.path.name for file in broken if file.path.is_symlink() or file.path.is_fifo()
+    }

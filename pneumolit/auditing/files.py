@@ -148,18 +148,27 @@ def _strays_in(root: Path, folder: str, *, inside: bool) -> Iterator[tuple[str, 
     with os.scandir(base) as entries:
         for entry in entries:
             path = entry.name if folder in ("", ".") else f"{folder}/{entry.name}"
-            if entry.is_dir():
+            is_folder, is_file = _kind(entry)
+            if is_folder:
                 if inside or (not entry.name.startswith(".") and not _is_split(entry.name)):
                     yield path, "a folder; its content is not read"
             elif entry.name.startswith("."):
                 if entry.name != ".pneumolit_demo.json":
                     yield path, "hidden, such as a Mac leaves behind"
+            elif not is_file:  # before it is opened: a pipe would wait for ever
+                yield path, "a link to nothing, a pipe or a device"
             elif not entry.name.lower().endswith(tuple(SUFFIXES)):
                 yield path, "not named as an image" + (", though it is one" if _is_image(base / entry.name) else "")
-            elif not entry.is_file():
-                yield path, "a link to nothing, a pipe or a device"
             else:
                 yield path, "an image outside of the class folders" if not inside else "an image that is not listed"
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether it is a folder, and whether it is a file; a link to itself is neither."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:
+        return False, False
 
 
 def _is_split(name: str) -> bool:

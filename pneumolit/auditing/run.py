@@ -19,7 +19,7 @@ from pneumolit.auditing.floor import FloorModel, Side, refuse_one_class, single_
 from pneumolit.auditing.label_errors import read_out_of_fold, review_list
 from pneumolit.auditing.patients import GIVEN, all_readings, number_stretches, odd_names, shared_between
 from pneumolit.auditing.pictures import draw_pictures
-from pneumolit.auditing.showing import readable, say
+from pneumolit.auditing.showing import decoded, say
 from pneumolit.auditing.statistics import FEATURES, crude_features, describe_by_group
 from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, open_subject, read_split
 from pneumolit.data.dataset import UNREADABLE, find_copies
@@ -71,7 +71,7 @@ def audit_data(cfg: Mapping[str, Any], console: Console) -> Audit:
     folder = Path(cfg["output_dir"]) / _FOLDER / subject.name
     # Plain ASCII: names that are no UTF-8 come back from it as they were.
     write_text(folder / "audit.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
-    shown = json.loads(readable(json.dumps(found, ensure_ascii=False)))
+    shown = json.loads(decoded(json.dumps(found, ensure_ascii=False)))
     write_text(folder / "audit.md", audit_markdown(shown))
     with tempfile.TemporaryDirectory(prefix="pneumolit-") as pictures:
         write_audit_page(folder / "audit.html", shown, draw_pictures(found, subject, Path(pictures)))

@@ -23,9 +23,14 @@ def open_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 
 
-def readable(text: str) -> str:
-    """Of a file name that is no UTF-8 what can be shown."""
+def decoded(text: str) -> str:
+    """A text whose file names may be no UTF-8, with a mark for what is none."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def readable(text: str) -> str:
+    """What can be shown of a file name that is no UTF-8, or holds what a terminal takes for commands."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in decoded(text))
 
 
 def say(console: Console, text: str) -> None:
