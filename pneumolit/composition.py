@@ -37,9 +37,15 @@ def expand_run(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The run that a `train` configuration describes: without keys of the command, its stages written out.
 
     Raises:
-        ValueError: stages that say nothing clear, or a given key that every stage overrides.
+        ValueError: stages that say nothing clear, a given key that every stage overrides, or a lesson, which is no run.
     """
     from pneumolit.stage_plan import expand_stages, refuse_unused
+
+    if "lesson" in cfg:
+        raise ValueError(
+            "a lesson runs by itself and can be neither swept nor searched; start it by python -m pneumolit.train "
+            "experiment=lesson/NAME, without --multirun"
+        )
 
     asked = expand_stages({k: v for k, v in cfg.items() if k not in _OF_THE_COMMAND}, load_option)
     refuse_unused(asked, given_keys())

@@ -32,6 +32,9 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
 
     _refuse_sweep_of_one()
     _check_resumption(cfg)
+    if "lesson" in cfg:
+        _teach(cfg, folder)
+        return
     asked = expand_run(cfg)
     is_resumed = bool(cfg["resume"] or cfg["run_dir"])
     console = Console(soft_wrap=False)
@@ -48,6 +51,21 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     from pneumolit.training.fit import fit
 
     fit(asked, shortest(folder), console, resume=is_resumed)
+
+
+def _teach(cfg: dict[str, Any], folder: Path) -> None:
+    """Train and compare what a lesson is about."""
+    from rich.console import Console
+
+    from pneumolit.lessons.plan import plan_lesson
+    from pneumolit.rundir import shortest
+
+    if is_multirun() or cfg["resume"] or cfg["run_dir"] is not None:
+        raise ValueError("a lesson is one command that starts anew; leave --multirun, resume and run_dir out")
+    lesson = plan_lesson(expand_run({k: v for k, v in cfg.items() if k != "lesson"}), cfg["lesson"], given_keys())
+    from pneumolit.lessons.run import teach
+
+    teach(lesson, shortest(folder), Console(soft_wrap=False))
 
 
 def _refuse_sweep_of_one() -> None:

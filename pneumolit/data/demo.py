@@ -19,11 +19,12 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,12 +56,14 @@ _SHARES = {
 
 @dataclass(frozen=True)
 class _Patient:
-    """One phantom patient: where it goes, and the file names of its films."""
+    """One phantom patient: where it goes, the file names of its films, and how they are drawn."""
 
     split: str
     series: str
     number: int
     file_names: tuple[str, ...]
+    lesion_density: float = 1.0
+    same_stance: bool = False
 
     @property
     def folder(self) -> Path:
@@ -68,7 +71,15 @@ class _Patient:
 
 
 def make_demo(
-    root: Path, *, seed: int = 0, num_train_patients: int = 512, num_test_patients: int = 152, size: int = 176
+    root: Path,
+    *,
+    seed: int = 0,
+    num_train_patients: int = 512,
+    num_test_patients: int = 152,
+    size: int = 176,
+    films_per_patient: Sequence[int] = _IMAGES_PER_PATIENT,
+    lesion_density: float = 1.0,
+    same_stance: bool = False,
 ) -> Path:
     """Write `root/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg`, or return at once where exactly that is there.
 
@@ -78,9 +89,12 @@ def make_demo(
     Args:
         root: folder to create; its parents are made.
         seed: non-negative; the same seed gives the same bytes with the same versions of numpy and Pillow.
-        num_train_patients: at least 8; 1.75 films each, about 74 % of them pneumonia.
-        num_test_patients: at least 8; 1.75 films each, about 62 % of them pneumonia.
+        num_train_patients: at least 8; about 74 % of them pneumonia.
+        num_test_patients: at least 8; about 62 % of them pneumonia.
         size: width and height of a film in pixels, at least 64.
+        films_per_patient: how many films of a patient, repeated along each series; 1.75 on average unless given.
+        lesion_density: share of the usual density of every lesion, above 0 and at most 1; below 1 the task is harder.
+        same_stance: whether the films of a patient show the same stance, as films taken minutes apart do.
 
     Returns:
         `root`.
@@ -96,16 +110,28 @@ def make_demo(
     for split, count in (("train", num_train_patients), ("test", num_test_patients)):
         if count < _FEWEST_PATIENTS:
             raise ValueError(f"the demo needs at least {_FEWEST_PATIENTS} {split} patients, got {count}")
-    marker: dict[str, int] = {
+    if not films_per_patient or min(films_per_patient) < 1:
+        raise ValueError(f"films_per_patient must be one or more counts of at least 1, got {list(films_per_patient)}")
+    if not 0 < lesion_density <= 1:
+        raise ValueError(f"lesion_density must lie above 0 and at most at 1, got {lesion_density}")
+    marker: dict[str, Any] = {
         "version": DEMO_VERSION,
         "seed": seed,
         "num_train_patients": num_train_patients,
         "num_test_patients": num_test_patients,
         "size": size,
     }
+    # Only what is not as usual, so that the mark of a set from before stays valid.
+    if tuple(films_per_patient) != _IMAGES_PER_PATIENT:
+        marker["films_per_patient"] = list(films_per_patient)
+    if lesion_density != 1:
+        marker["lesion_density"] = lesion_density
+    if same_stance:
+        marker["same_stance"] = True
     if _is_whole(root, marker):
         return root
-    patients = _enrol(np.random.default_rng([seed, 0]), num_train_patients, num_test_patients)
+    enrolled = _enrol(np.random.default_rng([seed, 0]), num_train_patients, num_test_patients, films_per_patient)
+    patients = [replace(p, lesion_density=lesion_density, same_stance=same_stance) for p in enrolled]
     root.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(root)
     partial_root = root.with_name(f".{root.name}.{uuid.uuid4().hex}.partial")
@@ -121,7 +147,7 @@ def make_demo(
     return root
 
 
-def _is_whole(root: Path, marker: dict[str, int]) -> bool:
+def _is_whole(root: Path, marker: dict[str, Any]) -> bool:
     """Whether `root` is this very demo set (True) or free (False); anything else there is refused."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -137,7 +163,7 @@ def _is_whole(root: Path, marker: dict[str, int]) -> bool:
     return True
 
 
-def _publish(partial_root: Path, root: Path, marker: dict[str, int]) -> None:
+def _publish(partial_root: Path, root: Path, marker: dict[str, Any]) -> None:
     """Rename the whole folder into place; where another process was first, its equal folder is taken."""
     try:
         if root.exists():
@@ -158,15 +184,15 @@ def _remove_stale(root: Path) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
 
 
-def _enrol(rng: np.random.Generator, num_train: int, num_test: int) -> list[_Patient]:
+def _enrol(
+    rng: np.random.Generator, num_train: int, num_test: int, films: Sequence[int] = _IMAGES_PER_PATIENT
+) -> list[_Patient]:
     """Draw the numbers of all patients and name their films as the Kaggle set does."""
     drawn: list[tuple[str, int, str, int]] = []
     for split, total in (("train", num_train), ("test", num_test)):
         for series, share in _SHARES[split].items():
             numbers = _draw_numbers(rng, split, series, max(1, round(total * share)))
-            drawn += [
-                (series, n, split, _IMAGES_PER_PATIENT[i % len(_IMAGES_PER_PATIENT)]) for i, n in enumerate(numbers)
-            ]
+            drawn += [(series, n, split, films[i % len(films)]) for i, n in enumerate(numbers)]
     for series in ("NORMAL2", "bacteria"):
         numbers = _draw_numbers(rng, "val", series, _VAL_PATIENTS)
         drawn += [(series, n, "val", _VAL_IMAGES_PER_PATIENT) for n in numbers]
@@ -198,7 +224,9 @@ def _name_films(drawn: list[tuple[str, int, str, int]]) -> Iterator[_Patient]:
 
 def _write_patient(root: Path, seed: int, size: int, patient: _Patient) -> None:
     key = [seed, 1 + list(_BLOCKS).index(patient.series), patient.number]
-    body = draw_patient(np.random.default_rng([*key, 0]), patient.series, round(size * VIEW))
+    rng = np.random.default_rng([*key, 0])
+    body = draw_patient(rng, patient.series, round(size * VIEW), density=patient.lesion_density)
     for i, name in enumerate(patient.file_names):
-        film = expose(np.random.default_rng([*key, 1 + i]), body, size)
+        stand = np.random.default_rng([*key, 1]) if patient.same_stance else None
+        film = expose(np.random.default_rng([*key, 1 + i]), body, size, stand=stand)
         film.save(root / patient.folder / name, quality=90)

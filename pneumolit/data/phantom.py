@@ -35,8 +35,15 @@ def _noise(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     return np.asarray((field - field.mean()) / (field.std() + 1e-6), dtype=np.float32)
 
 
-def draw_patient(rng: np.random.Generator, series: str, side: int) -> np.ndarray:
-    """`(side, side)` float32 attenuation of one patient, about 0 (air) to 1.6 (spine over heart)."""
+def draw_patient(rng: np.random.Generator, series: str, side: int, *, density: float = 1.0) -> np.ndarray:
+    """`(side, side)` float32 attenuation of one patient, about 0 (air) to 1.6 (spine over heart).
+
+    Args:
+        rng: of the patient.
+        series: bacteria and virus have a lesion.
+        side: in pixels.
+        density: share of a lesion's usual density, above 0 and at most 1.
+    """
     u, v = _grid(side)
     cage_width, apex, base = rng.uniform(0.62, 0.74), rng.uniform(-0.86, -0.72), rng.uniform(0.66, 0.86)
     depth = np.clip((v - base - 0.05) / (apex - base - 0.05), 0, 1)
@@ -49,6 +56,7 @@ def draw_patient(rng: np.random.Generator, series: str, side: int) -> np.ndarray
         fill = _consolidation(rng, u, v, air)
     elif series == "virus":
         fill = _interstitial(rng, u, v, air)
+    fill = fill * np.float32(density)
     tissue = _soft_tissue(rng, u, v, cage_width) + rng.uniform(0.03, 0.10) * dome
     aerated = air * (1 - np.clip(fill, 0, 1))
     # A lesion leaves the mean of the lungs nearly where it was: else their brightness alone told the class.
@@ -162,9 +170,19 @@ def _interstitial(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, air: n
 # ---- the film: pose, exposure, sharpness, noise and side marker, all drawn without regard to the class ----
 
 
-def expose(rng: np.random.Generator, body: np.ndarray, size: int) -> Image.Image:
-    """One film of a patient: turned, shifted and scaled, then exposed."""
-    posed = _pose(rng, body, size)
+def expose(
+    rng: np.random.Generator, body: np.ndarray, size: int, *, stand: np.random.Generator | None = None
+) -> Image.Image:
+    """One film of a patient: turned, shifted and scaled, then exposed.
+
+    Args:
+        rng: of the film.
+        body: from `draw_patient`.
+        size: of the film in pixels.
+        stand: how the patient stands is drawn from it, so that two films with equal ones show the same stance;
+            None: from `rng`.
+    """
+    posed = _pose(rng if stand is None else stand, body, size)
     posed = ndimage.gaussian_filter(posed, rng.uniform(0.3, 0.9))
     light = np.clip(posed / rng.uniform(1.10, 1.35), 0, 1) ** rng.uniform(0.7, 1.5)
     light += rng.uniform(-0.10, 0.10) * np.sin(2 * np.pi * light)  # a steeper or flatter middle of the film's curve

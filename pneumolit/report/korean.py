@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pneumolit.report.korean_card import CARD_TEXTS
 from pneumolit.report.korean_checks import CHECK_TEXTS
+from pneumolit.report.korean_lessons import LESSON_TEXTS
 
 _SETS = {
     "Validation": "검증 세트",
@@ -515,4 +516,5 @@ TEXTS: dict[str, str] = {
     **_ENSEMBLE,
     **CARD_TEXTS,
     **CHECK_TEXTS,
+    **LESSON_TEXTS,
 }

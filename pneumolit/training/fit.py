@@ -67,6 +67,7 @@ def fit(
     resume: bool = False,
     watch: Watch | None = None,
     lock_seconds: float | None = INSTANT,
+    is_scored: bool = True,
 ) -> dict[str, Any]:
     """Carve validation, train, calibrate, report; with `test=true` score the test split once.
 
@@ -77,6 +78,8 @@ def fit(
         resume: go on with the run in that folder from its newest checkpoint; without one it starts.
         watch: told of every epoch; may end the run.
         lock_seconds: to wait for another process that holds the folder; None: as long as it takes.
+        is_scored: whether calibration, evaluation and pages follow; without them a run ends with its checkpoints, and
+            `evaluate` makes up for the rest.
 
     Returns:
         metrics.json by evaluated set: val, and where they exist block and test.
@@ -94,10 +97,10 @@ def fit(
         way = f"run_dir={shlex.quote(str(run_path))}" if is_begun(run) else "resume=true with the same arguments"
         raise ValueError(f"{run_path} already holds a run; go on with it by {way}, or choose another folder")
     with held(run, lock_seconds):
-        return _fit(cfg, run, console, watch)
+        return _fit(cfg, run, console, watch, is_scored)
 
 
-def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | None) -> dict[str, Any]:
+def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | None, is_scored: bool) -> dict[str, Any]:
     goes_on, stages = is_begun(run), plan_stages(cfg)
     if goes_on:
         refuse_differences(cfg, run)
@@ -127,6 +130,11 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
     place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes, watch)
     model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)
     with _status_kept(run, stages):
+        if not is_scored:
+            with several_processes(cfg, place, found):
+                epochs = train_stages(stages, place, model, found)
+            run.write_status(DONE, epochs=epochs, checkpoint=cfg["callbacks"]["checkpoint"]["use"])
+            return {}
         return _train_and_score(cfg, stages, place, precision, model, found)
 
 
