@@ -16,7 +16,8 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from pneumolit.data import dicom
 from pneumolit.data.dicom import is_dicom, read_dicom, read_dicom_size
 from pneumolit.data.film import MAX_BYTES as MAX_BYTES
-from pneumolit.data.film import MAX_PIXELS, Film, check_size, color_distance
+from pneumolit.data.film import MAX_PIXELS as MAX_PIXELS
+from pneumolit.data.film import Film, check_size, color_distance
 from pneumolit.data.film import ImageError as ImageError
 
 READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of any file would change

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from pneumolit.data import demo
 from pneumolit.data.demo import make_demo
 
-SMALL = {"num_train_patients": 24, "num_test_patients": 12, "size": 64}
+SMALL: dict[str, Any] = {"num_train_patients": 24, "num_test_patients": 12, "size": 64}
 NORMAL_NAME = re.compile(r"(?:NORMAL2-)?IM-\d{4}-\d{4}(?:-\d{4})?\.jpeg")
 PNEUMONIA_NAME = re.compile(r"person\d+_(?:bacteria|virus)_\d+\.jpeg")
 
@@ -202,7 +203,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
         ({"num_train_patients": 0}, "at least 8 train patients, got 0"),
     ],
 )
-def test_arguments_out_of_range_are_refused_and_named(arguments: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_arguments_out_of_range_are_refused_and_named(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         make_demo(tmp_path / "phantoms", **arguments)
     assert list(tmp_path.iterdir()) == []
