@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pneumolit
-from pneumolit.composition import OUR_VARIABLES, plain_config, register_resolvers
+from pneumolit.composition import OUR_VARIABLES, foreign_code_refused, plain_config, register_resolvers
 from pneumolit.config import CONFIG_DIR
 from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
@@ -86,7 +86,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         _refuse_unknown_flags(sys.argv[1:])
         _refuse_no_folder(given)
         register_resolvers()
-        with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]):
+        with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]), foreign_code_refused():
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
     except BrokenPipeError:  # whoever read has seen enough: `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end

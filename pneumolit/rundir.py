@@ -151,6 +151,25 @@ class RunDir:
         """The composed configuration, resolved."""
         return self.path / "config.yaml"
 
+    def read_config(self) -> dict[str, Any]:
+        """The composed configuration as plain values; a tag that would make anything else of a text is refused.
+
+        Raises:
+            ValueError: it is no YAML of plain values, or no table of keys.
+        """
+        import yaml
+
+        try:
+            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self.config_file} is no YAML of plain values: {reason}; put the run's own back"
+            ) from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.config_file} must hold keys and values, found {type(content).__name__}")
+        return content
+
     @property
     def environment_file(self) -> Path:
         """Versions, device, weights: what the run ran on."""
@@ -514,8 +533,17 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))  # as `write_text`
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: the file holds no JSON, or no object; it is named.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))  # as `write_text`
+    except (ValueError, RecursionError) as error:  # the latter for a file of brackets alone
+        raise ValueError(f"{path} cannot be read as JSON: {error}; put the file that was written back") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, found {type(content).__name__}; put the right file back")
     return content
 
 
@@ -535,7 +563,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as handle:
+        with naming(path), temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
@@ -545,11 +573,25 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, an error of the system that names no file names this one: that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
 def _written_whole(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+        with (
+            naming(path),
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle,
+        ):
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -579,6 +621,20 @@ def locked(path: Path, refusal: str, seconds: float | None = 0.0) -> Iterator[No
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def held_alone(path: Path, refusal: str) -> Iterator[None]:
+    """As `locked`, for a place of the user's own: the lock file is gone afterwards.
+
+    Raises:
+        ValueError: with these words.
+    """
+    with locked(path, refusal):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held: whoever waits for it opens a new one
 
 
 def is_locked(path: Path) -> bool:
@@ -634,7 +690,7 @@ def record_look(output_folder: Path, *, run: str, configuration: str, test_set: 
             "purpose": purpose,
         }
         is_cut_off = ledger.is_file() and ledger.read_bytes()[-1:] not in {b"", b"\n"}
-        with ledger.open("a", encoding="utf-8") as handle:
+        with naming(ledger), ledger.open("a", encoding="utf-8") as handle:
             # Plain ASCII: no line break within a text, no half character after a crash.
             handle.write("\n" * is_cut_off + json.dumps(look) + "\n")
             handle.flush()

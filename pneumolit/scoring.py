@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -226,5 +225,4 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """A metrics.json."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_json(path)

@@ -213,8 +213,8 @@ def _load(base: Path, key: str) -> ImageStore | None:
     folder = base / key
     try:
         index = json.loads((folder / _INDEX).read_text())
-        images = np.load(folder / _IMAGES, mmap_mode="r")
-        digests = np.load(folder / _HASHES, mmap_mode="r")
+        images = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
+        digests = np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # np.load has its own word for an empty file
         return None
     errors = {int(row): reason for row, reason in index["errors"].items()}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
 from pneumolit.data.datamodule import ImageRows
@@ -120,7 +119,7 @@ def open_subject(cfg: Mapping[str, Any], run: RunDir, console: Console) -> Subje
     predictions = stored_predictions(run, split)
     calibration, _ = read_calibration(run)
     assert calibration is not None  # wherever a class means pneumonia
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     model = load_model(run, run_cfg)
     data = reopen_data(run, run_cfg, cfg["data"]["root"], cache_folder(cfg["cache_dir"]), console)
     place = {path: row for row, path in enumerate(data.records.texts("path"))}

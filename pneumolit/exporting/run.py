@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pneumolit.exporting.onnx_file import check_packages, write_onnx
 from pneumolit.prediction.bundle import BUNDLE, open_bundle, write_bundle
 from pneumolit.prediction.opening import make_reference, open_scorer
 from pneumolit.prediction.scorer import Scorer, is_bundle
-from pneumolit.rundir import RunDir, read_json, utc_now, write_text
+from pneumolit.rundir import RunDir, locked, read_json, utc_now, write_bytes, write_text
 
 ONNX_FILE, EXAMPLE_FILE = "model.onnx", "example_onnx.py"
 _CARDS = ("model_card.md", "model_card.html", "may_i_use.html")
@@ -63,26 +62,35 @@ def export_model(cfg: Mapping[str, Any], target: Path | None, console: Console) 
     folder = target if target is not None else place / "export"
     if folder.absolute() == place.absolute():
         raise ValueError(f"output={folder} is the folder that is exported; give another")
-    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
+    lock = folder / ".lock"  # stays where an export was cut off, and so says whose files these are
+    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder) and not lock.exists():
         raise ValueError(f"output={folder} holds something else than a bundle; give a new or an empty folder")
     notes: list[str] = []
     if scorer.reference is None and not is_bundle(place):
         scorer = _with_reference(scorer, RunDir(place), cfg, console, notes)
-    facts = {"exported": utc_now(), "pneumolit": pneumolit.__version__}
-    write_bundle(scorer, folder, facts=facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock, f"another process is writing {folder}; wait for its end, or give another output"):
+        difference = _write(scorer, place, folder, with_onnx=cfg["onnx"])
+        lock.unlink()  # while it is held: whoever waits for it opens a new one
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    onnx_file = folder / ONNX_FILE if cfg["onnx"] else None
+    return Exported(folder, size, onnx_file, difference, scorer.reference is not None, tuple(notes))
+
+
+def _write(scorer: Scorer, place: Path, folder: Path, *, with_onnx: bool) -> float:
+    """All files; gives the largest difference of the ONNX file's probabilities."""
+    write_bundle(scorer, folder, facts={"exported": utc_now(), "pneumolit": pneumolit.__version__})
     _check_bundle(scorer, folder)
     for name in _CARDS:
         if (place / name).is_file():
-            shutil.copyfile(place / name, folder / name)
-    onnx_file, difference = None, 0.0
+            write_bytes(folder / name, (place / name).read_bytes())
     for name in (ONNX_FILE, EXAMPLE_FILE):  # of an earlier export, perhaps of other weights
         (folder / name).unlink(missing_ok=True)
-    if cfg["onnx"]:
-        onnx_file = folder / ONNX_FILE
-        difference = write_onnx(scorer, onnx_file)
-        write_text(folder / EXAMPLE_FILE, example_for(ONNX_FILE))
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    return Exported(folder, size, onnx_file, difference, scorer.reference is not None, tuple(notes))
+    if not with_onnx:
+        return 0.0
+    difference = write_onnx(scorer, folder / ONNX_FILE)
+    write_text(folder / EXAMPLE_FILE, example_for(ONNX_FILE))
+    return difference
 
 
 def _with_reference(scorer: Scorer, run: RunDir, cfg: Mapping[str, Any], console: Console, notes: list[str]) -> Scorer:

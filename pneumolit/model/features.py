@@ -307,7 +307,7 @@ def _weights_before_the_cut(model: PneumoniaClassifier) -> str:
 def _load(folder: Path, key: str, shape: tuple[int, ...]) -> Features | None:
     try:
         index = json.loads((folder / key / _INDEX).read_text())
-        array = np.load(folder / key / _ARRAY, mmap_mode="r")
+        array = np.load(folder / key / _ARRAY, mmap_mode="r", allow_pickle=False)
         is_other = index.get("order") == _CHANNELS_LAST
         count, *inner = shape
         expected = (count, *inner[1:], inner[0]) if is_other else shape

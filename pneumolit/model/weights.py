@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -141,8 +142,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     except Exception as error:  # torch's reader lets struct.error, IndexError and others through for odd bytes
         raise ValueError(
-            f"{path} is not a weights file that can be read safely ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'empty'}); give safetensors or a torch state dict"
+            f"{path} is not a weights file that can be read safely ({_reason(error)}); give safetensors or a torch "
+            "state dict"
         ) from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -151,6 +152,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no tensors under names; give safetensors or a torch state dict")
     state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
     return _strip_prefix(state)
+
+
+def _reason(error: Exception) -> str:
+    # torch's own words would advise to read it without any protection.
+    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+        return f"{type(error).__name__}: it holds more than tensors and plain values"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'}"
 
 
 def weights_at_hand(name: str, cfg: Any) -> str:

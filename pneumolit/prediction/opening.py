@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
 from pneumolit.comparison.ensemble_folder import read_ensemble
@@ -109,7 +108,7 @@ def _weighted(ensemble: Any) -> list[tuple[Any, float]]:
 
 
 def _scoring_model(run: RunDir) -> tuple[ScoringModel, LabelSet, Sequence[OperatingPoint]]:
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     model = load_model(run, run_cfg)
     if not run.calibration_file.is_file():
         raise FileNotFoundError(
@@ -132,7 +131,7 @@ def stored_side(run: RunDir) -> int:
 
 def _identity(run: RunDir) -> str:
     """Hash of weights and calibration."""
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     digest = hashlib.sha256(run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"]).read_bytes())
     digest.update(run.calibration_file.read_bytes())
     return digest.hexdigest()[:16]
@@ -146,7 +145,7 @@ def _validation(run: RunDir, calibration: Calibration | None) -> np.ndarray | No
 
 def _facts(run: RunDir) -> dict[str, Any]:
     status = read_json(run.status_file)
-    cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    cfg = run.read_config()
     return {
         "backbone": cfg["backbone"],
         "image_size": cfg["model"]["image_size"],
@@ -170,7 +169,7 @@ def make_reference(
     Raises:
         FileNotFoundError, ValueError: the films are not there, or not those of the run, or too few.
     """
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     data = reopen_data(run, run_cfg, data_root, cache_folder(cache_dir), console)
     train, val, other, counted_on = _chosen_films(data)
     if len(val) < 2 or len(other) < 1:

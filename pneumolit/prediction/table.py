@@ -5,6 +5,7 @@ A table that was cut off is gone on with: rows that are whole are kept, and thei
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pneumolit.prediction.predictor import Prediction
-from pneumolit.rundir import fingerprint, read_json, write_json
+from pneumolit.rundir import fingerprint, held_alone, naming, read_json, write_json
 
 STDOUT = "-"
 SUFFIXES = (".csv", ".jsonl")
@@ -54,6 +55,7 @@ class TableWriter:
         ]  # fmt: skip
         self._identity = fingerprint([identity, kind, *self.columns])
         self._file: IO[bytes] | None = None
+        self._held = contextlib.ExitStack()
         self.num_kept = 0
 
     @property
@@ -70,12 +72,18 @@ class TableWriter:
         """Open the table; gives the rows that an earlier call has left, one after the other, until they end.
 
         All of them must be taken before the first `write`.
+
+        Raises:
+            ValueError: another process writes this table.
         """
         if self.target is None:
             self._file = sys.stdout.buffer
             self._write_header()
             return
         self.target.parent.mkdir(parents=True, exist_ok=True)
+        refusal = f"another process is writing {self.target}; wait for its end, or give another output"
+        lock = self.target.with_name(f".{self.target.name}.lock")
+        self._held.enter_context(held_alone(lock, refusal))
         is_ours = (
             self.partial_file.is_file()
             and self._partial_record.is_file()
@@ -93,8 +101,9 @@ class TableWriter:
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows; they have reached the system, if not the disk, when this returns."""
         assert self._file is not None
-        self._file.write("".join(self._line(row) for row in rows).encode("utf-8", "surrogateescape"))
-        self._file.flush()
+        with self._naming():
+            self._file.write("".join(self._line(row) for row in rows).encode("utf-8", "surrogateescape"))
+            self._file.flush()
 
     def finish(self) -> None:
         """Give the table its name."""
@@ -102,10 +111,12 @@ class TableWriter:
         self._file.flush()
         if self.target is None:
             return
-        os.fsync(self._file.fileno())
+        with naming(self.target):
+            os.fsync(self._file.fileno())
         self._file.close()
         self.partial_file.replace(self.target)
         self._partial_record.unlink(missing_ok=True)
+        self._held.close()
 
     def discard(self) -> None:
         """Leave nothing, not even a partial table."""
@@ -117,13 +128,19 @@ class TableWriter:
     def close(self) -> None:
         """Leave the partial table for another time."""
         if self._file is not None and self.target is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # closing tries a failed write again
+                self._file.close()
+        self._held.close()
+
+    def _naming(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.target is None else naming(self.target)
 
     def _write_header(self) -> None:
         assert self._file is not None
         if self.kind == ".csv":
-            self._file.write(_csv_line(self.columns).encode())
-            self._file.flush()
+            with self._naming():
+                self._file.write(_csv_line(self.columns).encode())
+                self._file.flush()
 
     def _line(self, row: Mapping[str, Any]) -> str:
         if self.kind == ".csv":

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -39,12 +39,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         temporary = target.with_name(f".{target.name}.tmp")
         try:
             with temporary.open("wb") as handle:
-                torch.save(checkpoint, handle)
+                _save(checkpoint, handle)
                 handle.flush()
                 os.fsync(handle.fileno())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _save(checkpoint: dict[str, Any], handle: BinaryIO) -> None:
+    try:
+        torch.save(checkpoint, handle)
+    except RuntimeError as error:  # of a full disk torch's writer says "unexpected pos"; the system's word is behind it
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 class EpochCheckpoints(Checkpoint):

@@ -323,6 +323,12 @@ def _stored_results(run: RunDir) -> dict[str, Any]:
     return {name: read_metrics(run.evaluation_metrics_file(name)) for name in names}
 
 
+def _note_end(run: RunDir, state: str, reason: str) -> None:
+    # On a full disk what ended the work says more than that this cannot be written either.
+    with contextlib.suppress(OSError):
+        run.write_status(state, reason=reason)
+
+
 @contextlib.contextmanager
 def _status_kept(run: RunDir, stages: Sequence[Stage]) -> Iterator[None]:
     """Whatever ends the work inside, status.json says so."""
@@ -343,14 +349,14 @@ def _status_kept(run: RunDir, stages: Sequence[Stage]) -> Iterator[None]:
         for number in before:
             signal.signal(number, signal.SIG_IGN)  # a second one must not cut off what is written now
         if isinstance(error, RunPrunedError):
-            run.write_status(PRUNED, reason=str(error))
+            _note_end(run, PRUNED, str(error))
             raise
         # Lightning ends Ctrl-C as SystemExit, and worker processes that were stopped as well raise on the way out.
         if not received and not isinstance(error, KeyboardInterrupt | SystemExit):
-            run.write_status(FAILED, reason=f"{type(error).__name__}: {error}")
+            _note_end(run, FAILED, f"{type(error).__name__}: {error}")
             raise
         is_terminated = bool(received) and received[0] == signal.SIGTERM
-        run.write_status(INTERRUPTED, reason="SIGTERM" if is_terminated else "Ctrl-C")
+        _note_end(run, INTERRUPTED, "SIGTERM" if is_terminated else "Ctrl-C")
         found = find_progress(run, stages)
         done, planned = found[1]["epochs"] if found else 0, sum(stage.epochs for stage in stages)
         raise RunInterruptedError(

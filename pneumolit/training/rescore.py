@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 
 from pneumolit.data.datamodule import rows_of
@@ -43,7 +43,7 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
     Raises:
         FileNotFoundError, ValueError: the checkpoint or the images are gone, or other images lie there.
     """
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     model = load_model(run, run_cfg)
     data = reopen_data(run, run_cfg, cfg["data"]["root"], cache_folder(cfg["cache_dir"]), console)
     if not len(data.rows(split)):
@@ -78,7 +78,7 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
         ValueError: the classes of the set and of the model have nothing to do with each other, the run was trained
             on some of the images, or another set was scored under this name.
     """
-    run_cfg = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    run_cfg = run.read_config()
     settings = {**cfg["data"], "store_size": run_cfg["data"]["store_size"]}
     model = load_model(run, run_cfg)
     cache = cache_folder(cfg["cache_dir"])
@@ -168,7 +168,14 @@ def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:
             f"end is scored. Go on with it: python -m pneumolit.train run_dir={run.path}"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return PneumoniaClassifier.from_checkpoint(path).to(device)
+    try:
+        return PneumoniaClassifier.from_checkpoint(path).to(device)
+    except (UnpicklingError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, OSError) as error:
+        # torch's own words would advise to read it without any protection
+        raise ValueError(
+            f"{path} is no checkpoint of tensors and plain values that fits this run ({type(error).__name__}); nothing "
+            "in it was run. Put the run's own back, or train the run again"
+        ) from error
 
 
 def reopen_data(

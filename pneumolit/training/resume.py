@@ -35,7 +35,7 @@ def read_config(run: RunDir) -> dict[str, Any]:
 
     Places and displays that were not known are not filled in: those of now are taken.
     """
-    content = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    content = run.read_config()
     cfg = {str(k): v for k, v in content.items()}
     if isinstance(cfg.get("data"), dict):
         cfg["data"].setdefault("holdout_blocks", 1)  # there was one block at most
