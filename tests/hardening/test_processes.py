@@ -129,6 +129,7 @@ STOPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("name", "arguments", "where"), STOPS, ids=[stop[0] for stop in STOPS])
 def test_a_signal_ends_a_command_with_one_line_and_the_same_command_does_the_rest(

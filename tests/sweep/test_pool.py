@@ -139,13 +139,16 @@ def test_time_of_the_sweep_ends_running_jobs_as_interrupted_and_begins_no_others
 def test_whoever_leaves_early_leaves_no_process_behind(act: Target, job: MakeJob) -> None:
     jobs = [job(0), job(1, "hang")]
     pool = Pool(cpu_devices(2), act)
+    others = set(psutil.Process().children(recursive=True))  # such as a decoder of films that another test has started
     for outcome in pool.run(jobs):
         assert outcome.job.number == 0
         break
     else:
         pytest.fail("no outcome")
     assert read_json(jobs[1].run.job_file)["state"] == "interrupted"
-    assert within_seconds(5, lambda: not [p for p in psutil.Process().children(recursive=True) if is_job(p)])
+    assert within_seconds(
+        5, lambda: not [p for p in psutil.Process().children(recursive=True) if p not in others and is_job(p)]
+    )
 
 
 @pytest.mark.slow
