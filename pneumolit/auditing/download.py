@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumolit.auditing.counts import compare_with_known, count_images
 from pneumolit.auditing.showing import say, show
 from pneumolit.data.dataset import find_root
+from pneumolit.data.network import answers
 from pneumolit.data.records import read_kaggle_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fetch(server: str = _SERVER, seconds: float = _SECONDS) -> Path:
         import kagglehub
     except ImportError as error:
         raise ValueError(f"download=true needs the package kagglehub; two ways out: {_WAYS}") from error
-    if not _answers(server, seconds):
+    if not answers(server, seconds):
         raise ValueError(
             f"download=true: {server} does not answer, so there is no network or a proxy is not set; "
             f"two ways out: {_WAYS}"
@@ -73,26 +73,3 @@ def fetch(server: str = _SERVER, seconds: float = _SECONDS) -> Path:
     except Exception as error:  # of many kinds: network, authentication, disk, a changed package
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"download=true: the set could not be fetched ({reason}); two ways out: {_WAYS}") from error
-
-
-def _answers(server: str, seconds: float) -> bool:
-    """Whether a server answers at all, whatever it says; proxies of the environment are used."""
-    import urllib.error
-    import urllib.request
-
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(server, timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass  # an answer as well
-        except OSError:
-            return
-        answered.set()
-
-    # In a thread of its own: looking up a name has no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()

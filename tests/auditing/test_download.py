@@ -45,7 +45,7 @@ def silent_server() -> Iterator[str]:
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumolit.auditing.download._answers", lambda server, seconds: True)
+    monkeypatch.setattr("pneumolit.auditing.download.answers", lambda server, seconds: True)
 
 
 def test_without_the_package_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
