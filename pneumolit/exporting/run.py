@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import pneumolit
 from pneumolit.exporting.example import example_for
 from pneumolit.exporting.onnx_file import check_packages, write_onnx
 from pneumolit.prediction.bundle import BUNDLE, open_bundle, write_bundle
-from pneumolit.prediction.opening import make_reference, open_scorer
+from pneumolit.prediction.opening import open_scorer, with_reference
 from pneumolit.prediction.scorer import Scorer, is_bundle
-from pneumolit.rundir import RunDir, locked, read_json, utc_now, write_bytes, write_text
+from pneumolit.rundir import locked, utc_now, write_bytes, write_text
 
 ONNX_FILE, EXAMPLE_FILE = "model.onnx", "example_onnx.py"
 _CARDS = ("model_card.md", "model_card.html", "may_i_use.html")
@@ -65,16 +65,15 @@ def export_model(cfg: Mapping[str, Any], target: Path | None, console: Console) 
     lock = folder / ".lock"  # stays where an export was cut off, and so says whose files these are
     if folder.exists() and any(folder.iterdir()) and not is_bundle(folder) and not lock.exists():
         raise ValueError(f"output={folder} holds something else than a bundle; give a new or an empty folder")
-    notes: list[str] = []
-    if scorer.reference is None and not is_bundle(place):
-        scorer = _with_reference(scorer, RunDir(place), cfg, console, notes)
+    scorer, why = with_reference(scorer, place, cfg, console)
+    notes = (f"The bundle cannot tell films of another kind: {why}",) if why else ()
     folder.mkdir(parents=True, exist_ok=True)
     with locked(lock, f"another process is writing {folder}; wait for its end, or give another output"):
         difference = _write(scorer, place, folder, with_onnx=cfg["onnx"])
         lock.unlink()  # while it is held: whoever waits for it opens a new one
     size = sum(path.stat().st_size for path in folder.iterdir())
     onnx_file = folder / ONNX_FILE if cfg["onnx"] else None
-    return Exported(folder, size, onnx_file, difference, scorer.reference is not None, tuple(notes))
+    return Exported(folder, size, onnx_file, difference, scorer.reference is not None, notes)
 
 
 def _write(scorer: Scorer, place: Path, folder: Path, *, with_onnx: bool) -> float:
@@ -91,22 +90,6 @@ def _write(scorer: Scorer, place: Path, folder: Path, *, with_onnx: bool) -> flo
     difference = write_onnx(scorer, folder / ONNX_FILE)
     write_text(folder / EXAMPLE_FILE, example_for(ONNX_FILE))
     return difference
-
-
-def _with_reference(scorer: Scorer, run: RunDir, cfg: Mapping[str, Any], console: Console, notes: list[str]) -> Scorer:
-    if run.ensemble_file.is_file():
-        first = read_json(run.ensemble_file)["members"][0]["run_dir"]
-        run = RunDir((run.path / first).resolve())
-    try:
-        reference = make_reference(
-            run, scorer, data_root=cfg["data"]["root"], cache_dir=cfg["cache_dir"], console=console
-        )
-    except (OSError, ValueError) as error:
-        if cfg["data"]["root"] is not None:
-            raise
-        notes.append(f"The bundle cannot tell films of another kind, since training films were not found: {error}")
-        return scorer
-    return replace(scorer, reference=reference)
 
 
 def _check_bundle(scorer: Scorer, folder: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,39 @@ def _facts(run: RunDir) -> dict[str, Any]:
         "configuration": status.get("configuration"),
         "trained": status.get("time"),
     }
+
+
+def with_reference(scorer: Scorer, place: Path, cfg: Mapping[str, Any], console: Console) -> tuple[Scorer, str]:
+    """A scorer that knows what ordinary films look like, made now where nobody has; else why not.
+
+    Args:
+        scorer: from `place`.
+        place: folder of the run, the bundle or the ensemble.
+        cfg: of the command: `data.root` where the run's films lie now, and `cache_dir`.
+        console: for a bar.
+
+    Returns:
+        (the scorer, ""), or (the scorer as it was, why it knows nothing).
+
+    Raises:
+        FileNotFoundError, ValueError: `data.root` was given, and the run's films are not there.
+    """
+    if scorer.reference is not None:
+        return scorer, ""
+    if is_bundle(place):
+        return scorer, "the bundle was exported where training films were not found"
+    run = RunDir(place)
+    if run.ensemble_file.is_file():
+        run = RunDir((run.path / read_json(run.ensemble_file)["members"][0]["run_dir"]).resolve())
+    try:
+        reference = make_reference(
+            run, scorer, data_root=cfg["data"]["root"], cache_dir=cfg["cache_dir"], console=console
+        )
+    except (OSError, ValueError) as error:
+        if cfg["data"]["root"] is not None:
+            raise
+        return scorer, f"training films were not found: {error}"
+    return replace(scorer, reference=reference), ""
 
 
 def make_reference(

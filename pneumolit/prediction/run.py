@@ -8,7 +8,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import pneumolit
 from pneumolit.prediction.decision import make_rule
 from pneumolit.prediction.films import file_name
 from pneumolit.prediction.inputs import STDIN, Inputs
-from pneumolit.prediction.opening import make_reference, open_scorer
+from pneumolit.prediction.opening import open_scorer, with_reference
 from pneumolit.prediction.predictor import Prediction, Predictor, check_heat, describe_rule
-from pneumolit.prediction.scorer import Scorer, device_words, is_bundle
+from pneumolit.prediction.scorer import device_words
 from pneumolit.prediction.table import TableWriter, as_row
-from pneumolit.rundir import RunDir, fingerprint, read_json, shortest, utc_now, write_json
+from pneumolit.rundir import fingerprint, shortest, utc_now, write_json
 
 _ROWS_SHOWN = 12  # predictions that a person can read on the console
 _HEAT_SIDE = 336  # pixels of each of the two pictures: film, film under its heat
@@ -122,10 +122,10 @@ def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
     scorers = []
     for place in cfg["run_dir"]:
         scorer = open_scorer(place)
-        if cfg["checks"] and scorer.reference is None and not is_bundle(Path(place).expanduser()):
-            scorer = _with_reference(scorer, RunDir(Path(place).expanduser()), cfg, console)
-        elif cfg["checks"] and scorer.reference is None:
-            _say(console, f"{scorer.name} holds no reference films, so that only what files say is checked")
+        if cfg["checks"]:
+            scorer, why = with_reference(scorer, Path(place).expanduser(), cfg, console)
+            if why:
+                _say(console, f"only what files say is checked, not whether films are like those of training: {why}")
         scorers.append(scorer)
     if cfg["heatmaps"]:
         for scorer in scorers:
@@ -141,23 +141,6 @@ def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
         for one in scorers
     ]
     return Predictor(scorers, rules, tta=cfg["tta"], with_checks=cfg["checks"], with_heat=bool(cfg["heatmaps"]))
-
-
-def _with_reference(scorer: Scorer, run: RunDir, cfg: Mapping[str, Any], console: Console) -> Scorer:
-    """A run without its data still scores, and says what is not checked."""
-    if run.ensemble_file.is_file():
-        first = read_json(run.ensemble_file)["members"][0]["run_dir"]
-        run = RunDir((run.path / first).resolve())
-    try:
-        reference = make_reference(
-            run, scorer, data_root=cfg["data"]["root"], cache_dir=cfg["cache_dir"], console=console
-        )
-    except (OSError, ValueError) as error:
-        if cfg["data"]["root"] is not None:
-            raise
-        _say(console, f"only what files say is checked, not whether films are like those of training: {error}")
-        return scorer
-    return replace(scorer, reference=reference)
 
 
 def _fill(
