@@ -109,9 +109,9 @@ def test_options_from_somebody_else_do_not_make_hydra_run_what_they_name(
     [
         "${oc.env:AWS_SECRET_ACCESS_KEY}",
         "${oc.env:'AWS_SECRET_ACCESS_KEY'}",
-        "${oc.env:AWS_SECRET${oc.decode:\"'_ACCESS_KEY'\"}}",
+        "${oc.env:${oc.decode:\"'AWS_SECRET_ACCESS_KEY'\"}}",  # no name after oc.env that could be found in the text
     ],
-    ids=["plain", "in quotes", "in parts"],
+    ids=["plain", "in quotes", "out of sight"],
 )
 def test_a_secret_of_the_environment_reaches_neither_files_nor_messages(
     command: Command, given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
