@@ -90,7 +90,7 @@ def _pydicom() -> Any:
         import pydicom.pixels
     except ImportError as error:
         raise MissingReaderError(
-            "a DICOM file is among the images, and pydicom is not installed; pip install 'pneumolit[dicom]'"
+            "DICOM files are read by pydicom, which is not installed; pip install 'pneumolit[dicom]'"
         ) from error
     # Odd values are told by our own words or not at all; its warnings would stand between the rows of a table.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -277,8 +277,10 @@ def _windowed(dataset: Any, pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     shades, is_windowed = _shades(dataset, np.arange(low, low + 2**bits))
     if not np.isfinite(shades).all():
         raise ImageError("its window or slope is no number")
+    if bits <= 8:
+        is_windowed = True  # as a picture has them
     if not is_windowed:
-        shades = _stretched(shades, places if is_padding is None else places[~is_padding], bits)
+        shades = _stretched(shades, places if is_padding is None else places[~is_padding])
     levels = np.round(255 * np.clip(shades, 0, 1)).astype(np.uint8)
     if str(dataset.PhotometricInterpretation) == "MONOCHROME1":
         levels = 255 - levels
@@ -308,9 +310,9 @@ def _shades(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, bool]:
     return (physical - min(physical[0], physical[-1])) / (abs(span) or 1.0), False
 
 
-def _stretched(shades: np.ndarray, places: np.ndarray, bits: int) -> np.ndarray:
-    """Without a window a 12-bit film that uses 300 of its 4,096 values would be black; 8 bits are taken as they are."""
-    if bits <= 8 or not places.size:
+def _stretched(shades: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Without a window a 12-bit film that uses 300 of its 4,096 values would be black."""
+    if not places.size:
         return shades
     black, white = np.percentile(shades[places], _STRETCH)
     if white - black >= _LEAST_SHARE or white == black:

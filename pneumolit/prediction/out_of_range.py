@@ -31,7 +31,7 @@ WORDS = {
     "body_part": "the DICOM file names another body part than the chest",
     "view": "the DICOM file says it is no frontal view",
     "age": "the patient's age is outside of that of training patients",
-    "no_window": "the DICOM file does not say what is black and white; its values were stretched",
+    "no_window": "the DICOM file does not say which values are black and white, so that they had to be guessed",
 }
 _RADIOGRAPHS = frozenset(("", "CR", "DX", "DR", "RG", "XR", "OT", "SC"))
 _CHESTS = ("CHEST", "THORAX", "LUNG", "RIB")

@@ -115,6 +115,8 @@ def test_a_12_bit_film_without_a_window_that_uses_few_values_is_stretched_and_a_
     film = read_film(dicom_bytes(dim, bits=12))
     assert np.abs(film.gray.astype(float) - GRAY * (255 / 240)).max() < 4
     assert film.exam is not None and not film.exam.is_windowed
+    small = read_film(dicom_bytes(GRAY // 4))  # of 8 bits, as a picture has them
+    assert small.exam is not None and small.exam.is_windowed and small.gray.max() == GRAY.max() // 4
     full = GRAY.astype(np.uint16) * 16
     assert np.abs(read_gray(dicom_bytes(full, bits=12)).astype(int) - GRAY).max() <= 1
 
