@@ -8,13 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pneumolit.data.augment import resize_batch
-from pneumolit.data.datamodule import ImageRows, padded_batches
-from pneumolit.data.sending import send
 from pneumolit.data.sharpness import sharpness
-from pneumolit.model.cut import NoCutError
-from pneumolit.model.features import inference
-from pneumolit.prediction.scorer import ScoringModel
 
 THUMBNAIL = 16  # pixels: lungs, heart, spine, arms and the side of the stomach are there, ribs are not
 _MOST_FEATURES = 4096  # longer ones, of nets that flatten their maps, are projected
@@ -41,24 +35,19 @@ class Appearance:
     def __len__(self) -> int:
         return len(self.sharpness)
 
-    def take(self, rows: np.ndarray) -> Appearance:
-        """Some of the films."""
-        features = None if self.features is None else self.features[rows]
-        return Appearance(self.thumbnails[rows], self.sharpness[rows], self.contrast[rows], features)
 
-
-def describe(images: np.ndarray, model: ScoringModel | None) -> Appearance:
+def describe(images: np.ndarray, features: np.ndarray | None) -> Appearance:
     """Numbers of some films.
 
     Args:
         images: `(N, S, S)` uint8, at the model's stored side.
-        model: for the features; None leaves them out.
+        features: `(N, D)` float, what the model's head sees of them; None where there are none.
     """
     return Appearance(
         thumbnails=thumbnails(images),
         sharpness=sharpness(images, np.arange(len(images))),
         contrast=images.reshape(len(images), -1).std(axis=1, dtype=np.float32),
-        features=None if model is None else _features(images, model),
+        features=None if features is None else _of_length_one(features),
     )
 
 
@@ -70,20 +59,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return np.asarray((small - small.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1), dtype=np.float32)
 
 
-def _features(images: np.ndarray, one: ScoringModel) -> np.ndarray | None:
-    model = one.model.eval()
-    try:
-        model.take_apart()
-    except NoCutError:
-        return None
-    size, found = int(model.settings["image_size"]), []
-    with inference(model.device, "float32"):
-        for batch, count in padded_batches(ImageRows(images, np.zeros(len(images), dtype=np.int64))):
-            seen = model.features(resize_batch(send(batch["image"], model.device), size))[:count].float()
-            if seen.ndim == 4:  # places make distances of shifts
-                seen = seen.mean((2, 3))
-            found.append(seen.flatten(1).cpu().numpy())
-    features = np.concatenate(found)
+def _of_length_one(features: np.ndarray) -> np.ndarray:
     if features.shape[1] > _MOST_FEATURES:
         rng = np.random.default_rng(_PROJECTION_KEY)
         features = features @ rng.standard_normal((features.shape[1], _PROJECTED), dtype=np.float32)

@@ -29,7 +29,7 @@ class Inputs:
     Of a folder it is every file below it, by name, that is called an image or, without a suffix, begins as DICOM; links
     are followed, each folder once on the way to it. Of what a pattern matches, files and folders alike. `-` reads
     names from standard input: one per line, or with null bytes in between (`find -print0`). Nothing is held but the
-    names of one folder.
+    names of one folder, or what one pattern matches.
 
     Args:
         texts: files, folders, patterns (`*`, `?`, `[...]`, `**`; a file that is called so comes first) or `-`.
@@ -56,7 +56,9 @@ class Inputs:
                     f"input={text} does not exist; give a file, a folder, a pattern or - for a list"
                 )
             if next(glob.iglob(_expanded(text), recursive=True), None) is None:
-                raise FileNotFoundError(f"input={text} matches no file")
+                raise FileNotFoundError(
+                    f"input={text} matches no file; put a pattern in quotes, and mind the folder that you stand in"
+                )
 
     def __iter__(self) -> Iterator[str]:
         self.num_aside = 0

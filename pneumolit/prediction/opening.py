@@ -27,13 +27,14 @@ from pneumolit.prediction.reference import (
     save_reference,
 )
 from pneumolit.prediction.scorer import Scorer, ScoringModel, is_bundle
+from pneumolit.report.run_record import RunRecord
 from pneumolit.rundir import RunDir, fingerprint, read_json
 from pneumolit.scoring import read_calibration
 from pneumolit.training.precision import choose_precision
 from pneumolit.training.rescore import load_model, reopen_data
 
-# Of the Kaggle set: "pediatric patients of one to five years old" (Kermany et al., Cell 172, 2018).
-_AGES = {"kaggle": (1.0, 5.0)}
+# "Pediatric patients of one to five years old" (Kermany et al., Cell 172, 2018).
+_AGES_OF_KAGGLE = (1.0, 5.0)
 
 
 def open_scorer(path: Path | str) -> Scorer:
@@ -89,7 +90,7 @@ def _open_ensemble(run: RunDir) -> Scorer:
     return Scorer(
         name=run.path.absolute().name,
         identity=fingerprint(
-            [read_json(run.calibration_file).__repr__(), *(f"{_identity(m.run)} {w}" for m, w in _weighted(ensemble))]
+            [run.calibration_file.read_text(), *(f"{_identity(m.run)} {w}" for m, w in _weighted(ensemble))]
         ),
         labels=ensemble.labels,
         models=tuple(models),
@@ -209,9 +210,8 @@ def make_reference(
     if len(val) < 2 or len(other) < 1:
         raise ValueError(f"the run in {run.path} has too few validation films to say what is usual")
     with console.status(f"looking at {len(train) + len(val) + len(other)} of the run's films, once"):
-        reference = build_reference(
-            scorer.models[0], train, val, other, counted_on=counted_on, ages=_AGES.get(run_cfg["data"]["source"])
-        )
+        ages = _AGES_OF_KAGGLE if RunRecord.read(run).is_kaggle else None  # other sets can lie in the same folders
+        reference = build_reference(scorer.models[0], train, val, other, counted_on=counted_on, ages=ages)
     save_reference(reference, run.reference_arrays_file, run.reference_file, made_for=_identity(run))
     return reference
 

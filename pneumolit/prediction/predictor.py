@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumolit.data.datamodule import EVAL_BATCH
 from pneumolit.evaluation.operating_point import PRIMARY
-from pneumolit.prediction.appearance import describe
+from pneumolit.prediction.appearance import Appearance, describe
 from pneumolit.prediction.decision import DecisionRule, make_rule
 from pneumolit.prediction.films import ReadFilm, read_films
 from pneumolit.prediction.opening import open_scorer
@@ -154,14 +154,15 @@ class Predictor:
         if not films:
             return []
         images = {side: np.stack([film.images[side] for film in films]) for side in scorer.sides}
-        scored = scorer.score(images, self.tta)
+        has_reference = self.with_checks and scorer.reference is not None
+        scored = scorer.score(images, self.tta, with_features=has_reference)
         probs = rule.probs(scored.log_odds)
         if scorer.labels.is_two_class_view:
             decisions = rule.decide(probs)
         else:
             decisions = [scorer.labels.classes[k] for k in scored.probs.argmax(axis=1)]
         first = images[scorer.sides[0]]
-        warnings, sharp = self._warnings(scorer, films, first)
+        warnings, sharp = self._warnings(scorer, films, describe(first, scored.features))
         heat = _heat(scorer, first, decisions) if self.with_heat else None
         has_score = scorer.labels.is_two_class_view
         found = []
@@ -188,12 +189,11 @@ class Predictor:
         return found
 
     def _warnings(
-        self, scorer: Scorer, films: Sequence[ReadFilm], images: np.ndarray
+        self, scorer: Scorer, films: Sequence[ReadFilm], looks: Appearance
     ) -> tuple[list[tuple[str, ...]], np.ndarray]:
-        reference = scorer.reference if self.with_checks else None
-        looks = describe(images, scorer.models[0] if reference is not None else None)
         if not self.with_checks:
             return [()] * len(films), looks.sharpness
+        reference = scorer.reference
         by_image = image_checks(looks, reference) if reference is not None else [()] * len(films)
         by_file = [file_checks(read.film, reference) for read in films if read.film is not None]
         return [own + other for own, other in zip(by_file, by_image, strict=True)], looks.sharpness

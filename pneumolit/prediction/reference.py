@@ -89,18 +89,18 @@ def build_reference(
     """
     from pneumolit.prediction.out_of_range import IMAGE_CHECKS, image_checks
 
-    trained, checked = describe(train, model), describe(val, model)
+    trained, checked = _described(model, train), _described(model, val)
     draft = Reference(_fit_orientation(train), trained.features, {}, {})
     limits = _limits(draft, checked) | ({} if ages is None else {"age_low": ages[0], "age_high": ages[1]})
     reference = Reference(draft.orientation, draft.features, limits, {})
-    found = image_checks(describe(other, model), reference)
+    found = image_checks(_described(model, other), reference)
     false_alarms = {name: float(np.mean([name in one for one in found])) for name in IMAGE_CHECKS}
     false_alarms["any"] = float(np.mean([bool(one) for one in found]))
     detected = {}
     chosen = other[np.linspace(0, len(other) - 1, min(NUM_CASES, len(other))).astype(int)]
     for cases in (changed_films(chosen), no_films(NUM_CASES // 2, other.shape[1])):
         for name, images in cases:
-            warned = image_checks(describe(images, model), reference)
+            warned = image_checks(_described(model, images), reference)
             detected[name] = {
                 "any": float(np.mean([bool(one) for one in warned])),
                 "named": float(np.mean([name in one for one in warned])) if name in IMAGE_CHECKS else None,
@@ -113,6 +113,10 @@ def build_reference(
         "num_cases": len(chosen),
     }
     return Reference(reference.orientation, reference.features, limits, rates)
+
+
+def _described(model: ScoringModel, films: np.ndarray) -> Appearance:
+    return describe(films, model.look(films)[1])
 
 
 def _fit_orientation(films: np.ndarray) -> np.ndarray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pneumolit.data.augment import resize_batch
 from pneumolit.data.datamodule import EVAL_BATCH
@@ -16,6 +18,7 @@ from pneumolit.data.sending import send
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
 from pneumolit.labels import LabelSet, log_softmax, two_class_logit
+from pneumolit.model.cut import NoCutError
 from pneumolit.model.features import inference
 from pneumolit.prediction.views import VIEWS
 
@@ -50,6 +53,15 @@ class ScoringModel:
         """Its classes."""
         return self.model.labels
 
+    @cached_property
+    def has_features(self) -> bool:
+        """Whether the model can be taken apart before its head."""
+        try:
+            self.model.take_apart()
+        except NoCutError:
+            return False
+        return True
+
     def logits(self, images: np.ndarray, tta: str = "none") -> np.ndarray:
         """`(N, K)` float64 of `(N, S, S)` uint8 images; a row's logits do not depend on the other rows.
 
@@ -57,15 +69,32 @@ class ScoringModel:
             images: at the stored side.
             tta: one of `VIEWS`; the mean of the logits over the views.
         """
-        model, found = self.model.eval(), []
+        return self.look(images, tta, with_features=False)[0]
+
+    def look(
+        self, images: np.ndarray, tta: str = "none", *, with_features: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits, and on the same way through the backbone what the head sees of the images as they are.
+
+        Returns:
+            (`(N, K)` float64, `(N, D)` float32; None where they are not asked for or the model has none)
+        """
+        model, logits, features = self.model.eval(), [], []
+        with_features = with_features and self.has_features
         with inference(model.device, self.precision):
             for start in range(0, len(images), EVAL_BATCH):
                 part = images[start : start + EVAL_BATCH]
                 batch = send(torch.from_numpy(_padded(part))[:, None], model.device)
-                pixels = resize_batch(batch, int(model.settings["image_size"]))
-                views = [model(view).float() for view in VIEWS[tta](pixels)]
-                found.append(torch.stack(views).mean(0)[: len(part)].cpu().double().numpy())
-        return np.concatenate(found)
+                plain, *others = VIEWS[tta](resize_batch(batch, int(model.settings["image_size"])))
+                if with_features:
+                    seen = model.features(plain)
+                    views = [model.logits_of({"features": seen})]
+                    features.append(_pooled(seen)[: len(part)])
+                else:
+                    views = [model(plain).float()]
+                views += [model(view).float() for view in others]
+                logits.append(torch.stack(views).mean(0)[: len(part)].cpu().double().numpy())
+        return np.concatenate(logits), np.concatenate(features) if features else None
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """`(N,)` two-class logit re-based to prevalence one half."""
@@ -81,11 +110,13 @@ class Scored:
         probs: `(N, K)` class probabilities as the model gives them; of an ensemble those of its two classes.
         scores: `(N,)` two-class logit at prevalence one half, not calibrated; NaN where no class means pneumonia.
         log_odds: `(N,)` calibrated log odds of pneumonia at prevalence one half; NaN likewise.
+        features: `(N, D)` float32, what the head of the first model sees; None where nobody asked, or it has none.
     """
 
     probs: np.ndarray
     scores: np.ndarray
     log_odds: np.ndarray
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -124,35 +155,46 @@ class Scorer:
         """Sides in pixels that a film has to be read at."""
         return tuple(dict.fromkeys(model.stored_side for model in self.models))
 
-    def score(self, images: Mapping[int, np.ndarray], tta: str = "none") -> Scored:
+    def score(self, images: Mapping[int, np.ndarray], tta: str = "none", *, with_features: bool = False) -> Scored:
         """Score films.
 
         Args:
             images: side -> `(N, side, side)` uint8, for each of `sides`.
             tta: one of `VIEWS`.
+            with_features: whether to tell what the head of the first model sees, at no further cost.
         """
+        looks = [
+            one.look(images[one.stored_side], tta, with_features=with_features and one is self.models[0])
+            for one in self.models
+        ]
+        features = looks[0][1]
         if not self.is_ensemble:
-            return self._by_one(self.models[0], images[self.models[0].stored_side], tta)
-        members = [self._member_log_odds(one, images[one.stored_side], tta) for one in self.models]
+            return self._by_one(self.models[0], looks[0][0], features)
+        members = [self._member_log_odds(one, logits) for one, (logits, _) in zip(self.models, looks, strict=True)]
         weights = np.array([one.weight for one in self.models])
         scores = np.column_stack(members) @ (weights / weights.sum())
         assert self.calibration is not None
         two = np.column_stack([np.zeros(len(scores)), scores])
-        return Scored(np.exp(log_softmax(two)), scores, self.calibration.log_odds(scores, 0.5))
+        return Scored(np.exp(log_softmax(two)), scores, self.calibration.log_odds(scores, 0.5), features)
 
-    def _by_one(self, one: ScoringModel, images: np.ndarray, tta: str) -> Scored:
-        logits = one.logits(images, tta)
+    def _by_one(self, one: ScoringModel, logits: np.ndarray, features: np.ndarray | None) -> Scored:
         probs = np.exp(log_softmax(logits))
         if self.calibration is None:
             unknown = np.full(len(logits), np.nan)
-            return Scored(probs, unknown, unknown)
+            return Scored(probs, unknown, unknown, features)
         scores = one.scores(logits)
-        return Scored(probs, scores, self.calibration.log_odds(scores, 0.5))
+        return Scored(probs, scores, self.calibration.log_odds(scores, 0.5), features)
 
     @staticmethod
-    def _member_log_odds(one: ScoringModel, images: np.ndarray, tta: str) -> np.ndarray:
+    def _member_log_odds(one: ScoringModel, logits: np.ndarray) -> np.ndarray:
         assert one.calibration is not None  # only those are members
-        return one.calibration.log_odds(one.scores(one.logits(images, tta)), 0.5)
+        return one.calibration.log_odds(one.scores(logits), 0.5)
+
+
+def _pooled(features: Tensor) -> np.ndarray:
+    """`(B, D)` float32; of maps the mean over places, which would make distances of shifts."""
+    features = features.float()
+    return np.asarray((features.mean((2, 3)) if features.ndim == 4 else features.flatten(1)).cpu().numpy())
 
 
 def _padded(images: np.ndarray) -> np.ndarray:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pneumolit.config import flatten, scored_epoch
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.language import ENGLISH
@@ -70,7 +68,7 @@ class RunRecord:
         Raises:
             FileNotFoundError: a file that stands before training is missing.
         """
-        config = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+        config = run.read_config()
         data = read_json(run.data_file)
         looks = read_looks(run.ledger_folder(Path(config["output_dir"])))
         test_set = data["fingerprints"].get("test")

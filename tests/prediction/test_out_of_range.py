@@ -71,7 +71,7 @@ def test_what_was_done_to_a_film_is_named(looked_at: tuple[RunDir, Scorer], case
 def test_pictures_that_are_no_films_are_told(looked_at: tuple[RunDir, Scorer]) -> None:
     _, scorer = looked_at
     for name, pictures in no_films(10, scorer.sides[0]):
-        found = image_checks(describe(pictures, scorer.models[0]), reference_of(scorer))
+        found = image_checks(describe(pictures, scorer.models[0].look(pictures)[1]), reference_of(scorer))
         assert np.mean([bool(one) for one in found]) >= 0.7, name
 
 
