@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import io
 import os
@@ -72,7 +73,14 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         with _removed_when_empty(folder, Path(str(cfg.output_dir)).absolute()):
             try:
                 task(plain_config(cfg), folder)
-            except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
+            except (
+                ValueError,
+                OSError,
+                YAMLError,
+                csv.Error,
+                OmegaConfBaseException,
+                HydraException,
+            ) as error:
                 if wants_traceback:
                     raise
                 is_hydras = isinstance(error, OmegaConfBaseException | HydraException)

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:  # NumPy, which not every command needs
     from pneumolit.predictions import Predictions
 
+_SPLIT_COLUMNS = ("label", "patient_id", "cause", "series", "is_copy")  # beside path and split
 LEDGER_NAME = "test_looks.jsonl"
 RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
 _LOOK = ("run", "configuration", "test_set", "purpose")
@@ -114,7 +115,7 @@ class RunDir:
 
         Raises:
             FileNotFoundError: no such folder, or no run in it.
-            ValueError: it is an ensemble.
+            ValueError: it is an ensemble, or a record of it holds something else than a run writes.
         """
         run = cls(Path(path).expanduser())
         if not str(path):  # else it would be the folder that the user stands in
@@ -131,7 +132,24 @@ class RunDir:
                 f"run_dir={path} is an ensemble of runs, which evaluate and compare take; give the "
                 "folder of one of these runs (ensemble.json names them)"
             )
+        run.check_records()
         return run
+
+    def check_records(self) -> None:
+        """Refuse a folder whose records hold something else than a run writes.
+
+        Raises:
+            ValueError: names the file and what does not fit.
+        """
+        from pneumolit.run_checks import METRICS, RECORDS, check_record
+
+        self.read_config()
+        for name, checks in RECORDS.items():
+            file = self.path / name
+            if file.is_file():
+                check_record(read_json(file), file, checks)
+        for file in sorted(self.path.glob("evaluation/*/metrics.json")):
+            check_record(read_json(file), file, METRICS)
 
     def ledger_folder(self, otherwise: Path) -> Path:
         """Folder of the ledger that counts this run's looks, from wherever a command is started.
@@ -156,9 +174,11 @@ class RunDir:
         """The composed configuration as plain values; a tag that would make anything else of a text is refused.
 
         Raises:
-            ValueError: it is no YAML of plain values, or no table of keys.
+            ValueError: it is no YAML of plain values, or does not hold the settings of a run.
         """
         import yaml
+
+        from pneumolit.run_checks import check_settings
 
         try:
             content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
@@ -167,9 +187,7 @@ class RunDir:
             raise ValueError(
                 f"{self.config_file} is no YAML of plain values: {reason}; put the run's own back"
             ) from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{self.config_file} must hold keys and values, found {type(content).__name__}")
-        return content
+        return check_settings(content, self.config_file)
 
     @property
     def environment_file(self) -> Path:
@@ -329,8 +347,11 @@ class RunDir:
         """All epochs; a value that an epoch lacks is absent from its row."""
         if not self.metrics_file.is_file():
             return []
-        with self.metrics_file.open(newline="") as handle:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+        try:
+            with self.metrics_file.open(newline="") as handle:
+                return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(f"{self.metrics_file} is damaged: {error}; put the run's own file back") from error
 
     def forget_scores(self) -> None:
         """Remove calibration and evaluations of weights that are no longer the last ones."""
@@ -348,8 +369,18 @@ class RunDir:
             writer.writerows(chain([first], rows))
 
     def read_split(self) -> Iterator[dict[str, str]]:
-        """Rows of split.csv, in the order of the image store, as `read_split_csv` gives them."""
-        return read_split_csv(self.split_file)
+        """Rows of split.csv, in the order of the image store, as `read_split_csv` gives them.
+
+        Raises:
+            ValueError: also where a column that a run writes is missing, or a path leads out of the data root.
+        """
+        for row in read_split_csv(self.split_file):
+            missing = [name for name in _SPLIT_COLUMNS if name not in row]
+            if missing:
+                raise ValueError(f"{self.split_file} lacks the columns {missing}; put the run's own file back")
+            if os.path.isabs(row["path"]) or ".." in row["path"].split("/"):  # noqa: PTH117  a Path per row is slow
+                raise ValueError(f"{self.split_file} names {row['path']!r}, which is not below the data root")
+            yield row
 
     def write_predictions(self, name: str, predictions: Predictions) -> None:
         """Write predictions.csv of an evaluated set."""
@@ -365,7 +396,13 @@ class RunDir:
         # As it is: a carriage return may be part of a file name.
         with self.predictions_file(name).open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
             text = handle.read()
-        return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
+        try:
+            return Predictions.from_csv(text, tuple(data["positive"]), data["prior_log_odds"])
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(
+                f"{self.predictions_file(name)} is damaged: {error}; score the set again: python -m pneumolit.evaluate "
+                f"run_dir={self.path} ... rescore=true"
+            ) from error
 
 
 class SweepDir:
@@ -540,12 +577,17 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file holds no JSON, or no object; it is named.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))  # as `write_text`
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")  # as `write_text`
+        content: Any = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # the latter for a file of brackets alone
         raise ValueError(f"{path} cannot be read as JSON: {error}; put the file that was written back") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, found {type(content).__name__}; put the right file back")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number, and is never written")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -107,18 +107,28 @@ def test_a_path_that_is_no_run_is_refused_with_what_was_found(tmp_path: Path) ->
         RunDir.open(tmp_path)
 
 
+# The settings that every run has.
+SETTINGS = """\
+backbone: resnet18
+precision: auto
+model: {image_size: 64}
+data: {source: demo, store_size: 64}
+callbacks: {checkpoint: {use: last}}
+"""
+
+
 def test_a_folder_with_config_and_status_is_a_run(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.write_status("running")
-    write_text(run.config_file, "seed: 0\n")
+    write_text(run.config_file, SETTINGS)
     assert RunDir.open(str(run.path)).path == run.path
 
 
 def test_an_ensemble_is_taken_for_a_run_only_where_one_will_do(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "two")
     run.write_status("done")
-    for path in (run.config_file, run.ensemble_file):
-        write_text(path, "{}\n")
+    write_text(run.config_file, "ensemble: mean\n")
+    write_text(run.ensemble_file, '{"ensemble": "mean", "validation": "own", "members": []}')
     assert RunDir.open(run.path, takes_ensembles=True).path == run.path
     with pytest.raises(ValueError, match=r"run_dir=.*two is an ensemble of runs.*ensemble\.json names them"):
         RunDir.open(run.path)
@@ -187,8 +197,9 @@ def test_a_metric_that_begins_later_is_absent_from_the_epochs_before(tmp_path: P
 def test_a_split_comes_back_in_order_with_any_file_name(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     names = ["b,1.jpeg", "a.jpeg", "Röntgen.jpeg", os.fsdecode(b"caf\xe9.jpeg")]
-    run.write_split([{"path": n, "split": "train", "is_copy": 0} for n in names])
-    assert list(run.read_split()) == [{"path": n, "split": "train", "is_copy": "0"} for n in names]
+    rest = dict.fromkeys(("label", "patient_id", "cause", "series"), "x")
+    run.write_split([{"path": n, "split": "train", **rest, "is_copy": 0} for n in names])
+    assert list(run.read_split()) == [{"path": n, "split": "train", **rest, "is_copy": "0"} for n in names]
 
 
 @pytest.mark.parametrize("text", ["", "path,split\n", "path,side\na.jpeg,train\n"])

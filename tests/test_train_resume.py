@@ -139,7 +139,10 @@ def test_override_that_differs_from_the_run_is_named_and_refused(
 def test_way_out_of_a_refused_resume_can_be_copied_to_a_shell(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "my run")
     run.path.mkdir()
-    run.config_file.write_text("seed: 0\n")
+    run.config_file.write_text(
+        "{seed: 0, backbone: resnet18, precision: auto, model: {image_size: 64}, data: {source: demo, store_size: 64}, "
+        "callbacks: {checkpoint: {use: last}}}"
+    )
     with pytest.raises(ValueError, match=rf"give run_dir='{re.escape(str(run.path))}' alone"):
         refuse_differences({"seed": 1}, run)
 
@@ -187,8 +190,10 @@ def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_la
     command: Command, stopped_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunDir(stopped_run)
-    for path in (run.calibration_file, run.evaluation_metrics_file("ward7")):
-        write_json(path, {"made by": "weights after one epoch"})
+    made = {"made by": "weights after one epoch"}
+    write_json(run.calibration_file, {**made, "calibration": None, "operating_points": [], "fitted_on": "val"})
+    empty: dict[str, Any] = {"num_images": 0, "context": {}, "positive": [], "class_view": {}, "intervals": {}}
+    write_json(run.evaluation_metrics_file("ward7"), {**made, **empty})
 
     def killed(*arguments: Any, **keywords: Any) -> None:
         raise KeyboardInterrupt
@@ -196,7 +201,7 @@ def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_la
     with monkeypatch.context() as patched:
         patched.setattr("pneumolit.training.fit.write_page", killed)  # all is scored, and the end is near
         assert command("train", f"run_dir={stopped_run}").code == 130
-    assert "calibration" in read_json(run.calibration_file)
+    assert "made by" not in read_json(run.calibration_file)
     assert not run.evaluation_folder("ward7").exists()
     shutil.copytree(run.evaluation_folder("val"), run.evaluation_folder("ward7"))
     assert command("train", f"run_dir={stopped_run}").code == 0

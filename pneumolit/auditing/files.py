@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image
 
 from pneumolit.cores import available_cores
 from pneumolit.data.dicom import is_dicom
-from pneumolit.data.film import check_size, color_distance
-from pneumolit.data.reader import FORMATS, SUFFIXES, read_size
+from pneumolit.data.film import check_size
+from pneumolit.data.reader import FORMATS, SUFFIXES, colorfulness, read_size
 from pneumolit.data.store import Progress
 from pneumolit.data.table import RecordTable
 
@@ -184,14 +183,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _color_distance(image: Image.Image) -> float:
-    """How far the channels of an opened picture lie apart, in gray levels; 0 where it has no color channels."""
-    if image.mode in ("L", "LA", "1") or image.mode.startswith(("I", "F")):
-        return 0.0
     image.draft("YCbCr", (_COLOR_SIDE, _COLOR_SIDE))  # a JPEG is decoded at an eighth of its size
-    if image.mode == "YCbCr":
-        chroma = np.asarray(image)[..., 1:].astype(np.int16) - 128
-        return float(2 * np.abs(chroma).max(axis=2).mean())
-    return color_distance(np.asarray(image.convert("RGB")))
+    return colorfulness(image)
 
 
 def _suffix_oddities(path: Path, kind: str) -> list[tuple[str, str]]:

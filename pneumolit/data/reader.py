@@ -123,11 +123,11 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
                 image.draft("YCbCr" if with_color else "L", (2 * size, 2 * size) if size is not None else image.size)
                 image.decodermaxblock = len(data)  # all at once: at the end of every 64 kB a row would be begun anew
-            colorfulness = _colorfulness(image) if with_color else math.nan
+            distance = colorfulness(image) if with_color else math.nan
             gray = _to_gray(_turn_upright(image))
             if size is not None:
                 gray = _squash(gray, size)
-            return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, colorfulness)
+            return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, distance)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise ImageError(_reason(error)) from error
 
@@ -171,8 +171,8 @@ def _open(source: Path | bytes) -> ImageFile.ImageFile:
     return image
 
 
-def _colorfulness(image: Image.Image) -> float:
-    """In gray levels; of a picture with few pixels only, and 0 for one that has no color channels."""
+def colorfulness(image: Image.Image) -> float:
+    """How far the channels of an opened picture lie apart, in gray levels; 0 where it has no color channels."""
     if image.mode in ("L", "LA", "1") or image.mode.startswith(("I", "F")):
         return 0.0
     if image.mode == "YCbCr":
