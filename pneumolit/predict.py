@@ -62,6 +62,10 @@ def check_settings(cfg: dict[str, Any]) -> None:
     output = cfg["output"]
     if output is not None and output != "-" and Path(str(output)).suffix not in _SUFFIXES:
         raise ValueError(f"output must be a file that ends in {' or '.join(_SUFFIXES)}, or - , got {output}")
+    if output is not None and output != "-" and cfg["format"] not in (None, Path(str(output)).suffix[1:]):
+        raise ValueError(f"format={cfg['format']} and output={output} say different things; leave format out")
+    if cfg["data"]["root"] is not None and not cfg["checks"]:
+        raise ValueError("data.root has no effect with checks=false, which compares no films; leave it out")
     for key, example in (("run_dir", "the folder that a training run printed"), ("input", "a film, a folder or -")):
         if cfg[key] in (None, "", []):
             raise ValueError(f"{key} is missing; give {key}=PATH, {example}")

@@ -290,6 +290,13 @@ def test_a_run_whose_films_are_gone_still_predicts_and_says_what_is_not_checked(
     assert done.code == 2 and "nowhere" in done.err
 
 
+def test_films_of_a_run_that_were_looked_at_are_not_asked_for_again(
+    command: Callable[..., Any], checked_run: Path, films: Path
+) -> None:
+    done = command("predict", f"run_dir={checked_run}", f"input={films}", f"data.root={films}")
+    assert done.code == 2 and "its films were looked at already; leave it out" in done.err
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -304,6 +311,8 @@ def test_a_run_whose_films_are_gone_still_predicts_and_says_what_is_not_checked(
         (("run_dir=RUN", "input=FILMS", "output=o.xlsx"), "output must be a file that ends in .csv or .jsonl"),
         (("run_dir=RUN", "input=FILMS", "output=FILMS"), "output must be a file that ends in"),
         (("run_dir=RUN", "input=EMPTY"), "holds no image file"),
+        (("run_dir=RUN", "input=FILMS", "output=o.csv", "format=jsonl"), "say different things"),
+        (("run_dir=RUN", "input=FILMS", "data.root=FILMS"), "data.root has no effect with checks=false"),
         (("run_dir=[RUN,RUN]", "input=FILMS"), "copies cannot be told apart"),
         (("run_dir=RUN", "input=FILMS", "heatmaps=true", "output=-"), "heatmaps=true writes beside the table"),
     ],

@@ -169,8 +169,11 @@ def with_reference(scorer: Scorer, place: Path, cfg: Mapping[str, Any], console:
         (the scorer, ""), or (the scorer as it was, why it knows nothing).
 
     Raises:
-        FileNotFoundError, ValueError: `data.root` was given, and the run's films are not there.
+        FileNotFoundError, ValueError: `data.root` was given, and the run's films are not there, or nobody needs them.
     """
+    if cfg["data"]["root"] is not None and (scorer.reference is not None or is_bundle(place)):
+        why = "a bundle needs no films" if is_bundle(place) else "its films were looked at already"
+        raise ValueError(f"data.root has no effect on run_dir={place}: {why}; leave it out")
     if scorer.reference is not None:
         return scorer, ""
     if is_bundle(place):
