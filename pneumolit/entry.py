@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pneumolit
-from pneumolit.composition import OUR_VARIABLES, foreign_code_refused, plain_config, register_resolvers
+from pneumolit.composition import OUR_VARIABLES, plain_config, register_resolvers
 from pneumolit.config import CONFIG_DIR
+from pneumolit.foreign_options import foreign_code_refused
 from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
 from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pneumolit.prediction.predictor import Prediction
-from pneumolit.rundir import fingerprint, held_alone, naming, read_json, write_json
+from pneumolit.rundir import LineFeeds, fingerprint, held_alone, naming, read_json, write_json
 
 STDOUT = "-"
 SUFFIXES = (".csv", ".jsonl")
@@ -207,9 +207,7 @@ def whole_records(file: IO[bytes], *, is_csv: bool) -> Iterator[bytes]:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     out = io.StringIO()
-    # The writer leaves a carriage return bare, which readers take for the end of a line.
-    has_return = any("\r" in cell for cell in cells if isinstance(cell, str))
-    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerow(cells)
+    csv.writer(LineFeeds(out), lineterminator="\r\n").writerow(cells)
     return out.getvalue()
 
 
