@@ -129,7 +129,7 @@ class RunDir:
             )
         if run.ensemble_file.is_file() and not takes_ensembles:
             raise ValueError(
-                f"run_dir={path} is an ensemble of runs, which evaluate and compare take; give the "
+                f"run_dir={path} is an ensemble of runs, which evaluate, compare, predict and export take; give the "
                 "folder of one of these runs (ensemble.json names them)"
             )
         run.check_records()
