@@ -83,11 +83,13 @@ def write_run(
     run = RunDir(folder)
     folder.mkdir(parents=True)
     group = {"source": "kaggle", "root": None, "manifest": None, "demo_seed": 0, "seed": 0, "folds": None, "fold": 0}
+    group["store_size"] = 256
     cfg = {
         "backbone": "resnet18",
         "seed": 0,
         "stages": None,
-        "model": {"pretrained": True},
+        "precision": "auto",
+        "model": {"pretrained": True, "image_size": 128},
         "callbacks": {"checkpoint": {"monitor": "val/auroc", "use": "last"}},
         **(settings or {}),
         "data": {**group, **(data or {})},
@@ -95,7 +97,14 @@ def write_run(
     run.config_file.write_text(yaml.safe_dump(cfg, sort_keys=False))
     run.write_status(state, seconds=100.0, training_seconds=90.0 + draw, epochs=3, checkpoint="last")
     write_json(
-        run.environment_file, {"gpus": [], "processor": "CPU", "weights": {"name": f"{cfg['backbone']}.tv_in1k"}}
+        run.environment_file,
+        {
+            "gpus": [],
+            "processor": "CPU",
+            "packages": {},
+            "precision": {},
+            "weights": {"name": f"{cfg['backbone']}.tv_in1k"},
+        },
     )
     frozen = 0 if policy == "none" else 11_000_000
     stage = {"policy": policy, "settings": {"policy": policy}, "trainable_count": 180_000, "frozen_count": frozen}

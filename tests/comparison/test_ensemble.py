@@ -263,8 +263,10 @@ def test_a_greedy_ensemble_says_on_validation_that_it_was_chosen_there(four_runs
 
 def test_commands_that_need_one_model_say_that_the_folder_is_an_ensemble(made_runs: ModuleType, tmp_path: Path) -> None:
     run = made_runs.write_run(tmp_path / "a")
-    write_json(run.ensemble_file, {})
-    with pytest.raises(ValueError, match=r"run_dir=.* is an ensemble of runs, which evaluate, compare, predict and export take"):
+    write_json(run.ensemble_file, {"ensemble": "mean", "validation": "own", "members": []})
+    with pytest.raises(
+        ValueError, match=r"run_dir=.* is an ensemble of runs, which evaluate, compare, predict and export take"
+    ):
         RunDir.open(run.path)
     assert RunDir.open(run.path, takes_ensembles=True).path == run.path
 
