@@ -206,7 +206,7 @@ def test_the_gain_is_that_over_the_best_member_by_validation_with_an_interval(fo
 @pytest.mark.usefixtures("no_pictures")
 def test_a_saved_ensemble_is_read_like_a_run_and_as_it_was(four_runs: list[RunDir], tmp_path: Path) -> None:
     ensemble = ensemble_of(four_runs, GREEDY)
-    run = RunDir(tmp_path / "all")
+    run = RunDir(tmp_path / "ensembles" / "all")
     assert save_ensemble(ensemble, run) == ["test", "val"]
     found = read_method(run, "test", "primary")
     assert isinstance(found, Method) and found.kind == ENSEMBLE and found.facts.model.startswith("greedy of")
@@ -273,7 +273,7 @@ def test_commands_that_need_one_model_say_that_the_folder_is_an_ensemble(made_ru
 
 @pytest.mark.usefixtures("no_pictures")
 def test_another_ensemble_under_the_same_name_is_refused(four_runs: list[RunDir], tmp_path: Path) -> None:
-    run, two = RunDir(tmp_path / "name"), ensemble_of(four_runs[:2], MEAN)
+    run, two = RunDir(tmp_path / "ensembles" / "name"), ensemble_of(four_runs[:2], MEAN)
     save_ensemble(two, run)
     save_ensemble(two, run)  # the same may be written anew
     with pytest.raises(ValueError, match=r"save: .*name holds something else already"):
@@ -283,7 +283,7 @@ def test_another_ensemble_under_the_same_name_is_refused(four_runs: list[RunDir]
 @pytest.mark.usefixtures("no_pictures")
 def test_a_member_that_is_gone_or_was_trained_anew_is_named(made_runs: ModuleType, tmp_path: Path) -> None:
     runs = [made_runs.write_run(tmp_path / "runs" / name, draw=i) for i, name in enumerate("ab")]
-    saved = RunDir(tmp_path / "saved")
+    saved = RunDir(tmp_path / "ensembles" / "saved")
     save_ensemble(ensemble_of(runs, MEAN), saved)
     content = read_json(runs[0].calibration_file)
     content["calibration"]["slope"] *= 2
