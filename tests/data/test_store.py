@@ -71,6 +71,16 @@ def in_another_process(code: str, root: Path, cache: Path) -> subprocess.Popen[s
     )
 
 
+def let_go(processes: list[subprocess.Popen[str]]) -> None:
+    """Let processes that have said `ready` go on at the same moment."""
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
 # What is in it
 
 
@@ -365,9 +375,14 @@ def test_a_store_that_lost_a_file_is_built_anew(films: Path, cache: Path, name: 
 
 def test_the_same_films_in_two_folders_built_at_once_end_as_one_store(films: Path, cache: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(films, tmp_path / "copy"))
-    keys = {process.communicate(timeout=60)[0] for process in [
-        in_another_process("print(open_it().key)", root, cache) for root in (films, copy)
-    ]}  # fmt: skip
+    code = (  # slow between seeing that there is no store and giving it its name
+        "import time; real = Path.rename\n"
+        "def slowly(*a): time.sleep(0.7); return real(*a)\n"
+        "Path.rename = slowly; print('ready', flush=True); sys.stdin.readline(); print(open_it().key)"
+    )
+    processes = [in_another_process(code, root, cache) for root in (films, copy)]
+    let_go(processes)
+    keys = {process.communicate(timeout=60)[0] for process in processes}
     assert [key + "\n" for key in folders(cache)] == list(keys)
     assert Opened(films, cache).steps == Opened(copy, cache).steps == []
 
@@ -380,12 +395,7 @@ def test_two_processes_at_once_read_once_and_end_with_one_whole_store(films: Pat
         "print(json.dumps([len(calls), opened.key, opened.images.tolist()]))"
     )
     processes = [in_another_process(code, films, cache) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    let_go(processes)
     results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
     assert sorted(calls for calls, _, _ in results) == [0, len(PATHS)]
     for _, key, images in results:

@@ -127,7 +127,9 @@ def test_training_on_a_full_disk_keeps_the_last_epoch_and_ends_with_the_same_wei
     assert all(torch.equal(states[1][key], value) for key, value in states[0].items())
 
 
-@pytest.mark.parametrize("leave", [0, 6, 20])
+@pytest.mark.parametrize(
+    "leave", [pytest.param(0, marks=pytest.mark.slow), 6, pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_a_store_on_a_full_disk_is_told_by_the_key_and_made_when_there_is_room(
     command: Command, demo_root: Path, tmp_path: Path, small_disk: Any, is_one_line: Callable[[str], bool], leave: int
 ) -> None:
@@ -146,10 +148,11 @@ def test_a_store_on_a_full_disk_is_told_by_the_key_and_made_when_there_is_room(
     assert not list(cache.rglob("*.building")) and not list(cache.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("leave", [2])
+@pytest.mark.parametrize("moment", ["before", "in the middle"])
 def test_features_on_a_full_disk_are_told_and_made_when_there_is_room(
-    command: Command, demo_root: Path, tmp_path: Path, small_disk: Any, is_one_line: Callable[[str], bool], leave: int
-) -> None:
+    command: Command, demo_root: Path, tmp_path: Path, small_disk: Any, is_one_line: Callable[[str], bool], moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     cache = small_disk.path / "cache"
     assert (
         command("audit", "data=chest_xray", f"data.root={demo_root}", f"cache_dir={cache}").code == 0
@@ -158,10 +161,14 @@ def test_features_on_a_full_disk_are_told_and_made_when_there_is_room(
         "train", f"data.root={demo_root}", *TINY, f"cache_dir={cache}", "freeze=head", "augment=none",
         "trainer.cache_features=true", f"hydra.run.dir={tmp_path / 'run'}",
     )  # fmt: skip
-    small_disk.fill(leave=leave)
-    stopped = command(*arguments)
+    small_disk.fill(leave=4)
+    with monkeypatch.context() as patched:
+        if moment == "in the middle":  # somebody else takes the room that was there
+            patched.setattr("pneumolit.model.features.free_bytes", lambda folder: 1 << 40)
+        stopped = command(*arguments)
     assert stopped.code == 2 and is_one_line(stopped.err), stopped.err
-    assert str(cache) in stopped.err, stopped.err
+    assert str(cache) in stopped.err and (moment == "before" or FULL in stopped.err), stopped.err
+    assert not list(cache.rglob("*.building"))
     small_disk.make_room()
     done = command(*arguments, "resume=true")
     assert done.code == 0, done.err
@@ -188,7 +195,7 @@ def test_a_table_on_a_full_disk_is_gone_on_with_and_the_earlier_one_stays(
     assert table.read_bytes() == (tmp_path / f"o.{kind}").read_bytes()
 
 
-@pytest.mark.parametrize("leave", [0, 3, 8])
+@pytest.mark.parametrize("leave", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)])
 def test_pages_on_a_full_disk_leave_the_earlier_ones_whole(
     command: Command, demo_root: Path, small_run: Path, small_disk: Any, is_one_line: Callable[[str], bool], leave: int
 ) -> None:

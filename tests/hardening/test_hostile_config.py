@@ -50,6 +50,19 @@ def test_a_target_outside_of_the_allowed_packages_is_refused_from_the_command_li
         assert not marker.exists()
 
 
+def test_a_module_that_lies_about_being_an_optimizer_is_not_even_imported(
+    command: Command, given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "it_ran"
+    (tmp_path / "planted.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\nimport torch\n\n\nclass Optimizer(torch.optim.SGD):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    done = command(*given, "optim=sgd", "optim._target_=planted.Optimizer")
+    assert not marker.exists()
+    assert done.code == 2 and "optim._target_=planted.Optimizer is refused" in done.err, done.err
+
+
 @pytest.mark.parametrize(
     "content",
     [

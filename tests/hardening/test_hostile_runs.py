@@ -42,7 +42,7 @@ def is_refused(done: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-@pytest.mark.parametrize("change", ["empty", "numbers", "not a number"])
+@pytest.mark.parametrize("change", ["empty", pytest.param("numbers", marks=pytest.mark.slow), "not a number"])
 def test_a_record_of_another_shape_is_named_by_every_command(
     command: Command, copied_run: Path, demo_root: Path, tmp_path: Path, name: str, change: str
 ) -> None:

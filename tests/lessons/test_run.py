@@ -49,6 +49,7 @@ def numbers(text: str) -> list[str]:
     return re.findall(r"\d+\.\d+", text)
 
 
+@pytest.mark.slow
 def test_split_lesson_leaves_two_runs_and_says_what_their_predictions_say(command: Command) -> None:
     outcome, folder = taught(command, "patient_split", "report.language=ko")
     content, measured = read_json(folder / "lesson.json"), {}
