@@ -8,11 +8,12 @@ import functools
 import io
 import os
 import re
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import pneumolit
 from pneumolit.composition import OUR_VARIABLES, plain_config, register_resolvers
@@ -68,6 +69,7 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         print(f"pneumolit {pneumolit.__version__}")
         return
     mistakes: list[str] = []
+    unread: list[BrokenPipeError] = []
 
     def job(cfg: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -84,6 +86,9 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
             ) as error:
                 if wants_traceback:
                     raise
+                if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+                    unread.append(error)
+                    return
                 is_hydras = isinstance(error, OmegaConfBaseException | HydraException)
                 message = explain_error(name, error, given) if is_hydras else _with_its_key(error, cfg)
                 # Kept, not raised: Hydra would print its own word first, and of several jobs only the first error.
@@ -97,7 +102,9 @@ def run_command(name: str, task: Task, arguments: Sequence[str] | None = None) -
         register_resolvers()
         with raised_as_exceptions(), bare_sweeps_removed(), _groups_listed_once(sys.argv[1:]), foreign_code_refused():
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(job)()
-    except BrokenPipeError:  # whoever read has seen enough: `--help | head`
+        if unread:
+            raise unread[0]
+    except BrokenPipeError:  # whoever read has seen enough: `--help | head`, `predict output=- | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         raise SystemExit(0) from None
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError) as error:  # before the task begins
@@ -188,6 +195,18 @@ def _groups_listed_once(arguments: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         ConfigLoaderImpl.get_group_options = original  # type: ignore[method-assign]
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether the reader of a pipe has gone; a broken pipe can also be one to a process of our own."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)  # errors are always told
+    except (OSError, ValueError):  # no file of the system's: a notebook, a test
+        return False
+    return bool(poll.poll(0))
 
 
 def _with_its_key(error: Exception, cfg: Any) -> str:

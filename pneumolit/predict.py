@@ -61,7 +61,9 @@ def check_settings(cfg: dict[str, Any]) -> None:
         raise ValueError(f"heatmaps must be true, false or a folder, got {cfg['heatmaps']!r}")
     output = cfg["output"]
     if output is not None and output != "-" and Path(str(output)).suffix not in _SUFFIXES:
-        raise ValueError(f"output must be a file that ends in {' or '.join(_SUFFIXES)}, or - , got {output}")
+        raise ValueError(
+            f"output must be a file that ends in {' or '.join(_SUFFIXES)}, or - for standard output, got {output}"
+        )
     if output is not None and output != "-" and cfg["format"] not in (None, Path(str(output)).suffix[1:]):
         raise ValueError(f"format={cfg['format']} and output={output} say different things; leave format out")
     if cfg["data"]["root"] is not None and not cfg["checks"]:

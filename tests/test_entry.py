@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,31 @@ def test_version_is_our_own_and_answered_once(command: Command) -> None:
     outcome = command("train", "--version")
     assert outcome.code == 0 and outcome.err == "" and outcome.out == f"pneumolit {pneumolit.__version__}\n"
     assert describe(["--version"]) == (outcome.out.strip(), 0)
+
+
+@pytest.mark.parametrize(("broken", "code", "said"), [("standard output", 0, ""), ("another pipe", 2, "Broken pipe")])
+def test_reader_who_has_seen_enough_is_no_mistake_but_a_lost_process_is_one(
+    tmp_path: Path, broken: str, code: int, said: str
+) -> None:
+    task = (
+        "    print('first', flush=True); sys.stdin.readline(); print('second', flush=True)\n"
+        if broken == "standard output"
+        else "    print('first', flush=True); sys.stdin.readline(); raise BrokenPipeError(32, 'Broken pipe')\n"
+    )
+    script = (
+        "import sys\nfrom pneumolit.entry import run_command\n"
+        f"def task(cfg, folder):\n{task}"
+        "run_command('predict', task, ['run_dir=a', 'input=b'])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "first\n"
+    if broken == "standard output":
+        process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    err = process.stderr.read()
+    assert process.wait(timeout=60) == code and err.count("\n") == bool(said) and said in err, err

@@ -88,7 +88,9 @@ def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console)
     predictor = build_predictor(cfg, console)
     names = [scorer.name for scorer in predictor.scorers]
     if len(set(names)) < len(names):
-        raise ValueError(f"run_dir names {len(names)} runs called {names}; copies cannot be told apart in one table")
+        raise ValueError(
+            f"run_dir names {len(names)} runs called {names}; copies cannot be told apart in one table; rename a folder"
+        )
     kind = ".jsonl" if cfg["format"] == "jsonl" or (target is not None and target.suffix == ".jsonl") else ".csv"
     heat_folder = _heat_folder(cfg, target)
     writer = TableWriter(
@@ -107,9 +109,12 @@ def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console)
     finally:
         writer.close()
     if inputs.num_aside:
-        console.print(
-            f"  {inputs.num_aside} files in folders are no images by their names, left aside", highlight=False
+        which = (
+            "file in folders is no image by its name"
+            if inputs.num_aside == 1
+            else ("files in folders are no images by their names")
         )
+        console.print(f"  {inputs.num_aside} {which}, left aside", highlight=False)
     if not tally.num_rows:
         raise ValueError(f"input={' '.join(cfg['input'])} holds no image file; JPEG, PNG and DICOM files are expected")
     if target is not None:

@@ -43,7 +43,8 @@ def summary_lines(tally: Tally, predictor: Predictor) -> list[str]:
                 f"{scorer.name}: pneumonia from probability {rule.threshold:.3f} at {at} ({rule.words}){between}"
             )
     counts = [f"{count} {word}" for word, count in tally.decisions.most_common() if word]
-    lines.append(f"{tally.num_rows} rows: {', '.join([*counts, f'{tally.num_broken} could not be read'])}")
+    counts.append(f"{tally.num_broken} could not be read")
+    lines.append(f"{tally.num_rows} row{'s' * (tally.num_rows != 1)}: {', '.join(counts)}")
     if tally.num_kept:
         lines.append(f"{tally.num_kept} of them were there from a call that was cut off")
     for reason, count in tally.reasons.most_common(_MOST_REASONS):
