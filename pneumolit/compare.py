@@ -131,6 +131,7 @@ def _print(console: Console, result: Result, target: CompareDir, saved: str) -> 
     from rich.table import Table
 
     from pneumolit.report.tables import with_interval
+    from pneumolit.rundir import printable
 
     page = result.page
     table = Table(
@@ -147,7 +148,7 @@ def _print(console: Console, result: Result, target: CompareDir, saved: str) -> 
     console.print(table)
 
     def say(text: str) -> None:
-        console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {printable(text)}", highlight=False, markup=False, soft_wrap=True)
 
     if len(page.methods) > _MOST_LINES:
         say(f"... and {len(page.methods) - _MOST_LINES} more")

@@ -22,6 +22,7 @@ from pneumolit.foreign_options import foreign_code_refused
 from pneumolit.hydra_errors import explain_error
 from pneumolit.interrupts import INTERRUPTED, STOPPED, raised_as_exceptions
 from pneumolit.multirun import SweepRefusedError, bare_sweeps_removed
+from pneumolit.rundir import printable
 
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in a path and in the text of a claim they have none.
 PATH_KEYS = frozenset(
@@ -257,7 +258,6 @@ def _overrides(hydra_cfg: Any) -> str:
 
 def _stop(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
-    # A file name may hold bytes that are no text, or signs that steer the terminal.
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+    shown = printable(message, keep="\n")
     print(f"pneumolit: {shown}", file=sys.stderr)
     raise SystemExit(code)

@@ -28,13 +28,13 @@ def export(cfg: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
 
     from pneumolit.exporting.run import EXAMPLE_FILE, export_model
-    from pneumolit.rundir import shortest
+    from pneumolit.rundir import printable, shortest
 
     console = Console(soft_wrap=False)
     done = export_model(cfg, target, console)
 
     def say(text: str) -> None:
-        console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {printable(text)}", highlight=False, markup=False, soft_wrap=True)
 
     for note in done.notes:
         say(f"- {note}.")

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pneumolit.config import CONFIG_DIR
+
 # Hydra calls what these nodes name before a command begins, so that a folder of options from somebody else could.
 _CALLED_BY_HYDRA = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 _HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
+_PLACES = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.name")
 _LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 
 
@@ -28,6 +31,7 @@ def foreign_code_refused() -> Iterator[None]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         cfg = original(*args, **kwargs)
         _refuse_foreign_code(cfg)
+        _refuse_foreign_places(cfg)
         return cfg
 
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]
@@ -56,6 +60,39 @@ def _refuse_foreign_code(cfg: Any) -> None:
                 f"hydra.job.env_set.{variable} in a file is refused: variables such as LD_PRELOAD run code; set it in "
                 "the shell, or on the command line"
             )
+
+
+def _refuse_foreign_places(cfg: Any) -> None:
+    """Where Hydra makes folders and files is said by this project or on the command line, not by an option."""
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
+    assert isinstance(settings, dict)
+    name = str(settings["job"]["config_name"])
+    shared, own = _shipped("hydra_settings"), _shipped(name).get("hydra", {})
+    given = [override.lstrip("+~").partition("=")[0] for override in settings["overrides"]["hydra"]]
+    for place in _PLACES:
+        value, key = _inner(settings, place), f"hydra.{place}"
+        if key not in given and value not in (_inner(shared, place), _inner(own, place)):
+            raise ValueError(
+                f"{key}={value} in a file is refused: Hydra would write there, and an option may be somebody else's; "
+                "give it on the command line"
+            )
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    file = CONFIG_DIR / f"{name}.yaml"  # of a primary file of the user's own there is none
+    content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader) if file.is_file() else {}
+    return dict(content)
+
+
+def _inner(node: Any, path: str) -> Any:
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # NumPy, which not every command needs
 
 _SPLIT_COLUMNS = ("label", "patient_id", "cause", "series", "is_copy")  # beside path and split
 LEDGER_NAME = "test_looks.jsonl"
+_MOST_YAML = 1_000_000  # bytes
 RUNNING, DONE, FAILED, INTERRUPTED, PRUNED = "running", "done", "failed", "interrupted", "pruned"
 _LOOK = ("run", "configuration", "test_set", "purpose")
 WAITING = "waiting"  # of a job that has not begun
@@ -141,15 +142,16 @@ class RunDir:
         Raises:
             ValueError: names the file and what does not fit.
         """
-        from pneumolit.run_checks import METRICS, RECORDS, check_record
+        from pneumolit.run_checks import RECORDS, check_links, check_metrics, check_record
 
+        check_links(self.path)
         self.read_config()
         for name, checks in RECORDS.items():
             file = self.path / name
             if file.is_file():
                 check_record(read_json(file), file, checks)
         for file in sorted(self.path.glob("evaluation/*/metrics.json")):
-            check_record(read_json(file), file, METRICS)
+            check_metrics(read_json(file), file)
 
     def ledger_folder(self, otherwise: Path) -> Path:
         """Folder of the ledger that counts this run's looks, from wherever a command is started.
@@ -176,18 +178,9 @@ class RunDir:
         Raises:
             ValueError: it is no YAML of plain values, or does not hold the settings of a run.
         """
-        import yaml
-
         from pneumolit.run_checks import check_settings
 
-        try:
-            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{self.config_file} is no YAML of plain values: {reason}; put the run's own back"
-            ) from error
-        return check_settings(content, self.config_file)
+        return check_settings(read_yaml(self.config_file), self.config_file)
 
     @property
     def environment_file(self) -> Path:
@@ -586,6 +579,28 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file that this project wrote.
+
+    Raises:
+        ValueError: it is no YAML of plain values, larger than any that a run writes, or has aliases, of which a file of
+            some hundred bytes can make more values than any memory holds.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if path.stat().st_size > _MOST_YAML:
+            raise ValueError(f"{path.stat().st_size / 1e6:.0f} MB, a run's has some kilobytes")
+        text = path.read_text(encoding="utf-8")
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
+            raise ValueError("it has aliases, which no run writes")
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is no YAML of plain values: {reason}; put the run's own back") from error
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number, and is never written")
 
@@ -692,6 +707,15 @@ def shortest(folder: Path) -> Path:
     return folder.absolute()
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""A text as it may be shown: names hold bytes that are no text, and signs that steer the terminal.
+
+    >>> printable("a\nb\x1b[2J")
+    'a\\nb\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
 def utc_now() -> str:
     """The time in ISO 8601, UTC, whole seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -741,7 +765,7 @@ def read_looks(output_folder: Path) -> list[dict[str, str]]:
         for line in ledger.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 look = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(look, dict) and all(isinstance(look.get(key), str) for key in _LOOK):
                 looks.append(look)

@@ -236,7 +236,7 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache_dir: Path
 ) -> Iterator[Callable[..., Outcome]]:
     """`command("train", "key=value", ...)`: run a command in this process; importing torch anew takes seconds."""
-    from pneumolit import audit, evaluate, export, predict, train, tune
+    from pneumolit import audit, compare, evaluate, export, predict, train, tune
     from pneumolit.entry import run_command
 
     out = tmp_path / "out"
@@ -246,6 +246,7 @@ def command(
     tasks = {
         "train": train.train,
         "evaluate": evaluate.evaluate,
+        "compare": compare.compare,
         "tune": tune.tune,
         "predict": predict.predict,
         "export": export.export,

@@ -141,7 +141,7 @@ def _made_by(folder: Path) -> str:
     try:
         with _times_kept(folder / "index.json"):
             model = json.loads((folder / "index.json").read_text(encoding="utf-8")).get("architecture")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return ""
     return f" by {model}" if model else ""
 

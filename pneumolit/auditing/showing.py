@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pneumolit.rundir import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,7 +32,7 @@ def decoded(text: str) -> str:
 
 def readable(text: str) -> str:
     """What can be shown of a file name that is no UTF-8, or holds what a terminal takes for commands."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in decoded(text))
+    return printable(decoded(text))
 
 
 def say(console: Console, text: str) -> None:

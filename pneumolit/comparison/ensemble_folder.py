@@ -85,6 +85,7 @@ def read_ensemble(run: RunDir) -> Ensemble:
                 f"{run.path}: its member {told['name']} is not in {own.path} any more; put it back, or make "
                 "the ensemble again from the runs that are there"
             )
+        own.check_records()
         calibration = read_calibration(own)[0]
         if calibration is None or calibration.to_dict() != told["calibration"]:
             raise ValueError(

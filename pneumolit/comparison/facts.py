@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pneumolit.config import configuration_hash, scored_epoch
 from pneumolit.labels import log_softmax
-from pneumolit.rundir import RunDir, read_json
+from pneumolit.rundir import RunDir, read_json, read_yaml
 
 # libyaml reads a hundred configurations in the time in which Python reads ten.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def read_facts(run: RunDir, rule: str) -> Facts:
 
 def read_config(run: RunDir) -> dict[str, Any]:
     """The configuration of a run, as plain values."""
-    content = yaml.load(run.config_file.read_text(encoding="utf-8"), Loader=_LOADER)
+    content = read_yaml(run.config_file)
     return content if isinstance(content, dict) else {}
 
 

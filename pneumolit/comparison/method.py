@@ -106,7 +106,12 @@ def read_method(run: RunDir, split: str, rule: str) -> Method | Absent:
         split: name of the evaluated set.
         rule: decision rule; a run without calibration decides by `half` instead of `primary`.
     """
-    source, status = str(shortest(run.path)), read_json(run.status_file)
+    source = str(shortest(run.path))
+    try:
+        run.check_records()
+    except ValueError as error:
+        return Absent(run.path.name, source, str(error))
+    status = read_json(run.status_file)
     if not run.predictions_file(split).is_file():
         return _absent(run, split, source, status)
     try:

@@ -30,6 +30,7 @@ import numpy as np
 
 from pneumolit.data.phantom import VIEW, draw_patient, expose
 from pneumolit.labels import NORMAL, PNEUMONIA
+from pneumolit.rundir import read_json
 
 DEMO_VERSION = 1
 """Raise it with every change that alters a byte of the images or a file name."""
@@ -154,7 +155,7 @@ def _is_whole(root: Path, marker: dict[str, Any]) -> bool:
     path = root / _MARKER
     if not path.is_file():
         raise ValueError(f"{root} exists and is not a demo set; give a path that does not exist yet, or remove it")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if found != marker:
         raise ValueError(
             f"{root} holds another demo set ({found}) than the one asked for ({marker}); "

@@ -10,8 +10,10 @@ Source:
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,6 +121,7 @@ def _find(root: Path, size: int) -> Path:
 
 def _read(path: Path, size: int) -> Mapping[str, np.ndarray]:
     try:
+        _check_headers(path, size)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for split in COUNTS for name in (f"{split}_images", f"{split}_labels")}
     except Exception as error:  # of a damaged archive, nearly anything
@@ -132,6 +135,19 @@ def _read(path: Path, size: int) -> Mapping[str, np.ndarray]:
                 f"labels, ({sum(counts)}, {size}, {size}) uint8 with {counts} is expected; fetch it again"
             )
     return arrays
+
+
+def _check_headers(path: Path, size: int) -> None:
+    """Refuse arrays that claim to be larger than the published ones, before the first is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        for split, counts in COUNTS.items():
+            for name, most in ((f"{split}_images", sum(counts) * size**2), (f"{split}_labels", sum(counts))):
+                with archive.open(f"{name}.npy") as member:
+                    is_first = np.lib.format.read_magic(member) == (1, 0)
+                    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(member)
+                if math.prod(shape) > most or dtype.itemsize > 8:
+                    raise ValueError(f"{name} claims to be {shape} {dtype}")
 
 
 def _write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:

@@ -215,9 +215,10 @@ def _load(base: Path, key: str) -> ImageStore | None:
         index = json.loads((folder / _INDEX).read_text())
         images = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
         digests = np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # np.load has its own word for an empty file
+        errors = {int(row): str(reason) for row, reason in index["errors"].items()}
+    # np.load has its own word for an empty file; the others are for an index that is none.
+    except (OSError, ValueError, EOFError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    errors = {int(row): reason for row, reason in index["errors"].items()}
     return ImageStore(images, FileHashes(digests), errors, key, folder)
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from pneumolit.model.gathered import Gathered
 from pneumolit.model.loss import build_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
 from pneumolit.model.schedule import build_scheduler, is_plateau
+from pneumolit.run_checks import MODEL_SETTINGS, check_record
 
 _NEVER = 10**9  # epochs; Lightning's own step of a plateau schedule would come after the epoch's checkpoint
 
@@ -86,7 +88,9 @@ class PneumoniaClassifier(LightningModule):
     def from_checkpoint(cls, path: Any) -> PneumoniaClassifier:
         """Rebuild a model from a checkpoint, in eval mode on the CPU; nothing but tensors and plain values is read."""
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        model = cls(checkpoint["hyper_parameters"]["hparams"])
+        hparams = checkpoint["hyper_parameters"]["hparams"]
+        check_record(hparams, Path(path), MODEL_SETTINGS)
+        model = cls(hparams)
         model.load_state_dict(checkpoint["state_dict"])
         return model.use_channels_last().eval()
 

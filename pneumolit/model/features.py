@@ -314,7 +314,7 @@ def _load(folder: Path, key: str, shape: tuple[int, ...]) -> Features | None:
         if array.shape != expected or hashlib.sha256(array.data).hexdigest() != index["sha256"]:
             return None
         return Features(array, getattr(torch, index["dtype"]), key, is_other)
-    except (OSError, ValueError, EOFError, KeyError, TypeError):  # absent, cut off, or somebody else's
+    except (OSError, ValueError, EOFError, KeyError, TypeError, RecursionError):  # absent, cut off, or somebody else's
         return None
 
 

@@ -23,6 +23,8 @@ from pneumolit.evaluation.operating_point import OperatingPoint
 from pneumolit.labels import LabelSet
 from pneumolit.prediction.reference import load_reference, save_reference
 from pneumolit.prediction.scorer import Scorer, ScoringModel, best_device
+from pneumolit.run_checks import BUNDLE as BUNDLE_RECORD
+from pneumolit.run_checks import check_links, check_record
 from pneumolit.rundir import read_json, write_bytes, write_json
 
 FORMAT, FORMAT_VERSION = "pneumolit bundle", 1
@@ -98,7 +100,9 @@ def open_bundle(folder: Path) -> Scorer:
         FileNotFoundError: a file of it is gone.
         ValueError: it is damaged, was changed, or is of another version.
     """
+    check_links(folder)
     content = _read_record(folder)
+    check_record(content, folder / BUNDLE, BUNDLE_RECORD)
     try:
         models = tuple(_open_model(folder, told) for told in content["models"])
         calibration = content["calibration"]
@@ -112,7 +116,7 @@ def open_bundle(folder: Path) -> Scorer:
             validation=_as_array(content["validation_log_odds"]),
             facts=dict(content["facts"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
         raise ValueError(
             f"{folder / BUNDLE} is damaged: {type(error).__name__} {error}; export the run again"
         ) from error

@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_arrays
 from pneumolit.prediction.appearance import Appearance, describe
 from pneumolit.prediction.generated import changed_films, no_films
 from pneumolit.prediction.scorer import ScoringModel
+from pneumolit.run_checks import REFERENCE, check_record
 from pneumolit.rundir import read_json, write_bytes, write_json
 
 FORMAT_VERSION = 1
@@ -187,6 +188,7 @@ def load_reference(arrays_file: Path, json_file: Path, *, made_for: str | None =
         told = read_json(json_file)
         if told.get("format_version") != FORMAT_VERSION or made_for not in (None, told.get("made_for")):
             return None
+        check_record(told, json_file, REFERENCE)
         arrays = load_arrays(arrays_file.read_bytes())
         features = arrays.get("features")
         return Reference(

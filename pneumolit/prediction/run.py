@@ -24,7 +24,7 @@ from pneumolit.prediction.opening import open_scorer, with_reference
 from pneumolit.prediction.predictor import Prediction, Predictor, check_heat, describe_rule
 from pneumolit.prediction.scorer import device_words
 from pneumolit.prediction.table import TableWriter, as_row
-from pneumolit.rundir import fingerprint, shortest, utc_now, write_json
+from pneumolit.rundir import fingerprint, printable, shortest, utc_now, write_json
 
 _ROWS_SHOWN = 12  # predictions that a person can read on the console
 _HEAT_SIDE = 336  # pixels of each of the two pictures: film, film under its heat
@@ -292,7 +292,7 @@ def _bar(console: Console, inputs: Inputs, done: int) -> Iterator[Any]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  {printable(text)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_summary(console: Console, tally: Tally, predictor: Predictor, target: Path | None) -> None:

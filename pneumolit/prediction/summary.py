@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pneumolit.prediction.out_of_range import WORDS
 from pneumolit.prediction.predictor import Predictor
+from pneumolit.rundir import printable
 
 if TYPE_CHECKING:
     from pneumolit.prediction.run import Tally
@@ -28,7 +29,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]], *, with_run: bool) -> Table
         told = str(row.get("warnings") or "").replace(";", ", ") or str(row.get("reason") or "")
         cells = [str(row["path"]), *([str(row.get("run", ""))] * with_run)]
         cells += ["" if chance == "" else f"{float(chance):.3f}", str(row.get("decision") or "not read"), told]
-        table.add_row(*(Text(_printable(cell)) for cell in cells))  # Text: brackets in a name are no markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # Text: brackets in a name are no markup
     return table
 
 
@@ -48,7 +49,7 @@ def summary_lines(tally: Tally, predictor: Predictor) -> list[str]:
     if tally.num_kept:
         lines.append(f"{tally.num_kept} of them were there from a call that was cut off")
     for reason, count in tally.reasons.most_common(_MOST_REASONS):
-        lines.append(f"- not read: {count} x {_printable(reason)}")
+        lines.append(f"- not read: {count} x {printable(reason)}")
     if len(tally.reasons) > _MOST_REASONS:
         lines.append(f"- and {len(tally.reasons) - _MOST_REASONS} other reasons, in the table")
     for word, count in tally.warnings.most_common():
@@ -62,8 +63,3 @@ def summary_lines(tally: Tally, predictor: Predictor) -> list[str]:
         )
     lines.append("Research software, not a medical device.")
     return lines
-
-
-def _printable(text: str) -> str:
-    """A name may hold line breaks, or bytes that are no text."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -204,5 +204,9 @@ def _csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return repr(value)
-    # A line break or a bare carriage return would end the row for simple readers of CSV.
-    return " ".join(value.split()) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # A line break or a bare carriage return would end the row for simple readers of CSV, and spreadsheets take a name
+    # that begins as a formula for one.
+    text = " ".join(value.split())
+    return f"'{text}" if text[:1] in tuple("=+-@") else text

@@ -24,7 +24,7 @@ def read_words(run: RunDir, name: str) -> list[str]:
     """What the checks of the heat maps found, in sentences; none where there is no such file or it says nothing."""
     try:
         checks: Any = json.loads(run.explanation(name).checks_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     words = checks.get("words") if isinstance(checks, dict) else None
     return [text for text in words if isinstance(text, str)] if isinstance(words, list) else []

@@ -20,6 +20,7 @@ from pneumolit.report.tables import Table
 
 _LONG = 16  # letters of a header that would be broken into many lines above narrow cells
 _FEW = 7  # columns that a sheet of paper takes without breaking numbers
+_FIRST_BYTES = {"png": b"\x89PNG", "jpeg": b"\xff\xd8"}
 _CSS_DPI = 96  # by definition
 _LARGE = 800  # pixels; a picture so wide cannot be read in half of a page
 # Shares of full size, in which letters of 10 points are 8 and 9 pixels high: a picture that fits a phone whole is
@@ -204,9 +205,12 @@ class _Writer:
     def _picture(self, path: Path, alt: str) -> str:
         if not path.is_file():
             raise FileNotFoundError(f"the picture {path} is missing; draw the evaluation before its page")
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
-        text = self.text(alt)
+        content = path.read_bytes()
         kind = "png" if path.suffix == ".png" else "jpeg"
+        if not content.startswith(_FIRST_BYTES[kind]):
+            raise ValueError(f"{path} is no {kind.upper()} picture; remove it, and run the command again")
+        data = base64.b64encode(content).decode("ascii")
+        text = self.text(alt)
         width, height, full = _size(path)
         readable = (_READABLE_PART if full > _LARGE else _READABLE) * full  # a phone shows it no narrower
         size = f'width="{width}" height="{height}" style="--full: {full:.0f}px; --readable: {readable:.0f}px"'

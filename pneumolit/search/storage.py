@@ -33,7 +33,14 @@ def open_storage(address: str | None, journal: Path) -> BaseStorage:
 
     if address is None:
         journal.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_HeldJournal(journal)))  # type: ignore[arg-type]
+        backend = JournalFileBackend(str(journal), lock_obj=_HeldJournal(journal))  # type: ignore[arg-type]
+        try:
+            return JournalStorage(backend)  # which reads it
+        except (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{journal} is no journal of a search ({type(error).__name__}); put the search's own back, or give "
+                "another name"
+            ) from error
     try:
         return _open_database(address)
     except Exception as error:  # whatever a driver raises: of SQLAlchemy, of the database, of the import system

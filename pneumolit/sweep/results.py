@@ -9,19 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pneumolit.config import scored_epoch
 from pneumolit.report.sweep import SweepRow, group_rows, sweep_csv
 from pneumolit.report.sweep_page import write_sweep_page
 from pneumolit.report.sweep_tables import sweep_markdown
-from pneumolit.rundir import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, RunDir, SweepDir, read_json, write_text
+from pneumolit.rundir import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    WAITING,
+    RunDir,
+    SweepDir,
+    read_json,
+    read_yaml,
+    write_text,
+)
 from pneumolit.stage_plan import plan_stages
 
 _LOGGED = ("val/auroc", "val/loss", "stress/auroc", "block/auroc")  # shown at the scored epoch beside the monitor
 _RATES = ("balanced_accuracy", "sensitivity", "specificity")  # of the primary rule on validation
 # libyaml reads a hundred configurations in the time in which Python reads ten.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def collect_row(run: RunDir, choices: Mapping[str, Any], *, monitor: str | None = None) -> SweepRow:
@@ -137,7 +145,7 @@ def _ending(status: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[str, str
 def _checkpoint_settings(run: RunDir) -> Mapping[str, Any]:
     if not run.config_file.is_file():
         return {}
-    cfg = yaml.load(run.config_file.read_text(encoding="utf-8"), Loader=_LOADER)
+    cfg = read_yaml(run.config_file)
     # Those of the stage whose checkpoint is scored.
     found: Mapping[str, Any] = plan_stages(cfg)[-1].cfg["callbacks"]["checkpoint"]
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import io
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,24 @@ def test_a_file_that_is_not_the_published_one_is_refused_and_leaves_nothing(tmp_
     with pytest.raises(ValueError, match=r"pneumoniamnist\.npz is not what MedMNIST publishes"):
         make_pneumoniamnist(tmp_path, tmp_path / "cache", store_size=28)
     assert not list((tmp_path / "cache").rglob("*.png"))
+
+
+def test_arrays_that_would_fill_the_memory_are_refused_by_their_header(tmp_path: Path) -> None:
+    import resource
+
+    header, block = io.BytesIO(), bytes(1 << 20)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2 << 30,)})
+    with (
+        zipfile.ZipFile(tmp_path / "pneumoniamnist.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("train_images.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(header.getvalue())
+        for _ in range(400):
+            member.write(block)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"train_images claims to be \(2147483648,\)"):
+        make_pneumoniamnist(tmp_path, tmp_path / "cache", store_size=28)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
 def test_a_kill_between_leaves_no_folder_that_counts_as_whole(

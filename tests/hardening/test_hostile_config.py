@@ -101,6 +101,10 @@ HYDRAS: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "a folder": {"hydra": {"run": {"dir": "it_ran"}}},
+    "a folder below": {"hydra": {"output_subdir": "../it_ran"}},
+    "a folder of sweeps": {"hydra": {"sweep": {"dir": "it_ran"}}},
+    "a job's name": {"hydra": {"job": {"name": "../it_ran"}}},
     "a variable": {"hydra": {"job": {"env_set": {"LD_PRELOAD": "theirs.so"}}}},
 }
 
@@ -110,7 +114,9 @@ def test_options_from_somebody_else_do_not_make_hydra_run_what_they_name(
     given: tuple[str, ...], tmp_path: Path, what: str
 ) -> None:
     folder = option(tmp_path / "theirs", "experiment", HYDRAS[what], package="_global_")
-    line = [sys.executable, "-m", "pneumolit.train", "--config-dir", folder, "experiment=theirs", *given[1:]]
+    # On the command line the folder is the user's own.
+    own = [text for text in given[1:] if what != "a folder" or not text.startswith("hydra.run.dir=")]
+    line = [sys.executable, "-m", "pneumolit.train", "--config-dir", folder, "experiment=theirs", *own]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert not (tmp_path / "it_ran").exists()
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

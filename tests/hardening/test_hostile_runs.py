@@ -89,6 +89,80 @@ def test_settings_that_no_run_has_are_named(
         assert is_refused(done) and words in done.err and str(file) in done.err, (line[0], done.err)
 
 
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "training.png", "model_card.md", "checkpoints/last.ckpt", "evaluation/val", "export"]
+)
+def test_links_that_lead_out_of_a_run_are_neither_read_nor_written_through(
+    command: Command, copied_run: Path, demo_root: Path, tmp_path: Path, name: str
+) -> None:
+    elsewhere = tmp_path / "of the user"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("the user's own")
+    place = copied_run / name
+    target = elsewhere if place.is_dir() or not place.suffix else elsewhere / "kept"
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+    for line in lines_for(copied_run, demo_root / "test", tmp_path):
+        done = command(*line)
+        assert is_refused(done) and f"{place} is a link to {target}" in done.err, (line[0], done.err)
+    done = command("compare", f"runs={copied_run}", "split=val")
+    assert done.code == 2 and "is a link to" in done.err and "Traceback" not in done.err, done.err
+    assert [(p.name, p.read_text()) for p in elsewhere.iterdir()] == [("kept", "the user's own")]
+
+
+def test_links_within_a_run_and_to_a_run_are_followed(
+    command: Command, copied_run: Path, demo_root: Path, tmp_path: Path
+) -> None:
+    (copied_run / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
+    (copied_run / "checkpoints" / "best.ckpt").symlink_to("last.ckpt")
+    (tmp_path / "to it").symlink_to(copied_run)
+    done = command(*lines_for(tmp_path / "to it", demo_root / "test", tmp_path)[0])
+    assert done.code == 0, done.err
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    "text", [BOMB + "callbacks: *a39\n", "OWN" + BOMB, "#" * 2_000_000], ids=["alone", "below", "long"]
+)
+def test_a_configuration_that_unfolds_to_more_than_any_memory_is_refused_unread(
+    command: Command, copied_run: Path, demo_root: Path, tmp_path: Path, text: str
+) -> None:
+    file = copied_run / "config.yaml"
+    file.write_text(text.replace("OWN", file.read_text()))
+    for line in lines_for(copied_run, demo_root / "test", tmp_path):
+        done = command(*line)
+        assert is_refused(done) and str(file) in done.err and len(done.err) < 1000, (line[0], done.err[:1000])
+
+
+def test_a_comparison_names_metrics_that_are_hollow(command: Command, copied_run: Path) -> None:
+    file = copied_run / "evaluation" / "val" / "metrics.json"
+    content = json.loads(file.read_text())
+    changes: list[dict[str, Any]] = [
+        {"intervals": {**content["intervals"], "rules": {}}},
+        {"class_view": {}},
+        {"intervals": {"ranking": [1]}},
+    ]
+    for change in changes:
+        file.write_text(json.dumps({**content, **change}))
+        done = command("compare", f"runs={copied_run}", "split=val")
+        assert done.code == 2 and f"{file.name} does not hold" in done.err and "Traceback" not in done.err, done.err
+
+
+def test_a_ledger_and_checks_of_brackets_alone_end_in_no_traceback(
+    command: Command, copied_run: Path, demo_root: Path
+) -> None:
+    (copied_run.parent.parent / "test_looks.jsonl").write_text("[" * 200_000 + "\n")
+    checks = copied_run / "explanation" / "val" / "checks.json"
+    checks.parent.mkdir(parents=True, exist_ok=True)
+    checks.write_text("[" * 200_000)
+    done = command("evaluate", f"run_dir={copied_run}", "split=val")
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../../etc/passwd", "train/../../secret.jpeg"])
 def test_a_split_that_names_files_outside_of_the_data_opens_none(
     command: Command, copied_run: Path, path: str, monkeypatch: pytest.MonkeyPatch

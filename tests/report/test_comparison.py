@@ -106,6 +106,12 @@ def test_the_csv_has_every_digit_and_no_broken_row() -> None:
     assert rows[1]["reason"] == "two lines, and a comma"
 
 
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1", "@a", "\t=a"])
+def test_a_name_is_no_formula_for_a_spreadsheet(name: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(comparison_csv([replace(METHOD, name=name)], []))))
+    assert rows[0]["name"] == f"'{name.strip()}"
+
+
 def test_pairs_as_csv_say_which_tests_take_images_for_patients() -> None:
     (row,) = csv.DictReader(io.StringIO(pairs_csv([PAIR])))
     assert float(row["auroc_difference"]) == -0.00123 and float(row["accuracy_p_holm"]) == 0.0002

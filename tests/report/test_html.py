@@ -102,6 +102,12 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
         run_page(title="t", summary=[], sections=[Section("h", images=[(tmp_path / "roc.png", "ROC")])])
 
 
+def test_what_is_no_picture_stands_on_no_page(tmp_path: Path) -> None:
+    (tmp_path / "roc.png").write_text("of another file")
+    with pytest.raises(ValueError, match=r"roc\.png is no PNG picture"):
+        run_page(title="t", summary=[], sections=[Section("h", images=[(tmp_path / "roc.png", "ROC")])])
+
+
 def test_reports_are_made_without_torch_sklearn_or_pyplot() -> None:
     code = (
         "import sys, pneumolit.report.figures, pneumolit.report.html, pneumolit.evaluation.summary; "

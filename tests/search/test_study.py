@@ -319,6 +319,13 @@ def test_a_lock_is_seen_from_outside_as_long_as_it_is_held(tmp_path: Path) -> No
     assert not is_locked(lock)
 
 
+@pytest.mark.parametrize("line", ["[]", "[" * 100_000, '{"op_code": 99, "worker_id": "x"}', "3"], ids=range(4))
+def test_a_journal_of_something_else_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "study.log").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r"study\.log is no journal of a search"):
+        open_storage(None, tmp_path / "study.log")
+
+
 def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"storage=postgresql://ann:\*\*\*@nowhere/x cannot be opened") as error:
         open_storage("postgresql://ann:secret@nowhere/x", tmp_path / "log")
