@@ -210,7 +210,7 @@ def check_record(content: Mapping[str, Any], file: Path, checks: Mapping[str, Ch
     if misfit is not None:
         key, value = misfit
         found = "missing" if value is _MISSING else reprlib.repr(value)
-        raise ValueError(f"{file} does not hold what a run has written: {key} is {found}; put the run's own file back")
+        raise ValueError(f"{file} is damaged: {key} is {found}; put it back as it was written")
 
 
 def check_metrics(content: Mapping[str, Any], file: Path) -> None:

@@ -77,7 +77,7 @@ CASES = [
 def test_a_bundle_with_a_value_that_none_has_is_refused_in_one_line(bundle: Path, path: str, value: Any) -> None:
     file = bundle / "bundle.json"
     file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
-    with pytest.raises(ValueError, match=rf"bundle\.json does not hold.*: {path}.* is ") as refused:
+    with pytest.raises(ValueError, match=rf"bundle\.json is damaged.*: {path}.* is ") as refused:
         open_bundle(bundle)
     assert len(str(refused.value)) < 300 and "\n" not in str(refused.value)
 
@@ -89,7 +89,7 @@ def test_a_bundle_with_a_value_that_none_has_is_refused_in_one_line(bundle: Path
 def test_what_films_look_like_is_checked_as_well(bundle: Path, path: str, value: Any) -> None:
     file = bundle / "reference.json"
     file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
-    with pytest.raises(ValueError, match=r"reference\.json does not hold"):
+    with pytest.raises(ValueError, match=r"reference\.json is damaged"):
         open_bundle(bundle)
 
 
@@ -100,7 +100,7 @@ def test_settings_in_a_checkpoint_are_checked_before_a_model_is_built(
     content = torch.load(small_run / "checkpoints" / "last.ckpt", weights_only=True)
     content["hyper_parameters"]["hparams"][key] = value
     torch.save(content, tmp_path / "changed.ckpt")
-    with pytest.raises(ValueError, match=rf"changed\.ckpt does not hold what a run has written: {key} is"):
+    with pytest.raises(ValueError, match=rf"changed\.ckpt is damaged: {key} is"):
         PneumoniaClassifier.from_checkpoint(tmp_path / "changed.ckpt")
 
 

@@ -149,7 +149,7 @@ def test_a_comparison_names_metrics_that_are_hollow(command: Command, copied_run
     for change in changes:
         file.write_text(json.dumps({**content, **change}))
         done = command("compare", f"runs={copied_run}", "split=val")
-        assert done.code == 2 and f"{file.name} does not hold" in done.err and "Traceback" not in done.err, done.err
+        assert done.code == 2 and f"{file.name} is damaged" in done.err and "Traceback" not in done.err, done.err
 
 
 def test_a_ledger_and_checks_of_brackets_alone_end_in_no_traceback(
