@@ -27,7 +27,8 @@ def export(cfg: dict[str, Any], folder: Path) -> None:
         raise ValueError(f"output={target} is a file; give a folder for the bundle")
     from rich.console import Console
 
-    from pneumolit.exporting.run import EXAMPLE_FILE, export_model
+    from pneumolit.exporting.example import EXAMPLE_FILE
+    from pneumolit.exporting.run import export_model
     from pneumolit.rundir import printable, shortest
 
     console = Console(soft_wrap=False)

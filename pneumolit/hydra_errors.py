@@ -81,7 +81,7 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
             )
         word = next((a for a in given if "=" not in a and a in message.splitlines()[0]), "")
         if word:
-            return f"{word} is no argument, which are key=value{_meant(word)}; see --help"
+            return f"{word} is no argument, which are key=value{_meant(name, word, given)}; see --help"
         return (
             f"an argument cannot be read: {message.splitlines()[0]}. Arguments are key=value; quote a value with "
             "special characters twice, as in 'key=\"a, b\"'"
@@ -91,10 +91,13 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
     return _shortened(message, given)
 
 
-def _meant(word: str) -> str:
-    """A word alone may be an option, or the folder of a run."""
-    options = sorted(f"{path.parent.name}={word}" for path in CONFIG_DIR.glob(f"*/{glob.escape(word)}.yaml"))
-    if not options and Path(word).is_dir():
+def _meant(name: str, word: str, given: Sequence[str]) -> str:
+    """A word alone may be an option, the folder of a run, or films."""
+    files = CONFIG_DIR.glob(f"*/{glob.escape(word)}.yaml")
+    options = sorted(f"{path.relative_to(CONFIG_DIR).parts[0]}={word}" for path in files)
+    if not options and name == "predict" and Path(word).exists() and any(a.startswith("run_dir=") for a in given):
+        options = [f"input={word}"]
+    elif not options and Path(word).is_dir():
         options = [f"run_dir={word}"]
     return f"; did you mean {' or '.join(options)}?" if options else ""
 

@@ -17,6 +17,7 @@ from pneumolit.entry import run_command
 
 BROKEN = 1  # exit code: some files could not be read
 _SUFFIXES = (".csv", ".jsonl")
+_NO_FOLDERS = ("yes", "no", "on", "off", "0", "1", "none", "null")
 
 
 def predict(cfg: dict[str, Any], folder: Path) -> None:
@@ -36,8 +37,8 @@ def predict(cfg: dict[str, Any], folder: Path) -> None:
     is_piped = cfg["output"] == "-"
     console = standard_output_console() if is_piped else Console(soft_wrap=False)
     target = None if is_piped else _target(cfg, folder)
-    tally, predictor = predict_files(cfg, target, console)
-    print_summary(console, tally, predictor, target)
+    tally, predictor, heat_folder = predict_files(cfg, target, console)
+    print_summary(console, tally, predictor, target, heat_folder)
     if tally.num_broken:
         raise SystemExit(BROKEN)
 
@@ -57,7 +58,7 @@ def check_settings(cfg: dict[str, Any]) -> None:
         raise ValueError(f"checks must be true or false, got {cfg['checks']!r}")
     if cfg["format"] not in (None, "csv", "jsonl"):
         raise ValueError(f"format must be csv or jsonl, got {cfg['format']!r}")
-    if not isinstance(cfg["heatmaps"], bool | str):
+    if not isinstance(cfg["heatmaps"], bool | str) or str(cfg["heatmaps"]).lower() in _NO_FOLDERS:
         raise ValueError(f"heatmaps must be true, false or a folder, got {cfg['heatmaps']!r}")
     output = cfg["output"]
     if output is not None and output != "-" and Path(str(output)).suffix not in _SUFFIXES:
@@ -85,9 +86,17 @@ def _target(cfg: dict[str, Any], folder: Path) -> Path:
         target = Path(str(cfg["output"])).expanduser()
         if target.is_dir():
             raise ValueError(f"output={target} is a folder; give a file in it, such as {target / 'films.csv'}")
+        above = next(parent for parent in target.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise ValueError(f"output={target} cannot be: {above} is a file; give a file in a folder")
         return target
+    from pneumolit.prediction.films import file_name
+
     names = [Path(place).expanduser().absolute().name for place in cfg["run_dir"]]
-    return folder / f"{'+'.join(names)[:100]}{'.jsonl' if cfg['format'] == 'jsonl' else '.csv'}"
+    films = [file_name(text) for text in cfg["input"] if Path(text).expanduser().exists()]  # no list, no pattern
+    what = films[0] if len(cfg["input"]) == len(films) == 1 else ""
+    stem = f"{'+'.join(names)[:100]}{what and '_'}{what}"
+    return folder / f"{stem}{'.jsonl' if cfg['format'] == 'jsonl' else '.csv'}"
 
 
 def main() -> None:

@@ -90,10 +90,14 @@ def test_a_data_set_is_audited_into_a_folder_of_its_name(audited: Callable[..., 
 
 
 def test_the_folder_of_the_environment_is_taken_and_a_name_can_be_given(
-    audited: Callable[..., Outcome], demo_root: Path, monkeypatch: pytest.MonkeyPatch
+    audited: Callable[..., Outcome], demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PNEUMOLIT_DATA", str(demo_root))
     assert list(audited("data=chest_xray", "name=mine").found) == ["mine"]
+    assert "This replaces" not in audited("data=chest_xray", "name=mine").out
+    elsewhere = shutil.copytree(demo_root, tmp_path / "elsewhere")
+    again = audited("data=chest_xray", f"data.root={elsewhere}", "name=mine")
+    assert f"This replaces the audit of {demo_root}; name=NAME keeps both." in again.out
 
 
 def test_a_set_without_splits_or_with_other_classes_is_audited(

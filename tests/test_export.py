@@ -151,6 +151,20 @@ def test_the_example_beside_the_onnx_file_needs_no_pneumolit(
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True)
     chance = pneumolit.load(exported).predict(paths[0])[0].probability
     assert float(done.stdout.split()[1]) == pytest.approx(chance, abs=2e-4)
+    (tmp_path / "cut.jpeg").write_bytes(Path(paths[0]).read_bytes()[:300])
+    done = subprocess.run([*line[:2], "cut.jpeg", paths[0]], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "cut.jpeg cannot be read" in done.stdout and done.stdout.splitlines()[1].startswith(paths[0])
+    alone = subprocess.run(line[:2], capture_output=True, text=True, check=False)
+    assert alone.returncode == 1 and "python example_onnx.py FILMS" in alone.stderr
+
+
+def test_an_export_without_the_onnx_file_says_that_the_earlier_one_is_gone(
+    command: Callable[..., Any], exported: Path, tmp_path: Path
+) -> None:
+    again = Path(shutil.copytree(exported, tmp_path / "again"))
+    done = command("export", f"run_dir={exported}", f"output={again}")
+    assert done.code == 0 and "The ONNX file of an earlier export was removed" in done.out, done.out + done.err
+    assert not (again / "model.onnx").exists()
 
 
 def test_a_bundle_holds_no_path_no_patient_and_no_pickle(exported: Path, demo_root: Path) -> None:

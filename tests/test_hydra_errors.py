@@ -34,6 +34,7 @@ def test_known_keys_are_dotted_keys_and_groups() -> None:
         ("experiment=best", r"experiment=best is no option"),
         ("seed=[1,2", r"an argument cannot be read"),
         ("seed", r"seed is no argument, which are key=value; see --help"),
+        ("lesson/patient_split", r"; did you mean experiment=lesson/patient_split\?"),
         ("demo", r"demo is no argument, which are key=value; did you mean data=demo or experiment=demo\?"),
     ],
 )

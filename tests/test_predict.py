@@ -261,7 +261,61 @@ def test_heat_maps_lie_beside_the_table(
     pictures = [Path(row["heatmap"]) for row in rows_of(tmp_path / "o.csv")]
     assert len(set(pictures)) == 6 and all(p.parent == tmp_path / "o_heatmaps" for p in pictures)
     with Image.open(pictures[0]) as picture:
-        assert picture.size == (672, 336)
+        assert picture.size == (672, 358)  # with a line that says whose heat it is
+    assert f"heat    {tmp_path / 'o_heatmaps'}" in done.out
+
+
+def test_pictures_are_not_taken_for_films_and_those_of_an_earlier_table_go(
+    command: Callable[..., Any], copied_run: Path, films: Path
+) -> None:
+    line = ("predict", f"run_dir={copied_run}", f"output={films}/o.csv", NO_CHECKS, "heatmaps=true")
+    for number in (6, 6, 1):
+        done = command(*line, f"input={films if number == 6 else min(films.glob('*.jpeg'))}")
+        assert done.code == 0, done.err
+        assert len(rows_of(films / "o.csv")) == number
+        drawn = [row["heatmap"] for row in rows_of(films / "o.csv")]
+        assert sorted(drawn) == sorted(str(path) for path in (films / "o_heatmaps").glob("*.png"))
+
+
+def test_pictures_go_into_no_folder_of_something_else(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    done = command(*line, f"heatmaps={films}")
+    assert done.code == 2 and "holds something else" in done.err, done.err
+    for word in ("yes", "1", "off"):
+        done = command(*line, f"heatmaps={word}")
+        assert done.code == 2 and "heatmaps must be true, false or a folder" in done.err
+        assert not Path(word).exists()
+
+
+def test_a_table_of_other_films_is_not_replaced_without_a_word(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    one = min(films.glob("*.jpeg"))
+    line = ("predict", f"run_dir={copied_run}", NO_CHECKS)
+    for given in (films, one):
+        command(*line, f"input={given}")
+    tables = {path.name for path in (tmp_path / "out" / "predict").glob("*.csv")}
+    assert tables == {f"copied_{films.name}.csv", f"copied_{one.stem}.csv"}
+    said = [command(*line, f"input={given}", f"output={tmp_path}/o.csv").out for given in (films, films, one)]
+    assert ["replaced the table" in text for text in said] == [False, False, True]
+    assert f"replaced the table of input={films}" in said[-1]
+
+
+def test_a_list_without_names_leaves_no_table(checked_run: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "pneumolit.predict", f"run_dir={checked_run}", "input=-", "output=-"]
+    done = subprocess.run(line, input="", capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and "holds no image file" in done.stderr
+
+
+def test_what_is_no_name_of_a_file_is_refused_from_python_too(copied_run: Path) -> None:
+    model = pneumolit.load(copied_run)
+    for paths, found in (([np.zeros((4, 4))], "ndarray"), ([1], "int"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"paths must be names of files, got {found}"):
+            model.predict(paths)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="load takes the name of one folder, got list"):
+        pneumolit.load([str(copied_run)])  # type: ignore[arg-type]
 
 
 def test_a_table_on_standard_output_is_alone_there(checked_run: Path, films: Path, tmp_path: Path) -> None:
@@ -314,13 +368,21 @@ def test_films_of_a_run_that_were_looked_at_are_not_asked_for_again(
         (("run_dir=RUN", "input=FILMS", "output=o.csv", "format=jsonl"), "say different things"),
         (("run_dir=RUN", "input=FILMS", "data.root=FILMS"), "data.root has no effect with checks=false"),
         (("run_dir=[RUN,RUN]", "input=FILMS"), "copies cannot be told apart"),
+        (
+            ("run_dir=RUN", "input=FILMS", "output=RUN/config.yaml/o.csv"),
+            "config.yaml is a file; give a file in a folder",
+        ),
+        (("run_dir=RUN", "input=FILMS", "output=/proc/nobody/o.csv"), "cannot be written (No such file or directory"),
+        (("run_dir=RUN", "films"), "films is no argument, which are key=value; did you mean input=films?"),
         (("run_dir=RUN", "input=FILMS", "heatmaps=true", "output=-"), "heatmaps=true writes beside the table"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
-    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, given: tuple[str, ...], words: str
-) -> None:
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, given: tuple[str, ...], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     (tmp_path / "nothing").mkdir()
+    monkeypatch.chdir(tmp_path)
     places = {"RUN": str(copied_run), "FILMS": str(films), "EMPTY": str(tmp_path / "nothing")}
     arguments = []
     for text in given:

@@ -25,7 +25,7 @@ from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, open_subj
 from pneumolit.data.dataset import UNREADABLE, find_copies
 from pneumolit.data.split import carve_validation
 from pneumolit.data.store import Progress, cache_folder
-from pneumolit.rundir import fingerprint, record_look, shortest, utc_now, write_text
+from pneumolit.rundir import fingerprint, read_json, record_look, shortest, utc_now, write_text
 from pneumolit.training.progress import data_progress
 
 if TYPE_CHECKING:
@@ -42,10 +42,12 @@ class Audit:
     Attributes:
         found: content of audit.json.
         folder: where it lies.
+        replaced: data root of the audit that lay there, where it was another one; else empty.
     """
 
     found: dict[str, Any]
     folder: Path
+    replaced: str = ""
 
 
 def audit_data(cfg: Mapping[str, Any], console: Console) -> Audit:
@@ -69,13 +71,23 @@ def audit_data(cfg: Mapping[str, Any], console: Console) -> Audit:
     found["label_errors"] = _placed(suspects, subject)
     found["seconds"] = round(time.monotonic() - started, 1)
     folder = Path(cfg["output_dir"]) / _FOLDER / subject.name
+    replaced = _earlier_root(folder / "audit.json", found)
     # Plain ASCII: names that are no UTF-8 come back from it as they were.
     write_text(folder / "audit.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
     shown = json.loads(decoded(json.dumps(found, ensure_ascii=False)))
     write_text(folder / "audit.md", audit_markdown(shown))
     with tempfile.TemporaryDirectory(prefix="pneumolit-") as pictures:
         write_audit_page(folder / "audit.html", shown, draw_pictures(found, subject, Path(pictures)))
-    return Audit(found, shortest(folder))
+    return Audit(found, shortest(folder), replaced)
+
+
+def _earlier_root(file: Path, found: Mapping[str, Any]) -> str:
+    """Where the data lie of an audit that this one replaces, unless they are the same."""
+    try:
+        root = str(read_json(file)["root"])
+    except (OSError, ValueError, KeyError):  # none, or somebody else's
+        return ""
+    return "" if root == found["root"] else root
 
 
 def print_audit(audit: Audit, console: Console) -> None:
@@ -88,6 +100,8 @@ def print_audit(audit: Audit, console: Console) -> None:
         say(console, f"- {line}")
     if len(told) > _MOST_LINES:
         say(console, f"... and {len(told) - _MOST_LINES} more")
+    if audit.replaced:
+        say(console, f"This replaces the audit of {audit.replaced}; name=NAME keeps both.")
     say(console, "Research software, not a medical device.")
     say(console, f"page  {audit.folder / 'audit.html'}")
 

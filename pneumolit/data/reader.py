@@ -24,6 +24,10 @@ READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", *dicom.SUFFIXES})
+_OTHERS = (
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"BM", "BMP"), (b"GIF8", "GIF"), (b"%PDF", "PDF"),
+    (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
+)  # fmt: skip
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -162,7 +166,7 @@ def _open(source: Path | bytes) -> ImageFile.ImageFile:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"larger than {MAX_PIXELS / 1e6:.0f} megapixels by its header") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ImageError(_reason(error)) from error
+        raise ImageError(_reason(error, source)) from error
     try:
         check_size(*image.size)
     except ImageError:
@@ -200,9 +204,18 @@ def _to_gray(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")  # which would copy
 
 
-def _reason(error: BaseException) -> str:
+def _what_instead(source: Path | bytes) -> str:
+    """What a file is that is no image of ours, as far as its first bytes tell."""
+    head = source[:12] if isinstance(source, bytes) else _read_bytes(source, 12)
+    if not head:
+        return ": the file is empty"
+    name = next((name for begin, name in _OTHERS if head.startswith(begin)), "WebP" if head[8:] == b"WEBP" else "")
+    return f" but {name}; convert it to PNG" if name else ""
+
+
+def _reason(error: BaseException, source: Path | bytes = b"") -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not a JPEG, PNG or DICOM image"
+        return f"not a JPEG, PNG or DICOM image{_what_instead(source)}"
     if isinstance(error, FileNotFoundError):
         return "file not found"
     if isinstance(error, PermissionError):

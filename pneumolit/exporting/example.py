@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-EXAMPLE = '''"""Score films: pip install onnxruntime pillow numpy. Research software, not a medical device."""
+EXAMPLE_FILE = "example_onnx.py"
+EXAMPLE = '''"""Score JPEG and PNG films: pip install onnxruntime pillow numpy; python {example} FILMS.
+
+Research software, not a medical device. It reads no DICOM and warns of nothing: what is no film gets a number too.
+"""
 import json
 import sys
 from pathlib import Path
@@ -13,19 +17,21 @@ from PIL import Image
 
 session = onnxruntime.InferenceSession(str(Path(__file__).with_name("{file}")))
 told = session.get_modelmeta().custom_metadata_map
-side = session.get_inputs()[0].shape[2]
-threshold = json.loads(told["thresholds"])["primary"]
+side, threshold = session.get_inputs()[0].shape[2], json.loads(told["thresholds"])["primary"]
 
-for name in sys.argv[1:]:
-    film = Image.open(name).convert("L").resize((side, side), Image.Resampling.BILINEAR)
-    image = np.asarray(film, dtype=np.uint8)[None, None]
-    classes, pneumonia = session.run(None, {{"image": image}})
+for name in sys.argv[1:] or sys.exit(__doc__):
+    try:
+        film = Image.open(name).convert("L").resize((side, side), Image.Resampling.BILINEAR)
+    except OSError as error:
+        print(name, "cannot be read:", error)
+        continue
+    classes, pneumonia = session.run(None, {{"image": np.asarray(film, dtype=np.uint8)[None, None]}})
     decision = "pneumonia" if pneumonia[0] >= threshold else "normal"
-    shares = (f"{{share:.4f}}" for share in classes[0])
+    shares = map("{{:.4f}}".format, classes[0])
     print(name, f"{{pneumonia[0]:.4f}}", decision, dict(zip(json.loads(told["classes"]), shares)))
 '''
 
 
 def example_for(file: str) -> str:
     """The program for a file of this name, which lies beside it."""
-    return EXAMPLE.format(file=file)
+    return EXAMPLE.format(file=file, example=EXAMPLE_FILE)

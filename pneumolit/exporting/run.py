@@ -11,14 +11,14 @@ import numpy as np
 from rich.console import Console
 
 import pneumolit
-from pneumolit.exporting.example import example_for
+from pneumolit.exporting.example import EXAMPLE_FILE, example_for
 from pneumolit.exporting.onnx_file import check_packages, write_onnx
 from pneumolit.prediction.bundle import BUNDLE, open_bundle, write_bundle
 from pneumolit.prediction.opening import open_scorer, with_reference
 from pneumolit.prediction.scorer import Scorer, is_bundle
 from pneumolit.rundir import locked, utc_now, write_bytes, write_text
 
-ONNX_FILE, EXAMPLE_FILE = "model.onnx", "example_onnx.py"
+ONNX_FILE = "model.onnx"
 _CARDS = ("model_card.md", "model_card.html", "may_i_use.html")
 
 
@@ -66,7 +66,9 @@ def export_model(cfg: Mapping[str, Any], target: Path | None, console: Console) 
     if folder.exists() and any(folder.iterdir()) and not is_bundle(folder) and not lock.exists():
         raise ValueError(f"output={folder} holds something else than a bundle; give a new or an empty folder")
     scorer, why = with_reference(scorer, place, cfg, console)
-    notes = (f"The bundle cannot tell films of another kind: {why}",) if why else ()
+    notes: tuple[str, ...] = (f"The bundle cannot tell films of another kind: {why}",) if why else ()
+    if (folder / ONNX_FILE).is_file() and not cfg["onnx"]:
+        notes += ("The ONNX file of an earlier export was removed; onnx=true writes it anew",)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(lock, f"another process is writing {folder}; wait for its end, or give another output"):
         difference = _write(scorer, place, folder, with_onnx=cfg["onnx"])

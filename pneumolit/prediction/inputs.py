@@ -19,6 +19,7 @@ _OTHER_PICTURES = frozenset(
     (".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".jfif", ".jpe", ".heic", ".avif")
 )
 _MAGIC = "*?["
+PICTURES_MARKER = ".pneumolit_heatmaps"  # in a folder of pictures that are no films
 _CHUNK = 1 << 16  # bytes of a list at a time
 
 
@@ -88,6 +89,8 @@ class Inputs:
             names = sorted(os.listdir(folder))
         except OSError:  # no permission; its name as a row says so
             yield folder
+            return
+        if PICTURES_MARKER in names:
             return
         for name in names:
             path = os.path.join(folder, name)

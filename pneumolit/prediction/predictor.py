@@ -123,9 +123,12 @@ class Predictor:
 
         Raises:
             ValueError: a file cannot be read, and `on_error` is `stop`.
+            TypeError: something else than names of files.
         """
         named = [paths] if isinstance(paths, str | Path) else paths
-        return list(self.stream((str(path) for path in named), on_error=on_error))
+        if not isinstance(named, Iterable):
+            raise TypeError(f"paths must be names of files, got {type(paths).__name__}")
+        return list(self.stream((_as_name(path) for path in named), on_error=on_error))
 
     def stream(self, paths: Iterable[str], *, on_error: str = "skip") -> Iterator[Prediction]:
         """As `predict`, one after the other, for any number of files in the same memory."""
@@ -225,23 +228,41 @@ def check_heat(scorer: Scorer) -> None:
         raise ValueError(f"heatmaps: {error}") from error
 
 
+def explained_side(decision: str) -> str:
+    """Of which side a heat map is: of the one that was decided; where it was left open, of pneumonia."""
+    return "normal" if decision == "normal" else "pneumonia"
+
+
 def _heat(scorer: Scorer, images: np.ndarray, decisions: Sequence[str]) -> np.ndarray:
-    """`(N, S, S)` of the side that was decided; where it was left open, of pneumonia."""
+    """`(N, S, S)`, each of the side that its decision asks for."""
     import torch
 
     from pneumolit.model.heatmap import heatmaps
 
     model, out = scorer.models[0].model, np.zeros(images.shape, dtype=np.float32)
-    is_normal = np.array([decision == "normal" for decision in decisions])
-    for side, rows in (("normal", np.flatnonzero(is_normal)), ("pneumonia", np.flatnonzero(~is_normal))):
+    sides = np.array([explained_side(decision) for decision in decisions])
+    for side in ("normal", "pneumonia"):
+        rows = np.flatnonzero(sides == side)
         if len(rows):
             pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))[:, None].to(model.device)
             out[rows] = heatmaps(model, pixels, side=side)
     return out
 
 
+def _as_name(path: object) -> str:
+    if not isinstance(path, str | Path):
+        raise TypeError(f"paths must be names of files, got {type(path).__name__}; save an image as PNG and name it")
+    return str(path)
+
+
 def load(run_dir: str | Path) -> Predictor:
-    """Open a run, a bundle or an ensemble for prediction; see `pneumolit.load`."""
+    """Open a run, a bundle or an ensemble for prediction; see `pneumolit.load`.
+
+    Raises:
+        TypeError: something else than the name of a folder.
+    """
+    if not isinstance(run_dir, str | Path):
+        raise TypeError(f"load takes the name of one folder, got {type(run_dir).__name__}; call it once for each")
     return Predictor([open_scorer(run_dir)])
 
 

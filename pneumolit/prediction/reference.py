@@ -188,7 +188,10 @@ def load_reference(arrays_file: Path, json_file: Path, *, made_for: str | None =
         told = read_json(json_file)
         if told.get("format_version") != FORMAT_VERSION or made_for not in (None, told.get("made_for")):
             return None
-        check_record(told, json_file, REFERENCE)
+        try:
+            check_record(told, json_file, REFERENCE)
+        except ValueError as error:
+            raise ValueError(f"{error}, or remove it and {arrays_file.name}") from error
         arrays = load_arrays(arrays_file.read_bytes())
         features = arrays.get("features")
         return Reference(

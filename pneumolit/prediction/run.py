@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import pneumolit
+from pneumolit.interrupts import RunInterruptedError
 from pneumolit.prediction.decision import make_rule
-from pneumolit.prediction.films import file_name
 from pneumolit.prediction.inputs import STDIN, Inputs
 from pneumolit.prediction.opening import open_scorer, with_reference
-from pneumolit.prediction.predictor import Prediction, Predictor, check_heat, describe_rule
+from pneumolit.prediction.pictures import clear_folder, draw_picture, open_folder
+from pneumolit.prediction.predictor import Predictor, check_heat, describe_rule
 from pneumolit.prediction.scorer import device_words
 from pneumolit.prediction.table import TableWriter, as_row
-from pneumolit.rundir import fingerprint, printable, shortest, utc_now, write_json
+from pneumolit.rundir import fingerprint, printable, read_json, shortest, utc_now, write_json
 
 _ROWS_SHOWN = 12  # predictions that a person can read on the console
-_HEAT_SIDE = 336  # pixels of each of the two pictures: film, film under its heat
 
 
 @dataclass
@@ -72,8 +72,10 @@ class Tally:
             self.shown.append(dict(row))
 
 
-def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console) -> tuple[Tally, Predictor]:
-    """Score what `input` names and write the table.
+def predict_files(
+    cfg: Mapping[str, Any], target: Path | None, console: Console
+) -> tuple[Tally, Predictor, Path | None]:
+    """Score what `input` names and write the table; gives the folder of pictures too.
 
     Args:
         cfg: of the command, checked.
@@ -92,7 +94,8 @@ def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console)
             f"run_dir names {len(names)} runs called {names}; copies cannot be told apart in one table; rename a folder"
         )
     kind = ".jsonl" if cfg["format"] == "jsonl" or (target is not None and target.suffix == ".jsonl") else ".csv"
-    heat_folder = _heat_folder(cfg, target)
+    heat_folder = open_folder(cfg, target)
+    replaced = "" if target is None else _earlier_table(target, cfg)
     writer = TableWriter(
         target,
         predictor.classes,
@@ -106,20 +109,41 @@ def predict_files(cfg: Mapping[str, Any], target: Path | None, console: Console)
     started = time.perf_counter()
     try:
         _fill(writer, inputs, predictor, cfg["on_error"], heat_folder, tally, console)
+    except RunInterruptedError as stop:
+        how = "" if target is None else "; the same command goes on from there"
+        raise RunInterruptedError(f"stopped after {_rows(tally.num_rows)}{how}", stop.exit_code) from None
     finally:
         writer.close()
     if inputs.num_aside:
-        which = (
-            "file in folders is no image by its name"
-            if inputs.num_aside == 1
-            else ("files in folders are no images by their names")
-        )
-        console.print(f"  {inputs.num_aside} {which}, left aside", highlight=False)
+        which = "file in folders is no image by its name"
+        if inputs.num_aside > 1:
+            which = "files in folders are no images by their names"
+        _say(console, f"{inputs.num_aside} {which}, left aside")
     if not tally.num_rows:
         raise ValueError(f"input={' '.join(cfg['input'])} holds no image file; JPEG, PNG and DICOM files are expected")
+    if replaced:
+        _say(console, replaced)
     if target is not None:
         _write_record(target, cfg, predictor, tally, seconds=time.perf_counter() - started)
-    return tally, predictor
+    return tally, predictor, heat_folder
+
+
+def _earlier_table(target: Path, cfg: Mapping[str, Any]) -> str:
+    """What to say where a table of something else stands at this place."""
+    try:
+        told = read_json(record_file(target))
+        asked = {"input": list(cfg["input"]), "run_dir": [str(place) for place in cfg["run_dir"]]}
+        found = {"input": told["input"], "run_dir": [run["run_dir"] for run in told["runs"]]}
+        if not target.is_file() or found == asked:
+            return ""
+        words = "; ".join(f"{key}={','.join(map(str, found[key]))}" for key in asked if found[key] != asked[key])
+        return f"replaced the table of {words} ({told['time']}); output=FILE keeps both"
+    except (OSError, ValueError, KeyError, TypeError):  # no record, or one of somebody else
+        return ""
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
@@ -161,6 +185,8 @@ def _fill(
     per_file = len(predictor.scorers)
     rest = _after_kept(writer, paths, per_file, tally)
     first = tally.num_kept // per_file
+    if heat_folder is not None and not first:
+        clear_folder(heat_folder)
     predictions = predictor.stream(rest, on_error=on_error)
     with _bar(console, inputs, first) as advance:
         # By whole films: a table that is cut off between the rows of one would be gone on with out of step.
@@ -168,7 +194,7 @@ def _fill(
             group = list(itertools.islice(predictions, per_file))
             if not group:
                 break
-            rows = [as_row(one, heatmap=_draw_heat(one, heat_folder, number)) for one in group]
+            rows = [as_row(one, heatmap=draw_picture(one, heat_folder, number)) for one in group]
             writer.write(rows)
             for row in rows:
                 tally.add(row)
@@ -199,33 +225,6 @@ def _after_kept(writer: TableWriter, paths: Iterator[str], per_file: int, tally:
         tally.num_kept += 1
     assert pending % per_file == 0
     return paths
-
-
-def _draw_heat(prediction: Prediction, folder: Path | None, number: int) -> str:
-    if folder is None or prediction.heat is None or prediction.image is None:
-        return ""
-    import numpy as np
-    from PIL import Image
-
-    from pneumolit.report.heat import beside_heat
-
-    picture = beside_heat(prediction.image, prediction.heat, _HEAT_SIDE, float(prediction.heat.max()))
-    file = folder / f"{number + 1:06d}_{file_name(prediction.path)}_{file_name(prediction.run)}.png"
-    Image.fromarray(np.round(255 * picture).astype(np.uint8)).save(file)
-    return str(file)
-
-
-def _heat_folder(cfg: Mapping[str, Any], target: Path | None) -> Path | None:
-    if not cfg["heatmaps"]:
-        return None
-    if cfg["heatmaps"] is True:
-        if target is None:
-            raise ValueError("heatmaps=true writes beside the table, and output=- has no place; give heatmaps=FOLDER")
-        folder = target.with_name(f"{target.stem}_heatmaps")
-    else:
-        folder = Path(str(cfg["heatmaps"])).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _identity(cfg: Mapping[str, Any], predictor: Predictor) -> list[str]:
@@ -295,7 +294,9 @@ def _say(console: Console, text: str) -> None:
     console.print(f"  {printable(text)}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_summary(console: Console, tally: Tally, predictor: Predictor, target: Path | None) -> None:
+def print_summary(
+    console: Console, tally: Tally, predictor: Predictor, target: Path | None, heat_folder: Path | None = None
+) -> None:
     """What came out, in some lines."""
     from pneumolit.prediction.summary import summary_lines, summary_table
 
@@ -306,6 +307,8 @@ def print_summary(console: Console, tally: Tally, predictor: Predictor, target: 
     if target is not None:
         _say(console, f"table   {shortest(target)}")
         _say(console, f"record  {shortest(record_file(target))}")
+    if heat_folder is not None:
+        _say(console, f"heat    {shortest(heat_folder)}")
 
 
 def standard_output_console() -> Console:

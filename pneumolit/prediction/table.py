@@ -55,6 +55,7 @@ class TableWriter:
         ]  # fmt: skip
         self._identity = fingerprint([identity, kind, *self.columns])
         self._file: IO[bytes] | None = None
+        self._needs_header = False  # it comes with the first row: without one there is no table
         self._held = contextlib.ExitStack()
         self.num_kept = 0
 
@@ -77,10 +78,14 @@ class TableWriter:
             ValueError: another process writes this table.
         """
         if self.target is None:
-            self._file = sys.stdout.buffer
-            self._write_header()
+            self._file, self._needs_header = sys.stdout.buffer, True
             return
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"output={self.target} cannot be written ({error.strerror}: {error.filename}); give another place"
+            ) from error
         refusal = f"another process is writing {self.target}; wait for its end, or give another output"
         lock = self.target.with_name(f".{self.target.name}.lock")
         self._held.enter_context(held_alone(lock, refusal))
@@ -95,12 +100,13 @@ class TableWriter:
             self.partial_file.unlink(missing_ok=True)
             write_json(self._partial_record, {"identity": self._identity})
         self._file = self.partial_file.open("ab")
-        if not self._file.tell():
-            self._write_header()
+        self._needs_header = not self._file.tell()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows; they have reached the system, if not the disk, when this returns."""
         assert self._file is not None
+        if self._needs_header:
+            self._write_header()
         with self._naming():
             self._file.write("".join(self._line(row) for row in rows).encode("utf-8", "surrogateescape"))
             self._file.flush()
@@ -137,6 +143,7 @@ class TableWriter:
 
     def _write_header(self) -> None:
         assert self._file is not None
+        self._needs_header = False
         if self.kind == ".csv":
             with self._naming():
                 self._file.write(_csv_line(self.columns).encode())

@@ -205,7 +205,7 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "text.jpeg").write_text("<html>404 Not Found</html>")
     (tmp_path / "folder.png").mkdir()
     reasons = {
-        "empty.png": "not a JPEG, PNG or DICOM",
+        "empty.png": "not a JPEG, PNG or DICOM image: the file is empty",
         "text.jpeg": "not a JPEG, PNG or DICOM",
         "folder.png": "a folder",
         "gone.png": "file not found",
@@ -216,11 +216,15 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
                 read(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "WEBP", "PPM"])
-def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("GIF", " but GIF"), ("TIFF", " but TIFF"), ("BMP", " but BMP"), ("WEBP", " but WebP; convert"), ("PPM", "")],
+)
+def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, kind: str, said: str) -> None:
     (tmp_path / "film.png").write_bytes(encoded(Image.fromarray(GRAY), kind))
-    with pytest.raises(ImageError, match="not a JPEG, PNG or DICOM"):
-        read_gray(tmp_path / "film.png")
+    for read in (read_gray, read_size):
+        with pytest.raises(ImageError, match=f"not a JPEG, PNG or DICOM image{said}"):
+            read(tmp_path / "film.png")
 
 
 def test_the_content_and_not_the_suffix_tells_jpeg_from_png(tmp_path: Path) -> None:

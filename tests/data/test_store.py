@@ -165,7 +165,7 @@ def test_all_unreadable_files_are_told_at_once_and_their_rows_are_black(films: P
     assert list(store.errors) == [1, 4, 9]
     assert ["truncated" in store.errors[1], store.errors[4], store.errors[9]] == [
         True,
-        "not a JPEG, PNG or DICOM image",
+        "not a JPEG, PNG or DICOM image: the file is empty",
         "file not found",
     ]
     assert not store.images[[1, 4, 9]].any()
