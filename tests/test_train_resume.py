@@ -192,7 +192,13 @@ def test_scores_of_weights_that_are_trained_further_are_gone_and_those_of_the_la
     run = RunDir(stopped_run)
     made = {"made by": "weights after one epoch"}
     write_json(run.calibration_file, {**made, "calibration": None, "operating_points": [], "fitted_on": "val"})
-    empty: dict[str, Any] = {"num_images": 0, "context": {}, "positive": [], "class_view": {}, "intervals": {}}
+    empty: dict[str, Any] = {
+        "num_images": 0,
+        "context": {},
+        "positive": [],
+        "class_view": {"accuracy": 1.0},
+        "intervals": {"class_view": {}},
+    }
     write_json(run.evaluation_metrics_file("ward7"), {**made, **empty})
 
     def killed(*arguments: Any, **keywords: Any) -> None:

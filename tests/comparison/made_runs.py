@@ -89,9 +89,9 @@ def write_run(
         "seed": 0,
         "stages": None,
         "precision": "auto",
-        "model": {"pretrained": True, "image_size": 128},
         "callbacks": {"checkpoint": {"monitor": "val/auroc", "use": "last"}},
         **(settings or {}),
+        "model": {"pretrained": True, "image_size": 128, **(settings or {}).get("model", {})},
         "data": {**group, **(data or {})},
     }
     run.config_file.write_text(yaml.safe_dump(cfg, sort_keys=False))
