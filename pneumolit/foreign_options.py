@@ -68,25 +68,26 @@ def _refuse_foreign_places(cfg: Any) -> None:
 
     settings = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(settings, dict)
-    name = str(settings["job"]["config_name"])
-    shared, own = _shipped("hydra_settings"), _shipped(name).get("hydra", {})
     given = [override.lstrip("+~").partition("=")[0] for override in settings["overrides"]["hydra"]]
+    shipped = _shipped_settings()
     for place in _PLACES:
         value, key = _inner(settings, place), f"hydra.{place}"
-        if key not in given and value not in (_inner(shared, place), _inner(own, place)):
+        is_ours = value in [_inner(one, place) for one in shipped]
+        is_name = place == "job.name" and re.fullmatch(r"[\w.-]+", str(value))  # of a file in that folder
+        if not (is_ours or is_name or key in given):
             raise ValueError(
                 f"{key}={value} in a file is refused: Hydra would write there, and an option may be somebody else's; "
                 "give it on the command line"
             )
 
 
-def _shipped(name: str) -> dict[str, Any]:
+def _shipped_settings() -> list[dict[str, Any]]:
+    """What the primary files of this project say of Hydra: one of the user's own may build on any of them."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    file = CONFIG_DIR / f"{name}.yaml"  # of a primary file of the user's own there is none
-    content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader) if file.is_file() else {}
-    return dict(content)
+    contents = [yaml.load(file.read_text(encoding="utf-8"), Loader=loader) for file in CONFIG_DIR.glob("*.yaml")]
+    return [content.get("hydra", content) for content in contents]
 
 
 def _inner(node: Any, path: str) -> Any:

@@ -91,11 +91,13 @@ def _target(cfg: dict[str, Any], folder: Path) -> Path:
             raise ValueError(f"output={target} cannot be: {above} is a file; give a file in a folder")
         return target
     from pneumolit.prediction.films import file_name
+    from pneumolit.prediction.inputs import names_a_place
 
-    names = [Path(place).expanduser().absolute().name for place in cfg["run_dir"]]
-    films = [file_name(text) for text in cfg["input"] if Path(text).expanduser().exists()]  # no list, no pattern
-    what = films[0] if len(cfg["input"]) == len(films) == 1 else ""
-    stem = f"{'+'.join(names)[:100]}{what and '_'}{what}"
+    names = "+".join(Path(place).expanduser().absolute().name for place in cfg["run_dir"])
+    stem = names.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")  # a name has 255 bytes at most
+    given = cfg["input"]
+    if len(given) == 1 and names_a_place(given[0]) and file_name(given[0]):
+        stem += f"_{file_name(given[0])}"
     return folder / f"{stem}{'.jsonl' if cfg['format'] == 'jsonl' else '.csv'}"
 
 

@@ -588,6 +588,7 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml
 
+    # libyaml reads a hundred configurations in the time in which Python reads ten.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         if path.stat().st_size > _MOST_YAML:

@@ -242,6 +242,12 @@ def test_version_is_our_own_and_answered_once(command: Command) -> None:
     assert describe(["--version"]) == (outcome.out.strip(), 0)
 
 
+def test_a_primary_file_of_the_user_builds_on_those_of_the_project(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("defaults:\n  - train\n  - _self_\nseed: three\n")
+    done = command("train", "--config-dir", str(tmp_path), "--config-name", "own")
+    assert done.code == 2 and "seed must be" in done.err, done.err
+
+
 @pytest.mark.parametrize(("broken", "code", "said"), [("standard output", 0, ""), ("another pipe", 2, "Broken pipe")])
 def test_reader_who_has_seen_enough_is_no_mistake_but_a_lost_process_is_one(
     tmp_path: Path, broken: str, code: int, said: str

@@ -283,6 +283,11 @@ def test_pictures_go_into_no_folder_of_something_else(
     line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
     done = command(*line, f"heatmaps={films}")
     assert done.code == 2 and "holds something else" in done.err, done.err
+    maps = f"heatmaps={tmp_path / 'maps'}"
+    assert command(*line, maps).code == command(*line, maps).code == 0
+    done = command(*line[:-2], f"output={tmp_path}/other.csv", NO_CHECKS, maps)
+    assert done.code == 2 and f"holds the pictures of {tmp_path}/o.csv" in done.err, done.err
+    assert all(Path(row["heatmap"]).is_file() for row in rows_of(tmp_path / "o.csv"))
     for word in ("yes", "1", "off"):
         done = command(*line, f"heatmaps={word}")
         assert done.code == 2 and "heatmaps must be true, false or a folder" in done.err

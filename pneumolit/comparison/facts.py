@@ -12,8 +12,6 @@ from pneumolit.config import configuration_hash, scored_epoch
 from pneumolit.labels import log_softmax
 from pneumolit.rundir import RunDir, read_json, read_yaml
 
-# libyaml reads a hundred configurations in the time in which Python reads ten.
-
 
 @dataclass(frozen=True)
 class Facts:

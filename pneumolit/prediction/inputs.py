@@ -50,7 +50,7 @@ class Inputs:
         if not self.texts:
             raise FileNotFoundError("input is empty; give a file, a folder, a pattern such as 'films/*.dcm', or -")
         for text in self.texts:
-            if text == STDIN or os.path.lexists(_expanded(text)):
+            if text == STDIN or names_a_place(text):
                 continue
             if not any(letter in text for letter in _MAGIC):
                 raise FileNotFoundError(
@@ -66,7 +66,7 @@ class Inputs:
         for text in self.texts:
             if text == STDIN:
                 yield from read_names(self.stdin or sys.stdin.buffer)
-            elif os.path.lexists(_expanded(text)):
+            elif names_a_place(text):
                 yield from self._files(_expanded(text))
             else:
                 for match in sorted(glob.iglob(_expanded(text), recursive=True)):
@@ -102,6 +102,11 @@ class Inputs:
                 yield path
             else:
                 self.num_aside += 1
+
+
+def names_a_place(text: str) -> bool:
+    """Whether a text of `input` is a file or a folder, and no list or pattern."""
+    return text != STDIN and os.path.lexists(_expanded(text))
 
 
 def read_names(stream: BinaryIO) -> Iterator[str]:

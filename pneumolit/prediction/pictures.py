@@ -12,6 +12,7 @@ import numpy as np
 from pneumolit.prediction.films import file_name
 from pneumolit.prediction.inputs import PICTURES_MARKER
 from pneumolit.prediction.predictor import Prediction, explained_side
+from pneumolit.rundir import write_text
 
 _SIDE = 336  # pixels of each of the two pictures: film, film under its heat
 _LINE = 22  # pixels, below the pictures
@@ -42,7 +43,11 @@ def open_folder(cfg: Mapping[str, Any], target: Path | None) -> Path | None:
     other = next(others, None)
     if other is not None:
         raise ValueError(f"heatmaps: {folder} holds something else ({other}); give a new or an empty folder")
-    (folder / PICTURES_MARKER).touch()
+    marker, own = folder / PICTURES_MARKER, "-" if target is None else str(target.absolute())
+    table = marker.read_text(errors="surrogateescape") if marker.is_file() else own
+    if table not in ("", own) and Path(table).is_file():
+        raise ValueError(f"heatmaps: {folder} holds the pictures of {table}; give another folder")
+    write_text(marker, own)
     return folder
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import pneumolit
-from pneumolit.interrupts import RunInterruptedError
+from pneumolit.interrupts import INTERRUPTED, RunInterruptedError
 from pneumolit.prediction.decision import make_rule
 from pneumolit.prediction.inputs import STDIN, Inputs
 from pneumolit.prediction.opening import open_scorer, with_reference
@@ -109,9 +109,10 @@ def predict_files(
     started = time.perf_counter()
     try:
         _fill(writer, inputs, predictor, cfg["on_error"], heat_folder, tally, console)
-    except RunInterruptedError as stop:
+    except KeyboardInterrupt as stop:
         how = "" if target is None else "; the same command goes on from there"
-        raise RunInterruptedError(f"stopped after {_rows(tally.num_rows)}{how}", stop.exit_code) from None
+        code = getattr(stop, "exit_code", INTERRUPTED)
+        raise RunInterruptedError(f"stopped after {_rows(tally.num_rows)}{how}", code) from None
     finally:
         writer.close()
     if inputs.num_aside:

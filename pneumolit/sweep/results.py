@@ -29,7 +29,6 @@ from pneumolit.stage_plan import plan_stages
 
 _LOGGED = ("val/auroc", "val/loss", "stress/auroc", "block/auroc")  # shown at the scored epoch beside the monitor
 _RATES = ("balanced_accuracy", "sensitivity", "specificity")  # of the primary rule on validation
-# libyaml reads a hundred configurations in the time in which Python reads ten.
 
 
 def collect_row(run: RunDir, choices: Mapping[str, Any], *, monitor: str | None = None) -> SweepRow:
