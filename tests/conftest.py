@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import shutil
+import signal
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,10 @@ Compose = Callable[..., dict[str, Any]]
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two processes of several threads each on the same cores wait for one another. To be set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start what runs in the background so, and the processes of tests that press Ctrl-C would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The smallest thing that still trains: seconds per run.
 TINY = (
