@@ -602,6 +602,17 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path} is no YAML of plain values: {reason}; put the run's own back") from error
 
 
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain values atomically and in their order, without aliases, which `read_yaml` refuses."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True  # a list that stands at two places is written twice
+
+    write_text(path, yaml.dump(dict(content), Dumper=Dumper, sort_keys=False, allow_unicode=True))
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number, and is never written")
 

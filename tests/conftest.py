@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,16 @@ TINY = (
     "trainer.progress_bar=false",
     "precision=float32",
 )
+
+
+def let_go(processes: list[subprocess.Popen[str]]) -> None:
+    """Let processes that have said `ready` go on at the same moment."""
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 def pytest_collection_finish() -> None:

@@ -25,10 +25,13 @@ from pneumolit.rundir import (
     read_json,
     read_looks,
     read_split_csv,
+    read_yaml,
     record_look,
     write_json,
     write_text,
+    write_yaml,
 )
+from tests.conftest import let_go
 
 
 def in_another_process(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -293,6 +296,12 @@ def test_any_text_is_one_line_of_the_ledger(tmp_path: Path, purpose: str) -> Non
     assert read_looks(tmp_path)[0]["purpose"] == purpose
 
 
+def test_settings_that_share_a_list_are_read_as_they_were_written(tmp_path: Path) -> None:
+    both = [0.1, 0.9]
+    write_yaml(tmp_path / "config.yaml", {"zoom": both, "crop": {"scale": both}, "name": "a*b"})
+    assert read_yaml(tmp_path / "config.yaml") == {"zoom": both, "crop": {"scale": both}, "name": "a*b"}
+
+
 def test_two_processes_that_look_at_once_lose_no_look_and_share_no_number(tmp_path: Path) -> None:
     code = (
         "import json, sys; from pathlib import Path; from pneumolit.rundir import record_look\n"
@@ -301,12 +310,7 @@ def test_two_processes_that_look_at_once_lose_no_look_and_share_no_number(tmp_pa
         "purpose='p')[0] for _ in range(20)]))"
     )
     processes = [in_another_process(code, str(tmp_path), name) for name in "ab"]
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    let_go(processes)
     numbers = [n for process in processes for n in json.loads(process.communicate(timeout=60)[0])]
     assert sorted(numbers) == list(range(1, 41))
     assert len(read_looks(tmp_path)) == 40

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pneumolit.comparison.ensemble import COMBINES, GREEDY, OUT_OF_FOLD, OWN, SINGLE_FOLDS, Ensemble, read_member
 from pneumolit.comparison.method import read_calibration
@@ -25,6 +24,7 @@ from pneumolit.rundir import (
     record_look,
     write_json,
     write_text,
+    write_yaml,
 )
 
 FORMAT_VERSION = 1
@@ -51,7 +51,7 @@ def save_ensemble(ensemble: Ensemble, run: RunDir) -> list[str]:
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.ensemble_file, content)
     settings = {"ensemble": ensemble.kind, "members": [member["run_dir"] for member in content["members"]]}
-    write_text(run.config_file, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    write_yaml(run.config_file, settings)
     write_json(run.data_file, _data(ensemble))
     write_json(
         run.calibration_file,

@@ -7,15 +7,13 @@ from itertools import zip_longest
 from operator import itemgetter
 from typing import Any
 
-import yaml
-
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData, count_classes
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.gradients import ROUTES_VERSION
 from pneumolit.model.weights import WeightsSource
-from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_json, write_text
+from pneumolit.rundir import RUNNING, RunDir, read_json, utc_now, write_json, write_yaml
 from pneumolit.stage_plan import Stage
 from pneumolit.training.build import seen_prior
 from pneumolit.training.environment import describe_environment, source_hash
@@ -39,7 +37,7 @@ def write_record(
     """Write the files that stand before training; status.json comes last and says that they are whole."""
     data = datamodule.data
     run.path.mkdir(parents=True, exist_ok=True)
-    write_text(run.config_file, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True))
+    write_yaml(run.config_file, cfg)
     counts = count_classes(data)
     prior, odds = seen_prior(stages[-1].cfg, datamodule)  # the last stage makes the logits that are scored
     write_json(

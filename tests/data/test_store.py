@@ -22,6 +22,7 @@ from pneumolit.data.reader import read_file, read_gray
 from pneumolit.data.records import read_kaggle_folder
 from pneumolit.data.store import ImageStore, open_store
 from pneumolit.rundir import fingerprint
+from tests.conftest import let_go
 
 NAMES = [f"IM-{n:04d}-0001.png" for n in range(12)]
 PATHS = [f"a/{name}" for name in NAMES]
@@ -69,16 +70,6 @@ def in_another_process(code: str, root: Path, cache: Path) -> subprocess.Popen[s
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-
-
-def let_go(processes: list[subprocess.Popen[str]]) -> None:
-    """Let processes that have said `ready` go on at the same moment."""
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
 
 
 # What is in it
