@@ -92,7 +92,7 @@ SCHEMA: dict[str, Rule] = {
     "model.in_chans": Rule(lambda value: _COUNT.holds(value) and value in (1, 3), "1 or 3"),
     "model.drop_rate": _BELOW_1,
     "model.head": _one_of("linear", "mlp"),
-    "model.hidden": _number(1, is_whole=True),
+    "model.hidden": _number(1, 65_536, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
     "model.bn_inference": _one_of("running", "batch"),
     "data.source": _one_of("kaggle", "folder", "manifest", "demo", "pneumoniamnist"),

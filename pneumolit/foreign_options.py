@@ -1,8 +1,9 @@
-"""Options and primary files from somebody else make Hydra run nothing that they name."""
+"""Options and primary files from somebody else make Hydra run nothing that they name, and write nowhere else."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,13 +26,16 @@ def foreign_code_refused() -> Iterator[None]:
         ValueError: when it is composed; names the key.
     """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from omegaconf import OmegaConf
 
     original = ConfigLoaderImpl.load_configuration
 
     def checked(*args: Any, **kwargs: Any) -> Any:
         cfg = original(*args, **kwargs)
-        _refuse_foreign_code(cfg)
-        _refuse_foreign_places(cfg)
+        settings = OmegaConf.to_container(cfg.hydra, resolve=False)
+        assert isinstance(settings, dict)
+        _refuse_foreign_code(settings)
+        _refuse_foreign_places(settings)
         return cfg
 
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]
@@ -41,11 +45,7 @@ def foreign_code_refused() -> Iterator[None]:
         ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]
 
 
-def _refuse_foreign_code(cfg: Any) -> None:
-    from omegaconf import OmegaConf
-
-    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(settings, dict)
+def _refuse_foreign_code(settings: Mapping[Any, Any]) -> None:
     for name in _CALLED_BY_HYDRA:
         for key, value in _leaves(settings.get(name), f"hydra.{name}"):
             if not _is_harmless(key, value):
@@ -62,12 +62,8 @@ def _refuse_foreign_code(cfg: Any) -> None:
             )
 
 
-def _refuse_foreign_places(cfg: Any) -> None:
+def _refuse_foreign_places(settings: Mapping[Any, Any]) -> None:
     """Where Hydra makes folders and files is said by this project or on the command line, not by an option."""
-    from omegaconf import OmegaConf
-
-    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(settings, dict)
     given = [override.lstrip("+~").partition("=")[0] for override in settings["overrides"]["hydra"]]
     shipped = _shipped_settings()
     for place in _PLACES:
@@ -81,6 +77,7 @@ def _refuse_foreign_places(cfg: Any) -> None:
             )
 
 
+@functools.cache
 def _shipped_settings() -> list[dict[str, Any]]:
     """What the primary files of this project say of Hydra: one of the user's own may build on any of them."""
     import yaml

@@ -116,7 +116,9 @@ MODEL_SETTINGS: Mapping[str, Check] = {
     "image_size": _is_whole(1, 8192),
     "in_chans": _is_whole(1, 3),
     "head": _is_text,
-    "hidden": _is_whole(1, 65_536),  # a layer of so many is made before its weights are compared with the stored ones
+    "hidden": _is_whole(
+        1, 65_536
+    ),  # as the key: a layer of so many is made before its weights are compared with the stored ones
     "drop_rate": _is_in(0, 1),
     "mean": _is_numbers(_is_number),
     "std": _is_numbers(_is_in(1e-12, _LARGEST)),
@@ -190,7 +192,8 @@ def check_settings(content: Any, file: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{file}: {group} must be a group of keys, found {reprlib.repr(value)}; put the run's own back"
             )
-    missing = [key for key in _NEEDED_SETTINGS if key not in flatten(content)]
+    found = flatten(content)
+    missing = [key for key in _NEEDED_SETTINGS if key not in found]
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}, which every run has; put the run's own back")
     try:

@@ -288,6 +288,10 @@ def test_pictures_go_into_no_folder_of_something_else(
     done = command(*line[:-2], f"output={tmp_path}/other.csv", NO_CHECKS, maps)
     assert done.code == 2 and f"holds the pictures of {tmp_path}/o.csv" in done.err, done.err
     assert all(Path(row["heatmap"]).is_file() for row in rows_of(tmp_path / "o.csv"))
+    piped = ("predict", f"run_dir={copied_run}", f"input={films}", "output=-", NO_CHECKS, f"heatmaps={tmp_path / 'm'}")
+    assert command(*piped).code == 0
+    done = command(*piped)  # of which table the pictures are, nobody knows any more
+    assert done.code == 2 and "pictures of a table on standard output" in done.err, done.err
     for word in ("yes", "1", "off"):
         done = command(*line, f"heatmaps={word}")
         assert done.code == 2 and "heatmaps must be true, false or a folder" in done.err

@@ -1,4 +1,4 @@
-"""The program of twenty lines that uses an ONNX file without pneumolit; written beside every such file."""
+"""The program of some twenty lines that uses an ONNX file without pneumolit; written beside every such file."""
 
 from __future__ import annotations
 

@@ -45,6 +45,8 @@ def open_folder(cfg: Mapping[str, Any], target: Path | None) -> Path | None:
         raise ValueError(f"heatmaps: {folder} holds something else ({other}); give a new or an empty folder")
     marker, own = folder / PICTURES_MARKER, "-" if target is None else str(target.absolute())
     table = marker.read_text(errors="surrogateescape") if marker.is_file() else own
+    if table == "-" and any(folder.glob("*.png")):  # whose table nobody knows any more
+        raise ValueError(f"heatmaps: {folder} holds pictures of a table on standard output; give another folder")
     if table not in ("", own) and Path(table).is_file():
         raise ValueError(f"heatmaps: {folder} holds the pictures of {table}; give another folder")
     write_text(marker, own)

@@ -24,6 +24,7 @@ from pneumolit.prediction.opening import open_scorer, with_reference
 from pneumolit.prediction.pictures import clear_folder, draw_picture, open_folder
 from pneumolit.prediction.predictor import Predictor, check_heat, describe_rule
 from pneumolit.prediction.scorer import device_words
+from pneumolit.prediction.summary import rows_in_words, summary_lines, summary_table
 from pneumolit.prediction.table import TableWriter, as_row
 from pneumolit.rundir import fingerprint, printable, read_json, shortest, utc_now, write_json
 
@@ -112,7 +113,7 @@ def predict_files(
     except KeyboardInterrupt as stop:
         how = "" if target is None else "; the same command goes on from there"
         code = getattr(stop, "exit_code", INTERRUPTED)
-        raise RunInterruptedError(f"stopped after {_rows(tally.num_rows)}{how}", code) from None
+        raise RunInterruptedError(f"stopped after {rows_in_words(tally.num_rows)}{how}", code) from None
     finally:
         writer.close()
     if inputs.num_aside:
@@ -141,10 +142,6 @@ def _earlier_table(target: Path, cfg: Mapping[str, Any]) -> str:
         return f"replaced the table of {words} ({told['time']}); output=FILE keeps both"
     except (OSError, ValueError, KeyError, TypeError):  # no record, or one of somebody else
         return ""
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
@@ -299,8 +296,6 @@ def print_summary(
     console: Console, tally: Tally, predictor: Predictor, target: Path | None, heat_folder: Path | None = None
 ) -> None:
     """What came out, in some lines."""
-    from pneumolit.prediction.summary import summary_lines, summary_table
-
     if tally.num_rows <= _ROWS_SHOWN and target is not None:
         console.print(summary_table(tally.shown, with_run=len(predictor.scorers) > 1))
     for line in summary_lines(tally, predictor):

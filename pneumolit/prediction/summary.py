@@ -45,7 +45,7 @@ def summary_lines(tally: Tally, predictor: Predictor) -> list[str]:
             )
     counts = [f"{count} {word}" for word, count in tally.decisions.most_common() if word]
     counts.append(f"{tally.num_broken} could not be read")
-    lines.append(f"{tally.num_rows} row{'s' * (tally.num_rows != 1)}: {', '.join(counts)}")
+    lines.append(f"{rows_in_words(tally.num_rows)}: {', '.join(counts)}")
     if tally.num_kept:
         lines.append(f"{tally.num_kept} of them were there from a call that was cut off")
     for reason, count in tally.reasons.most_common(_MOST_REASONS):
@@ -63,3 +63,8 @@ def summary_lines(tally: Tally, predictor: Predictor) -> list[str]:
         )
     lines.append("Research software, not a medical device.")
     return lines
+
+
+def rows_in_words(count: int) -> str:
+    """`1 row`, `1,408 rows`."""
+    return f"{count:,} row{'s' * (count != 1)}"
