@@ -154,7 +154,7 @@ def quote_path_value(argument: str) -> str:
         return argument
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return argument
-    if value.startswith("${") or (key in _LIST_KEYS and value.startswith("[")):
+    if value.startswith("${") or (key in _LIST_KEYS and value[0] == "[" and value[-1] == "]"):
         return argument
     # In a quoted value a backslash matters only before a quote or at the end, where it must be doubled.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
