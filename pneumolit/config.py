@@ -111,7 +111,9 @@ SCHEMA: dict[str, Rule] = {
     "data.seed": _number(0, 2**32 - 2, is_whole=True),
     "data.folds": _or_null(_number(2, is_whole=True)),
     "data.fold": _number(0, is_whole=True),
-    "data.carve": _one_of("random", "blocks"),
+    "data.carve": _one_of("random", "blocks", "official"),
+    "data.stratify": _FLAG,
+    "data.val_augment": _FLAG,
     "data.holdout_fraction": Rule(lambda v: v == 0 or _SHARE.holds(v), "0 or strictly between 0 and 1"),
     "data.holdout_blocks": _number(1, 3, is_whole=True),
     "data.resplit": Rule(
@@ -381,6 +383,16 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "data.carve",
             flat["data.carve"] != "random" and bool(given) and splitter != "data.folds",
             f"{splitter} decides the split",
+        ),
+        (
+            "data.stratify",
+            not flat["data.stratify"] and bool({"data.folds", "data.split_file"} & set(given)),
+            "folds are always stratified" if splitter == "data.folds" else f"{splitter} decides the split",
+        ),
+        (
+            "data.stratify",
+            not flat["data.stratify"] and flat["data.carve"] == "blocks",
+            "data.carve=blocks draws nothing",
         ),
         ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
         ("data.fold", flat["data.fold"] != 0 and flat["data.folds"] is None, "data.folds is not set"),

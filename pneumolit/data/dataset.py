@@ -33,7 +33,8 @@ from pneumolit.rundir import fingerprint, read_split_csv
 
 DROPPED, UNREADABLE, BLOCK = "dropped", "unreadable", "block"
 BLOCKS = (BLOCK, "block2", "block3")  # from the lowest patient numbers on
-_CARVING = {"val_fraction": 0.1, "folds": None, "carve": "random", "holdout_fraction": 0}  # keys with their defaults
+# Keys that say how validation is carved, with their defaults.
+_CARVING: dict[str, Any] = {"val_fraction": 0.1, "folds": None, "carve": "random", "stratify": True}
 _SIDES = frozenset({*SPLITS, *BLOCKS, DROPPED, UNREADABLE})
 
 
@@ -194,17 +195,31 @@ def find_copies(records: RecordTable, contents: np.ndarray) -> np.ndarray:
 
 
 def _divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
-    """Give every record a side; the official 16 validation images join train, from which more are carved."""
+    """Give every record a side; the official 16 validation images join train unless `data.carve=official`."""
     if cfg["resplit"] is not None:
-        return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"])
+        return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"], is_stratified=cfg["stratify"])
+    if cfg["carve"] == "official":
+        return records.with_split("train", records.is_in("split", ""))
     if cfg["source"] in {"manifest", "folder", "pneumoniamnist"} and records.is_in("split", "val").any():
         return records.with_split("train", records.is_in("split", ""))  # who names a validation set means it
     return records.with_split("train", ~records.is_in("split", "train", "test"))
 
 
 def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
-    if records.is_in("split", "val").any():
-        set_in_vain = [k for k, usual in _CARVING.items() if cfg[k] != usual]
+    rows = np.flatnonzero(records.is_in("split", "train"))
+    if cfg["holdout_fraction"]:
+        pool = records.select(rows)
+        for fold, name in enumerate(BLOCKS[: cfg["holdout_blocks"]]):
+            is_block = carve_block(pool, fraction=cfg["holdout_fraction"], fold=fold)
+            records = records.with_split(name, rows[is_block])
+    is_named = bool(records.is_in("split", "val").any())
+    if cfg["carve"] == "official" and not is_named:
+        raise ValueError(
+            "data.carve=official takes the validation images that the data set names, but it names none; set "
+            "data.carve=random"
+        )
+    if is_named:
+        set_in_vain = [k for k, usual in _CARVING.items() if cfg[k] not in (usual, "official")]
         if set_in_vain:
             key, usual = set_in_vain[0], _CARVING[set_in_vain[0]]
             raise ValueError(
@@ -213,19 +228,15 @@ def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
             )
         return records
     rows = np.flatnonzero(records.is_in("split", "train"))
-    if cfg["holdout_fraction"]:
-        pool = records.select(rows)
-        for fold, name in enumerate(BLOCKS[: cfg["holdout_blocks"]]):
-            is_block = carve_block(pool, fraction=cfg["holdout_fraction"], fold=fold)
-            records = records.with_split(name, rows[is_block])
-        rows = np.flatnonzero(records.is_in("split", "train"))
     pool = records.select(rows)
     if cfg["folds"] is not None:
         is_val = carve_fold(pool, folds=cfg["folds"], fold=cfg["fold"], seed=cfg["seed"], carve=cfg["carve"])
     elif cfg["carve"] == "blocks":
         is_val = carve_block(pool, fraction=cfg["val_fraction"])
     else:
-        is_val = carve_validation(pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"])
+        is_val = carve_validation(
+            pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"], is_stratified=cfg["stratify"]
+        )
     return records.with_split("val", rows[is_val])
 
 

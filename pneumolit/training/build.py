@@ -176,6 +176,7 @@ def build_model(
         "loss": loss,
         "augment": _augment_settings(cfg),
         **{key: cfg["augment"].get(key, 0.0) for key in _MIXING},
+        "val_augment": _augments_validation(cfg),
         "optim": dict(cfg["optim"]),
         "scheduler": dict(cfg["scheduler"]),
         "epochs": cfg["trainer"]["max_epochs"],
@@ -342,6 +343,15 @@ def quick_device_checks() -> Iterator[None]:
     finally:
         os.environ.pop(_NVML_CHECK)
         os.environ.update({} if before is None else {_NVML_CHECK: before})
+
+
+def _augments_validation(cfg: Mapping[str, Any]) -> bool:
+    if cfg["data"]["val_augment"] and AugmentConfig(**_augment_settings(cfg)).is_identity:
+        raise ValueError(
+            "data.val_augment=true has no effect because augment changes no image; choose another one, such as "
+            "augment=light, or leave it out"
+        )
+    return bool(cfg["data"]["val_augment"])
 
 
 def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def _obstacle(cfg: Mapping[str, Any], plan: FreezePlan, model: PneumoniaClassifi
     mixed = [key for key, value in cfg["augment"].items() if key not in single and value]
     if mixed:
         return f"augment.{mixed[0]}={cfg['augment'][mixed[0]]} mixes images, not features; set it to 0"
+    if cfg["data"]["val_augment"]:
+        return "data.val_augment=true gives new validation images in every epoch; leave it out"
     is_identity, views = AugmentConfig(**single).is_identity, cfg["trainer"]["feature_views"]
     if not is_identity and not views:
         return (

@@ -30,6 +30,10 @@ def is_begun(run: RunDir) -> bool:
     return run.config_file.is_file() and run.status_file.is_file()
 
 
+# What runs did from before there was a key of the data for it.
+_BEFORE = {"holdout_blocks": 1, "stratify": True, "val_augment": False}
+
+
 def read_config(run: RunDir) -> dict[str, Any]:
     """The configuration that a run was started with; of one from before a key of the data was known, with its meaning.
 
@@ -38,7 +42,8 @@ def read_config(run: RunDir) -> dict[str, Any]:
     content = run.read_config()
     cfg = {str(k): v for k, v in content.items()}
     if isinstance(cfg.get("data"), dict):
-        cfg["data"].setdefault("holdout_blocks", 1)  # there was one block at most
+        for key, meaning in _BEFORE.items():
+            cfg["data"].setdefault(key, meaning)
     return cfg
 
 

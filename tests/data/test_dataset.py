@@ -250,15 +250,43 @@ def test_a_manifest_that_names_its_validation_is_followed(films: Path, load: Loa
     assert list(sides(data).values()) == ["train", "val", "train", "train", "val"]
 
 
-@pytest.mark.parametrize(
-    "change", [{"val_fraction": 0.25}, {"folds": 3}, {"carve": "blocks"}, {"holdout_fraction": 0.1}]
-)
+@pytest.mark.parametrize("change", [{"val_fraction": 0.25}, {"folds": 3}, {"carve": "blocks"}, {"stratify": False}])
 def test_where_the_data_name_their_validation_a_wish_to_carve_one_is_refused(
     films: Path, load: Load, change: dict[str, Any]
 ) -> None:
     assert load(films, source="folder", val_fraction=0.1, target="binary").rows("val").size == 4
     with pytest.raises(ValueError, match=rf"data\.{next(iter(change))}=.* has no effect because the data set names"):
         load(films, **{"source": "folder", "val_fraction": 0.1, "target": "binary", **change})
+
+
+def test_a_block_can_be_set_aside_where_the_data_name_their_validation(films: Path, load: Load) -> None:
+    named = {"source": "folder", "val_fraction": 0.1, "target": "binary"}
+    plain, with_block = sides(load(films, **named)), sides(load(films, **named, holdout_fraction=0.3))
+    blocked = {name for name, side in with_block.items() if side == BLOCK}
+    assert blocked and {plain[name] for name in blocked} == {"train"}
+    assert {name: side for name, side in with_block.items() if name not in blocked} == {
+        name: side for name, side in plain.items() if name not in blocked
+    }
+
+
+def test_the_official_validation_stays_where_it_is_asked_for_and_a_block_is_set_aside_beside_it(
+    films: Path, load: Load
+) -> None:
+    for extra in ({}, {"holdout_fraction": 0.3}):
+        found = sides(load(films, carve="official", val_fraction=0.1, target="binary", **extra))
+        assert {name for name, side in found.items() if side == "val"} == {n for n in found if n.startswith("val/")}
+        assert {side for name, side in found.items() if name.startswith("train/")} == {"train", *[BLOCK for _ in extra]}
+
+
+def test_the_official_validation_of_a_set_without_one_is_refused(films: Path, load: Load) -> None:
+    shutil.rmtree(films / "val")
+    with pytest.raises(ValueError, match=r"data\.carve=official .* but it names none; set data\.carve=random"):
+        load(films, carve="official", val_fraction=0.1)
+
+
+def test_a_fraction_beside_the_official_validation_is_refused(films: Path, load: Load) -> None:
+    with pytest.raises(ValueError, match=r"data\.val_fraction=0\.25 has no effect because the data set names its own"):
+        load(films, carve="official", val_fraction=0.25)
 
 
 def test_a_manifest_without_validation_has_it_carved(films: Path, load: Load) -> None:

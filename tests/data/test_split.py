@@ -249,6 +249,34 @@ def test_a_new_split_is_a_partition_by_patient_and_forgets_the_old_one(names: li
     assert_partition(records, *([r for r in divided if r.split == side] for side in ("train", "val", "test")))
 
 
+@given(pairs, fractions, seeds)
+@few
+def test_a_draw_that_is_not_stratified_is_one_draw_of_whole_patients(
+    names: list[Pair], fraction: float, seed: int
+) -> None:
+    records = films(names)
+    is_val = carve_validation(records, val_fraction=fraction, seed=seed, is_stratified=False)
+    train, val = parts_of(records, is_val)
+    assert_partition(records, train, val)
+    groups = records.carve_groups()
+    assert not set(groups[is_val]) & set(groups[~is_val])
+    if len(set(groups)) > 1:
+        sizes = np.bincount(groups)
+        assert abs(len(val) - fraction * len(records)) <= sizes.max()
+
+
+def test_a_draw_that_is_not_stratified_lets_the_share_of_a_class_vary_with_the_seed() -> None:
+    def spread(is_stratified: bool) -> float:
+        shares = []
+        for seed in range(20):
+            new = resplit(EVEN, fractions=[0.6, 0.2, 0.2], seed=seed, is_stratified=is_stratified)
+            test = new.select(new.is_in("split", "test"))
+            shares.append(float(test.is_in("label", "NORMAL").mean()))
+        return float(np.std(shares))
+
+    assert spread(is_stratified=True) == 0 < 0.02 < spread(is_stratified=False)
+
+
 def test_a_new_split_has_the_wanted_shares() -> None:
     shares = Counter(r.split for r in resplit(EVEN, fractions=[0.64, 0.16, 0.2], seed=3))
     for side, fraction in (("train", 0.64), ("val", 0.16), ("test", 0.2)):

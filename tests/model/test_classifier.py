@@ -196,6 +196,47 @@ def test_training_images_have_the_size_of_training_and_scored_ones_that_of_scori
     assert rebuilt.settings["image_size"] == 32
 
 
+@pytest.fixture
+def validated(tiny_config: Configure, train_only: Train, tmp_path: Path) -> Callable[..., list[dict[str, np.ndarray]]]:
+    """`validated(override, ...)`: logits of every validation set after every epoch, of weights that hardly move."""
+
+    def run(*choices: str) -> list[dict[str, np.ndarray]]:
+        found: list[dict[str, np.ndarray]] = []
+
+        class Keep(Callback):
+            def on_validation_end(self, trainer: Any, model: Any) -> None:
+                if not trainer.sanity_checking:
+                    found.append({name: kept["logits"].numpy().copy() for name, kept in model.validated.items()})
+
+        still = ("optim.lr=1e-12", "optim=sgd", "scheduler=constant", "callbacks.ema.decay=null", "data.stress=true",
+                 "freeze=head", "trainer.max_epochs=2", "trainer.cache_features=false")  # fmt: skip
+        train_only(tiny_config(*still, *choices), tmp_path / f"run{len(list(tmp_path.iterdir()))}", [Keep()])
+        return found
+
+    return run
+
+
+def test_augmented_validation_is_drawn_anew_in_every_epoch_and_leaves_the_other_sets_alone(
+    validated: Callable[..., list[dict[str, np.ndarray]]],
+) -> None:
+    first, second = validated("augment=light", "data.val_augment=true")
+    plain, plain_again = validated("augment=light")
+    np.testing.assert_allclose(plain["val"], plain_again["val"], atol=1e-4)
+    for one, other in ((first, second), (first, plain), (second, plain)):
+        assert np.abs(one["val"] - other["val"]).max() > 1e-3
+    np.testing.assert_allclose(first["stress"], plain["stress"], atol=1e-4)
+
+
+def test_augmented_validation_under_an_augmentation_that_changes_nothing_is_refused(tiny_config: Configure) -> None:
+    from pneumolit.data.dataset import load_data
+    from pneumolit.training.build import build_datamodule, build_model, check_names
+
+    cfg = tiny_config("augment=none", "data.val_augment=true")
+    datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
+    with pytest.raises(ValueError, match=r"data\.val_augment=true has no effect because augment changes no image"):
+        build_model(cfg, check_names(cfg), datamodule)
+
+
 def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, Any]) -> None:
     settings = {
         "backbone": "logistic", "classes": ["A", "B"], "positive": [], "image_size": 16, "in_chans": 1,
