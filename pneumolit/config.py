@@ -91,6 +91,7 @@ SCHEMA: dict[str, Rule] = {
     "model.train_size": Rule(lambda v: v is None or _SIDE.holds(v), f"null or {_SIDE.words}"),
     "model.in_chans": Rule(lambda value: _COUNT.holds(value) and value in (1, 3), "1 or 3"),
     "model.drop_rate": _BELOW_1,
+    "model.mixstyle_prob": _CHANCE,
     "model.head": _one_of("linear", "mlp"),
     "model.hidden": _number(1, 65_536, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
@@ -123,7 +124,7 @@ SCHEMA: dict[str, Rule] = {
         "null or three positive fractions [train, val, test] that sum to 1",
     ),
     "data.split_file": _PATH,
-    "data.balance": _one_of("none", "sampler", "undersample"),
+    "data.balance": _one_of("none", "sampler", "series", "undersample"),
     "data.normalize": _one_of("weights", "unit", "imagenet"),
     "data.stress": _FLAG,
     "data.batch_size": _number(1, is_whole=True),
@@ -363,6 +364,7 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         )
     for key, holds in (
         ("trainer.compile", flat["trainer.compile"]),
+        ("model.mixstyle_prob", flat["model.mixstyle_prob"] > 0),
         ("trainer.accumulate_grad_batches", flat["trainer.accumulate_grad_batches"] > 1),
         ("trainer.auto_batch_size", flat["trainer.auto_batch_size"]),  # which may accumulate
     ):
@@ -470,6 +472,11 @@ def process_problems(flat: Mapping[str, Any], count: int) -> list[str]:
         ("trainer.cuda_graphs", True, "gradients are averaged over processes within each backward pass"),
         ("trainer.cache_features", True, "a head on stored features trains in seconds in one process"),
     )
+    if flat["model.mixstyle_prob"]:
+        problems.append(
+            f"model.mixstyle_prob={flat['model.mixstyle_prob']} cannot be together with {count} processes "
+            "(trainer.devices), each of which sees a part of the batch only; leave one of them out"
+        )
     problems += [
         f"{key}=true cannot be together with {count} processes (trainer.devices): {why}; leave one of them out"
         for key, value, why in wishes

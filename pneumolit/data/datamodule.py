@@ -24,6 +24,7 @@ from pneumolit.data.stress import STRESS_FAMILIES, distort
 
 STRESS_IMAGES = 512  # per family; more would only cost memory and time, the five families share the images
 EVAL_BATCH = 64
+_EVEN = ("sampler", "series")  # ways of `data.balance` that draw every class equally often
 _ON_HOST = frozenset(("index", "family", "position"))  # of a batch: only the host reads them, and a GPU would wait
 
 
@@ -96,6 +97,7 @@ class TrainSampler(Sampler[IndexBatch]):
         batch_size: rows per batch; the last batch of an epoch is left out when it is not full.
         seed: base seed.
         is_balanced: every class equally often; each image of a class comes again only after all the others did.
+        series: `(N,)` kind of film within a class, of which each is drawn equally often as well; None looks at classes.
         start_epoch: the epoch that the next iteration belongs to.
         part: which rows of every batch are handed out; order, batches and places are those of one process.
     """
@@ -107,6 +109,7 @@ class TrainSampler(Sampler[IndexBatch]):
         batch_size: int,
         seed: int,
         is_balanced: bool,
+        series: np.ndarray | None = None,
         start_epoch: int = 0,
         part: Part = WHOLE,
     ) -> None:
@@ -114,6 +117,7 @@ class TrainSampler(Sampler[IndexBatch]):
         self.batch_size = min(batch_size, len(targets))
         self.seed = seed
         self.is_balanced = is_balanced
+        self.series = series
         self.epoch = start_epoch
         self.part = part
 
@@ -129,19 +133,27 @@ class TrainSampler(Sampler[IndexBatch]):
         rng = np.random.default_rng([self.seed, epoch])
         if not self.is_balanced:
             return rng.permutation(len(self.targets))
-        classes = np.unique(self.targets)
-        drawn = []
-        for k, value in enumerate(classes):
-            quota = (len(self.targets) + k) // len(classes)  # they add up to N: no row has to be cut off again
-            rows = np.flatnonzero(self.targets == value)
-            rounds = -(-quota // len(rows))
-            drawn.append(np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:quota])
+        drawn: list[np.ndarray] = []
+        for rows, quota in _shares(np.arange(len(self.targets)), self.targets, len(self.targets)):
+            kinds = np.zeros(len(self.targets), dtype=np.int64) if self.series is None else self.series
+            for some, wanted in _shares(rows, kinds, quota):
+                rounds = (
+                    -(-wanted // len(some)) or 1
+                )  # none is wanted where a class draws fewer films than it has series
+                drawn.append(np.concatenate([rng.permutation(some) for _ in range(rounds)])[:wanted])
         return rng.permutation(np.concatenate(drawn))
 
     def __iter__(self) -> Iterator[IndexBatch]:
         order, (begin, end) = self.order(self.epoch), self.part.bounds(self.batch_size)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield IndexBatch(order[start + begin : start + end], start + begin, self.epoch)
+
+
+def _shares(rows: np.ndarray, kinds: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of every kind among some, and how many of them to draw: equally many, `count` together."""
+    values = np.unique(kinds[rows])
+    for k, value in enumerate(values):
+        yield rows[kinds[rows] == value], (count + k) // len(values)  # no row has to be cut off again
 
 
 def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
@@ -261,7 +273,7 @@ class ChestXrayDataModule(LightningDataModule):
         data: from `load_data`.
         batch_size: images per training batch.
         seed: of the training order.
-        balance: "none", "sampler" or "undersample" (the last is done by `load_data`).
+        balance: "none", "sampler", "series" or "undersample" (the last is done by `load_data`).
         is_stressed: whether the stress distortions of validation are a second validation set.
         num_workers: processes that read training batches ahead; the batches are the same for any number.
         part: what of every batch this process takes.
@@ -310,7 +322,7 @@ class ChestXrayDataModule(LightningDataModule):
     @property
     def sampled_prior(self) -> list[float]:
         """Share of every class among the images that training draws; sums to 1."""
-        counts = [1] * self.data.labels.num_classes if self.balance == "sampler" else self.class_counts
+        counts = [1] * self.data.labels.num_classes if self.balance in _EVEN else self.class_counts
         return [count / sum(counts) for count in counts]
 
     def rows_of(self, split: str) -> ImageRows:
@@ -327,10 +339,15 @@ class ChestXrayDataModule(LightningDataModule):
             self.rows_of("train").targets,
             batch_size=self.batch_size,
             seed=self.seed,
-            is_balanced=self.balance == "sampler",
+            is_balanced=self.balance in _EVEN,
+            series=self._series() if self.balance == "series" else None,
             start_epoch=epoch,
             part=self.part,
         )
+
+    def _series(self) -> np.ndarray:
+        """`(N,)` series of every training row: which numbering a film's name belongs to."""
+        return self.data.records.select(self.data.rows("train")).kinds("series").codes
 
     def num_train_batches(self, limit: float | int = 1.0) -> int:
         """Batches of an epoch.

@@ -17,7 +17,10 @@ _CHAPTERS = ("Model", "Training", "Evaluation: methods")
 # What leaves an image as it is, by the end of the key.
 _NEUTRAL: dict[str, Any] = {"crop_scale": [1.0, 1.0], "zoom": [1.0, 1.0], "gamma": [1.0, 1.0]}
 # Without effect unless the key before it is above 0.
-_NEEDS = {"blur_sigma": "blur_prob", "noise_std": "noise_prob", "erase_scale": "erase_prob"}
+_NEEDS = {
+    "blur_sigma": "blur_prob", "noise_std": "noise_prob", "erase_scale": "erase_prob", "sharpen_amount": "sharpen_prob",
+    "frame_width": "frame_prob",
+}  # fmt: skip
 
 
 def model_entries(record: RunRecord) -> list[Entry]:

@@ -26,6 +26,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze
 from pneumolit.model.heads import BUILD_ERRORS, in_eval_mode
 from pneumolit.model.loss import check_loss, class_weights, effective_prior
+from pneumolit.model.mixstyle import attach_mixstyle
 from pneumolit.model.optim import build_optimizer
 from pneumolit.model.schedule import check_scheduler
 from pneumolit.model.weights import WeightsSource
@@ -182,6 +183,8 @@ def build_model(
         "epochs": cfg["trainer"]["max_epochs"],
     }
     model = PneumoniaClassifier(hparams, backbone, plan)
+    size = settings["train_size"] or settings["image_size"]
+    attach_mixstyle(backbone, settings["mixstyle_prob"], image_shape=(settings["in_chans"], size, size))
     model.val_names = datamodule.val_names
     return model, source, plan
 

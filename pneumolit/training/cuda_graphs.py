@@ -39,6 +39,7 @@ def why_unrecorded(
         (accelerator not in {"gpu", "cuda"}, f"the device is {accelerator} and no NVIDIA GPU"),
         (processes > 1, f"{processes} processes average their gradients within the backward pass"),
         (settings["compile"], "trainer.compile=true"),
+        (cfg["model"]["mixstyle_prob"] > 0, "model.mixstyle_prob draws numbers within the passes"),
         (is_stored, "the stage trains on stored features"),
         # A replay overwrites the gradients of the one before.
         (accumulated > 1, f"gradients of {accumulated} batches are accumulated"),

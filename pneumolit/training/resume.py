@@ -30,20 +30,23 @@ def is_begun(run: RunDir) -> bool:
     return run.config_file.is_file() and run.status_file.is_file()
 
 
-# What runs did from before there was a key of the data for it.
-_BEFORE = {"holdout_blocks": 1, "stratify": True, "val_augment": False}
+# What runs did from before there was a key for it.
+_BEFORE: Mapping[str, Mapping[str, Any]] = {
+    "data": {"holdout_blocks": 1, "stratify": True, "val_augment": False},
+    "model": {"mixstyle_prob": 0.0},
+}
 
 
 def read_config(run: RunDir) -> dict[str, Any]:
-    """The configuration that a run was started with; of one from before a key of the data was known, with its meaning.
+    """The configuration that a run was started with; of one from before a key was known, with its meaning.
 
     Places and displays that were not known are not filled in: those of now are taken.
     """
     content = run.read_config()
     cfg = {str(k): v for k, v in content.items()}
-    if isinstance(cfg.get("data"), dict):
-        for key, meaning in _BEFORE.items():
-            cfg["data"].setdefault(key, meaning)
+    for group, meanings in _BEFORE.items():
+        if isinstance(cfg.get(group), dict):
+            cfg[group] = {**meanings, **cfg[group]}
     return cfg
 
 

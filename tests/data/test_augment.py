@@ -34,6 +34,10 @@ EVERYTHING = AugmentConfig(
     noise_std=(0.01, 0.05),
     erase_prob=0.5,
     erase_scale=(0.05, 0.2),
+    sharpen_prob=0.5,
+    sharpen_amount=(0.1, 1.0),
+    frame_prob=0.5,
+    frame_width=(0.05, 0.2),
 )
 
 # One setting of every key, with what else it needs to show; each must change the picture alone.
@@ -54,6 +58,10 @@ ALONE: dict[str, dict[str, Any]] = {
     "noise_std": {"noise_prob": 1.0, "noise_std": (0.02, 0.02)},
     "erase_prob": {"erase_prob": 1.0, "erase_scale": (0.1, 0.2)},
     "erase_scale": {"erase_prob": 1.0, "erase_scale": (0.3, 0.3)},
+    "sharpen_prob": {"sharpen_prob": 1.0, "sharpen_amount": (0.5, 1.0)},
+    "sharpen_amount": {"sharpen_prob": 1.0, "sharpen_amount": (0.2, 0.2)},
+    "frame_prob": {"frame_prob": 1.0, "frame_width": (0.1, 0.2)},
+    "frame_width": {"frame_prob": 1.0, "frame_width": (0.3, 0.3)},
 }
 
 
@@ -304,6 +312,41 @@ def test_erasing_fills_one_rectangle_of_the_area_asked_for() -> None:
     assert changed.min() > 0.17 and changed.max() < 0.22
 
 
+def test_a_frame_covers_the_border_of_the_film_and_nothing_within() -> None:
+    images = phantoms(20, 96)
+    config = AugmentConfig(frame_prob=1.0, frame_width=(0.25, 0.25))
+    out = BatchAugment(config, seed=0)(images, torch.arange(20), epoch=0, size=96)
+    plain = resize_batch(images, 96)
+    torch.testing.assert_close(out[:, :, 24:72, 24:72], plain[:, :, 24:72, 24:72], rtol=0, atol=0)
+    for strip in (out[:, :, :24], out[:, :, 72:], out[..., :24], out[..., 72:]):
+        levels = strip.flatten(1)
+        assert torch.equal(levels.amin(1), levels.amax(1))  # one grey level
+        torch.testing.assert_close(levels[:, 0], plain.mean(dim=(1, 2, 3)), rtol=0, atol=0.01)
+    assert torch.equal(images, phantoms(20, 96))  # the stored ones
+
+
+def test_a_frame_is_laid_before_the_crop_so_that_it_lies_where_the_film_ends() -> None:
+    images = torch.full((8, 1, 64, 64), 200, dtype=torch.uint8)
+    images[:, :, 8:56, 8:56] = 40  # a bright rim, as of a marker or a collimator edge
+    bare = augment(AugmentConfig(crop_scale=(0.5, 0.6)), images)
+    framed = augment(AugmentConfig(crop_scale=(0.5, 0.6), frame_prob=1.0, frame_width=(0.15, 0.15)), images)
+    assert float(bare.amax()) > 0.7
+    assert float(framed.amax()) < 0.45
+
+
+def test_sharpening_widens_edges_by_the_amount_and_leaves_flat_parts_alone() -> None:
+    images = torch.full((1, 1, 48, 48), 80, dtype=torch.uint8)
+    images[..., 24:] = 160
+    overshoots = []
+    for amount in (0.5, 1.0):
+        config = AugmentConfig(sharpen_prob=1.0, sharpen_amount=(amount, amount))
+        out = BatchAugment(config, seed=0)(images, torch.arange(1), epoch=0, size=48)
+        torch.testing.assert_close(out[..., :8], resize_batch(images, 48)[..., :8])
+        overshoots.append(float(out.amax()) - 160 / 255)
+    assert overshoots[0] > 0.02
+    assert overshoots[1] == pytest.approx(2 * overshoots[0], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -332,6 +375,10 @@ def test_erasing_fills_one_rectangle_of_the_area_asked_for() -> None:
         ("noise_std", (0, 14)),
         ("erase_prob", 1.01),
         ("erase_scale", (0.1, 1.0)),
+        ("sharpen_prob", -0.1),
+        ("sharpen_amount", (0.0, 6.0)),
+        ("frame_prob", 2),
+        ("frame_width", (0.0, 0.5)),
     ],
 )
 def test_a_value_out_of_range_is_refused_and_named(key: str, value: Any) -> None:

@@ -111,6 +111,22 @@ def test_balanced_the_classes_are_equally_frequent_and_an_image_comes_again_afte
         assert times.max() - times.min() <= 1
 
 
+@given(targets_of_an_epoch, seeds, epochs, st.randoms(use_true_random=False))
+def test_balanced_by_series_every_series_of_a_class_is_as_frequent_as_the_others(
+    targets: np.ndarray, seed: int, epoch: int, random: Any
+) -> None:
+    series = np.array([random.randint(0, 2) for _ in targets])
+    order = TrainSampler(targets, batch_size=4, seed=seed, is_balanced=True, series=series).order(epoch)
+    assert len(order) == len(targets)
+    per_class = Counter(targets[order].tolist())
+    assert max(per_class.values()) - min(per_class.values()) <= 1
+    for value, count in per_class.items():
+        present = set(series[targets == value].tolist())
+        found = Counter(series[order][targets[order] == value].tolist())
+        times = [found[one] for one in present]
+        assert sum(times) == count and max(times) - min(times) <= 1
+
+
 @given(st.integers(0, 300), st.integers(1, 70))
 def test_evaluation_has_every_row_once_and_in_order(length: int, batch_size: int) -> None:
     sampler = EvalSampler(length, batch_size)
@@ -262,6 +278,15 @@ def test_with_the_balancing_sampler_training_sees_two_of_pneumonia_for_one_norma
     assert prior_log_odds(module(data).sampled_prior, data.labels.positive_mask) > odds + 0.1
     seen = Counter(whole(loaders.train_dataloader(), "target").tolist())
     assert len(seen) == 3 and max(seen.values()) - min(seen.values()) <= 8  # a partial batch is left out
+
+
+def test_balanced_by_series_normal_films_of_both_series_come_equally_often(data: ChestXrayData) -> None:
+    loaders = module(data, balance="series")
+    assert loaders.sampled_prior == module(data, balance="sampler").sampled_prior
+    rows = data.rows("train")[loaders.train_sampler().order(0)]
+    normal = [r for r in (data.records[int(row)] for row in rows) if r.label == "NORMAL"]
+    seen = Counter(r.series for r in normal)
+    assert len(seen) == 2 and max(seen.values()) - min(seen.values()) <= 1
 
 
 def test_with_undersampling_the_prior_is_that_of_what_is_left(open_demo: Callable[..., ChestXrayData]) -> None:
