@@ -156,7 +156,7 @@ def _keras_cnn(
     size, in_chans, rest = _read(kwargs)
     blocks: list[nn.Module] = []
     for width in channels:
-        norm = [nn.BatchNorm2d(width)] if has_norm else []
+        norm = [nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)] if has_norm else []  # as Keras has it: .99 stays
         convolution = nn.Conv2d(in_chans, width, 3, padding=padding)
         blocks.append(nn.Sequential(convolution, *norm, nn.ReLU(inplace=True), nn.MaxPool2d(2)))
         in_chans, size = width, (size + 2 * padding - 2) // 2

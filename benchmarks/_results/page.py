@@ -1,0 +1,252 @@
+"""The pages made from records: docs/results.md, and the table of the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from benchmarks._results.records import command_of
+from benchmarks._results.rows import Estimate, Published, Row, verdict
+from pneumolit.comparison.facts import Facts
+from pneumolit.comparison.method import RUN, Method
+from pneumolit.comparison.pairs import against_one, compare_pairs
+from pneumolit.comparison.rows import RowGroup
+from pneumolit.config import CONFIG_DIR
+
+STUDIES = {
+    "study_a": "Study A: seven models, PyTorch",
+    "study_b": "Study B: four classes in a contest, Keras",
+    "study_c": "Study C: three levels of capacity on a CPU, PyTorch",
+    "study_d": "Study D: three classes and a hand sweep, Keras",
+    "study_e": "Study E: ResNet50 in six versions, Keras",
+}
+OURS = "ours"
+_STAND_INS = ("_lite0", "_lite2")
+_NUMBERS = ("accuracy", "specificity", "sensitivity", "auroc")
+_HEADS = {"accuracy": "accuracy", "specificity": "spec.", "sensitivity": "sens.", "auroc": "AUROC"}
+_CLASS_NUMBERS = ("accuracy", "macro_recall")
+_NO_DATA = "not run: its images cannot be had"
+_NO_WEIGHTS = "not run: ImageNet weights of this network could not be had; the row below stands in"
+START, END = "<!-- results: made by python -m benchmarks.results -->", "<!-- end of results -->"
+
+
+def results_page(rows: Sequence[Row], published: Mapping[str, Published], intro: str, best: str) -> str:
+    """docs/results.md.
+
+    Args:
+        rows: those with records.
+        published: by recipe.
+        intro: text above the tables.
+        best: recipe that every other row is tested against; "" where there is none yet.
+    """
+    by_name = {row.name: row for row in rows}
+    parts = [f"# Results\n\n{intro.strip()}\n"]
+    own = [row for row in rows if not row.name.startswith("study_")]
+    if own:
+        parts.append(f"## Recipes of pneumolit\n\n{_table(own, {}, _NUMBERS)}\n\n{_commands(own)}\n")
+    for study, title in STUDIES.items():
+        names = _recipes(study)
+        numbers = _CLASS_NUMBERS if study == "study_d" else _NUMBERS
+        shown = [by_name[name] for name in _with_variants(names, by_name)]
+        parts.append(f"## {title}\n\n{_table(shown, published, numbers)}\n" if shown else f"## {title}\n")
+        parts.append(_not_run(names, by_name))
+        if shown:
+            parts.append(_commands(shown) + "\n")
+    if best in by_name:
+        parts.append(_against(by_name[best], [row for row in rows if row.name != best]))
+    parts.append(_looks(rows))
+    return "\n".join(part for part in parts if part)
+
+
+def readme_table(rows: Sequence[Row], published: Mapping[str, Published], most: Sequence[str]) -> str:
+    """The README's short table: these rows, with their commands."""
+    by_name = {row.name: row for row in rows}
+    shown = [by_name[name] for name in most if name in by_name]
+    lines = [
+        "| recipe | published accuracy | ours | spec. | sens. | AUROC | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in shown:
+        theirs = published.get(_published_name(row.name))
+        said = theirs.numbers.get("accuracy") if theirs else None
+        cells = [
+            f"`{row.name}`",
+            "" if said is None else _short(said),
+            *(_value(row.estimates.get(key)) for key in _NUMBERS),
+            "" if said is None else verdict(said, row.estimates["accuracy"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def put_between(text: str, table: str) -> str:
+    """A page with the table between its two marks.
+
+    Raises:
+        ValueError: the marks are missing.
+    """
+    pattern = re.compile(re.escape(START) + ".*?" + re.escape(END), re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"the page has no place for the table: it needs the lines {START} and {END}")
+    return pattern.sub(lambda _: f"{START}\n{table}\n{END}", text)
+
+
+def _recipes(study: str) -> list[str]:
+    found = sorted(path.stem for path in (CONFIG_DIR / "experiment" / study).glob("[!_]*.yaml"))
+    return [f"{study}/{name}" for name in found]
+
+
+def _with_variants(names: Iterable[str], by_name: Mapping[str, Row]) -> list[str]:
+    return [name for one in names for name in (one, f"{one} by patients") if name in by_name]
+
+
+def _published_name(name: str) -> str:
+    """The recipe whose published numbers a row repeats: a stand-in those of what it stands in for."""
+    name = name.partition(" ")[0]
+    for ending in _STAND_INS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def _table(rows: Sequence[Row], published: Mapping[str, Published], numbers: Sequence[str]) -> str:
+    is_classes = "macro_recall" in numbers
+    heads = [_HEADS.get(key, "macro recall") for key in numbers]
+    columns = ["recipe"]
+    for head in heads:
+        columns += [f"{head}: published", "ours"] if published else [head]
+    columns += ([] if is_classes else ["block AUROC"]) + ["epochs", "min", "seeds", "looks"]
+    columns += ["verdict"] if published else []
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+    for row in rows:
+        theirs = published.get(_published_name(row.name))
+        cells = [f"`{row.name.partition(' ')[0]}`{' by patients' if ' ' in row.name else ''}"]
+        for key in numbers:
+            said = theirs.numbers.get(key) if theirs else None
+            cells += [_short(said)] if published else []
+            cells.append(_value(row.estimates.get(key)))
+        cells += [] if is_classes else [_value(row.estimates.get("block_auroc"), 4)]
+        epochs = sorted({record.metrics["epochs"] for record in row.records})
+        cells += [
+            "-".join(map(str, epochs[:: max(len(epochs) - 1, 1)])),
+            f"{row.minutes:.0f}",
+            str(len(row.records)),
+            str(row.looks),
+        ]
+        if published:
+            cells.append(_verdicts(row, theirs, numbers))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _verdicts(row: Row, theirs: Published | None, numbers: Sequence[str]) -> str:
+    """By accuracy, and where it differs by AUROC as well."""
+    if theirs is None or "accuracy" not in theirs.numbers or "accuracy" not in row.estimates:
+        return "no number published" if theirs is None else ""
+    words = verdict(theirs.numbers["accuracy"], row.estimates["accuracy"])
+    if "auroc" in theirs.numbers and "auroc" in numbers and "auroc" in row.estimates:
+        other = verdict(theirs.numbers["auroc"], row.estimates["auroc"])
+        words += f" (AUROC: {other})" if other != words else ""
+    return words
+
+
+def _not_run(names: Sequence[str], by_name: Mapping[str, Row]) -> str:
+    lines = []
+    for name in names:
+        if name in by_name:
+            continue
+        stand_in = next((name + ending for ending in _STAND_INS if name + ending in names), "")
+        if name.startswith("study_b/"):
+            lines.append(f"- `{name}`: {_NO_DATA}. Any class folders: `{command_of(name, 0)} data.root=FOLDER`")
+        elif stand_in:
+            lines.append(
+                f"- `{name}`: not run, for want of its ImageNet weights; `{stand_in.partition('/')[2]}` stands in."
+            )
+        else:
+            lines.append(f"- `{name}`: not run yet.")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _commands(rows: Sequence[Row]) -> str:
+    lines = [f"{record.metrics['command']}" for row in rows for record in row.records[:1]]
+    return "```bash\n" + "\n".join(lines) + "\n```"
+
+
+def _against(best: Row, others: Sequence[Row]) -> str:
+    """Paired tests of one recipe against every other that judged the same films."""
+    parts = [f"## `{best.name}` against every row\n"]
+    for name, title in (("block", "Block validation"), ("test", "Test")):
+        methods = [_method(row, name) for row in (best, *others) if name in row.records[0].scored]
+        methods = [one for one in methods if list(one.paths) == list(methods[0].paths)] if methods else []
+        if len(methods) < 2:
+            continue
+        group = RowGroup(tuple(methods))
+        pairs = [(other, one) for one, other in against_one(group, 0)]
+        lines = [
+            f"{title}, {len(group.paths)} films, the lowest seed of each recipe; differences are {best.name} less",
+            "the row, p by tests for clustered data (accuracy by the largest logit: McNemar's; AUROC: Obuchowski's",
+            f"variance), with Holm's correction for {len(pairs)} rows.\n",
+            "| row | accuracy | p | Holm | AUROC | p | Holm |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for pair in compare_pairs(group, pairs, [m.name for m in methods]):
+            accuracy, auroc = pair.accuracy, pair.auroc
+            cells = [f"`{pair.second}`", f"{accuracy.value:+.3f}", _p(accuracy.p_value), _p(pair.accuracy_holm)]
+            cells += ["", "", ""] if auroc is None else [
+                f"{auroc.value:+.4f}", _p(auroc.p_value), _p(pair.auroc_holm),
+            ]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _method(row: Row, name: str) -> Method:
+    record = row.records[0]
+    scored = record.scored[name]
+    return Method(
+        name=row.name,
+        kind=RUN,
+        source=row.name,
+        paths=scored.films,
+        patient_ids=scored.patient_ids,
+        targets=scored.positives.astype(str),
+        scores=scored.scores,
+        decisions=scored.calls.astype(str),
+        metrics=record.metrics,
+        rule="argmax",
+        facts=Facts(seed=record.seed),
+    )
+
+
+def _looks(rows: Sequence[Row]) -> str:
+    sets: dict[str, int] = {}
+    for row in rows:
+        for record in row.records:
+            for look in record.metrics["looks"]:
+                sets[look["test_set"]] = sets.get(look["test_set"], 0) + 1
+    if not sets:
+        return ""
+    listed = ", ".join(f"{count} at set `{name[:8]}`" for name, count in sorted(sets.items(), key=lambda one: -one[1]))
+    return f"## Looks\n\n{sum(sets.values())} sets of predictions of test splits stand behind these tables: {listed}.\n"
+
+
+def _value(estimate: Estimate | None, digits: int = 3) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = estimate
+    text = _short(value, digits)
+    return text if low is None or high is None else f"{text} [{_short(low, digits)}, {_short(high, digits)}]"
+
+
+def _short(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("0") if 0 < value < 1 and text.startswith("0") else text
+
+
+def _p(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return ""
+    return "<.001" if value < 0.001 else _short(value)

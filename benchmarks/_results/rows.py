@@ -1,0 +1,151 @@
+"""Rows of the result table: what was published, what the records say, and how the two stand to each other."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._results.records import Record, Scored
+from pneumolit.evaluation.seeds import mean_over_runs
+
+REPRODUCED, BETTER, WORSE = "reproduced", "better", "worse"
+_TEST_SPLITS = ("test", "own test, 20 %")
+Estimate = tuple[float, float | None, float | None]  # value, and its 95 % interval
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the authors printed for a row, on the test split.
+
+    Attributes:
+        study: `study A` and so on.
+        model: as they call it.
+        numbers: accuracy, specificity, sensitivity, auroc, macro_recall, macro_f1, as far as printed.
+        protocol: in words.
+    """
+
+    study: str
+    model: str
+    numbers: Mapping[str, float]
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe with all its records.
+
+    Attributes:
+        name: of the recipe, `study_a/two_layer_cnn`.
+        records: by seed.
+        estimates: of test (`accuracy`, `specificity`, `sensitivity`, `auroc`, `macro_recall`), and `block_auroc`;
+            means over seeds, intervals over patients and seeds.
+    """
+
+    name: str
+    records: Sequence[Record]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> float:
+        """Of a run, the median over seeds."""
+        return float(np.median([record.metrics["seconds"] for record in self.records])) / 60
+
+    @property
+    def looks(self) -> int:
+        """Sets of predictions of the test split."""
+        return sum(len(record.metrics["looks"]) for record in self.records)
+
+
+def read_published(path: Path) -> dict[str, Published]:
+    """By recipe what was published of it on a test split; the first line of a recipe counts."""
+    found: dict[str, Published] = {}
+    with path.open(newline="", encoding="utf-8") as handle:
+        for line in csv.DictReader(handle):
+            recipe = line["recipe"]
+            if recipe and line["split"] in _TEST_SPLITS:
+                keys = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall", "macro_f1")
+                numbers = {key: float(line[key].rstrip("+")) for key in keys if line[key]}
+                found.setdefault(recipe, Published(line["source"], line["model"], numbers, line["protocol"]))
+    return found
+
+
+def make_rows(records: Sequence[Record]) -> list[Row]:
+    """Records of one recipe together."""
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(record.row, []).append(record)
+    return [Row(name, sorted(own, key=lambda record: record.seed), estimates_of(own)) for name, own in by_name.items()]
+
+
+def estimates_of(records: Sequence[Record]) -> dict[str, Estimate]:
+    """Numbers of one recipe: of a single run its own, of several their mean with both parts of the interval."""
+    found: dict[str, Estimate] = {}
+    is_three_class = len(records[0].metrics["classes"]) > 2
+    by_images = {"accuracy", "macro_recall"} if is_three_class and records[0].row.startswith("study_d/") else set()
+    for name, prefix in (("test", ""), ("block", "block_")):
+        scored = [record.scored[name] for record in records if name in record.scored]
+        if len(scored) < len(records):
+            continue
+        if len(records) == 1:
+            found |= {f"{prefix}{key}": value for key, value in _of_one(records[0], name).items()}
+        else:
+            found |= {f"{prefix}{key}": value for key, value in _of_several(scored).items()}
+        if by_images and name == "test":  # published were numbers of three classes
+            found |= _of_classes(records, scored)
+    return found
+
+
+def _of_one(record: Record, name: str) -> dict[str, Estimate]:
+    numbers = record.metrics["sets"][name]
+    rule = numbers["rules"]["argmax"]
+    return {
+        "auroc": _estimate(numbers["auroc"]),
+        **{key: _estimate(rule[key]) for key in ("accuracy", "balanced_accuracy", "sensitivity", "specificity")},
+    }
+
+
+def _of_several(scored: Sequence[Scored]) -> dict[str, Estimate]:
+    first = scored[0]
+    found = mean_over_runs(
+        first.positives,
+        np.column_stack([one.scores for one in scored]),
+        np.column_stack([one.calls for one in scored]),
+        first.patient_ids,
+    )
+    return {key: _estimate([value["mean"], *(value["interval"] or (None, None))]) for key, value in found.items()}
+
+
+def _of_classes(records: Sequence[Record], scored: Sequence[Scored]) -> dict[str, Estimate]:
+    views = [record.metrics["sets"]["test"]["class_view"] for record in records]
+    recall = float(np.mean([view["macro_recall"] for view in views]))
+    if len(records) == 1:
+        return {"accuracy": _estimate(views[0]["accuracy"]), "macro_recall": (recall, None, None)}
+    first = scored[0]
+    # The accuracy of calls that are right where the class is right.
+    calls = np.column_stack([np.where(one.correct, one.positives, 1 - one.positives) for one in scored])
+    found = mean_over_runs(first.positives, np.column_stack([s.scores for s in scored]), calls, first.patient_ids)
+    value = found["accuracy"]
+    return {
+        "accuracy": _estimate([value["mean"], *(value["interval"] or (None, None))]),
+        "macro_recall": (recall, None, None),
+    }
+
+
+def _estimate(values: Sequence[Any]) -> Estimate:
+    value, low, high = values
+    return float(value), low, high
+
+
+def verdict(published: float, ours: Estimate) -> str:
+    """`reproduced` where the published value lies in our interval, else which side it lies on."""
+    _, low, high = ours
+    if low is None or high is None:
+        return ""
+    if low <= published <= high:
+        return REPRODUCED
+    return BETTER if low > published else WORSE

@@ -1,0 +1,63 @@
+"""The result table: records of finished runs, and the pages made from them.
+
+python -m benchmarks.results collect=FOLDER   records of the finished jobs of a sweep, then the pages
+python -m benchmarks.results                  the pages alone: docs/results.md and the table of README.md
+
+FOLDER is the folder of a sweep over named experiments, such as `python -m pneumolit.train --multirun sweep=results
+test=true` leaves (several: separated by commas). A record is written to docs/results/runs/<study>/<row>/<seed>; one
+that is there already is written anew. The text above the tables is docs/results/intro.md. The last line is one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks._common.arguments import read_arguments, require
+from benchmarks._common.report import print_json
+from benchmarks._results.page import put_between, readme_table, results_page
+from benchmarks._results.records import find_finished, read_records, write_record
+from benchmarks._results.rows import make_rows, read_published
+
+_ROOT = Path(__file__).resolve().parent.parent
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line."""
+
+    collect: str = ""
+    docs: Path = field(default=_ROOT / "docs")
+    readme: Path = field(default=_ROOT / "README.md")
+
+
+def main() -> None:
+    options = read_arguments(Options, sys.argv[1:], __doc__)
+    runs = options.docs / "results" / "runs"
+    written = 0
+    for text in filter(None, options.collect.split(",")):
+        folder = Path(text)
+        require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
+        for row, run in find_finished(folder):
+            place = write_record(row, run, runs)
+            written += 1
+            print(f"  {place.relative_to(options.docs)}")
+    write_pages(options.docs, options.readme)
+    print_json("results", {"written": written, "records": len(list(runs.rglob("metrics.json")))})
+
+
+def write_pages(docs: Path, readme: Path) -> None:
+    """docs/results.md, and the README's table between its marks."""
+    rows = make_rows(read_records(docs / "results" / "runs"))
+    published = read_published(docs / "published.csv")
+    intro = (docs / "results" / "intro.md").read_text(encoding="utf-8")
+    (docs / "results.md").write_text(results_page(rows, published, intro, BEST), encoding="utf-8")
+    table = readme_table(rows, published, [row.name for row in rows])
+    readme.write_text(put_between(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
