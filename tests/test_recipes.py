@@ -12,7 +12,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from pneumolit.config import CONFIG_DIR
+from pneumolit.config import CONFIG_DIR, flatten
 from pneumolit.rundir import RunDir, read_json
 from pneumolit.stage_plan import check_run, plan_stages
 from pneumolit.training.fit import fit
@@ -28,6 +28,16 @@ def test_recipe_has_at_most_25_lines_and_says_how_it_is_run(path: Path) -> None:
     name = path.relative_to(CONFIG_DIR / "experiment").with_suffix("").as_posix()
     assert len(lines) <= 25
     assert f"python -m pneumolit.train experiment={name}" in path.read_text()
+
+
+STAND_INS = [name for name in NAMES if name.endswith(("_lite0", "_lite2")) and name.startswith("study_")]
+
+
+def changed(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ, with both."""
+    flat, other_flat = flatten(one), flatten(other)
+    keys = flat.keys() | other_flat.keys()
+    return {k: (flat.get(k), other_flat.get(k)) for k in keys if flat.get(k) != other_flat.get(k)}
 
 
 def test_recipes_of_sizes_train_small_and_are_scored_at_the_usual_size(compose_config: Compose) -> None:
@@ -71,7 +81,81 @@ STUDY_D = {
 
 
 def test_study_d_has_a_recipe_for_every_row_of_its_table_and_no_other() -> None:
-    assert {name for name in NAMES if name.startswith("study_d/")} == {f"study_d/{row}" for row in STUDY_D}
+    own = {name for name in NAMES if name.startswith("study_d/") and name.count("/") == 1}
+    assert {name for name in own if name not in STAND_INS} == {f"study_d/{row}" for row in STUDY_D}
+
+
+def test_rows_of_study_d_that_can_run_are_repeated_with_whole_patients_and_nothing_else_changed(
+    compose_config: Compose,
+) -> None:
+    runnable = {
+        name for name in NAMES
+        if name.startswith("study_d/") and name.count("/") == 1 and not name.startswith("study_d/densenet201")
+    } | {name for name in STAND_INS if name.startswith("study_d/") and name.count("/") == 1}  # fmt: skip
+    by_patients = {name for name in NAMES if name.startswith("study_d/by_patients/")}
+    assert {name.replace("by_patients/", "") for name in by_patients} == runnable
+    for name in sorted(by_patients):
+        cfg, there = (
+            compose_config(f"experiment={name}"),
+            compose_config(f"experiment={name.replace('by_patients/', '')}"),
+        )
+        check_run(cfg)
+        assert changed(cfg, there) == {"data.patient_key": ("full", "image")}
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_stand_in_is_the_row_it_names_with_another_backbone(compose_config: Compose, name: str) -> None:
+    row, _, ending = name.replace("by_patients/", "").rpartition("_")
+    cfg, there = compose_config(f"experiment={name.replace('by_patients/', '')}"), compose_config(f"experiment={row}")
+    check_run(cfg)
+    found = changed(cfg, there)
+    assert found.pop("backbone")[0] == f"tf_efficientnet_{ending}"
+    allowed = {"freeze.last"} if "partial" in name else {"trainer.max_epochs"} if name.startswith("study_d/") else set()
+    assert set(found) == allowed
+
+
+@pytest.mark.parametrize("study", ["study_a", "study_c", "study_e"])
+def test_rows_on_the_official_split_set_one_and_the_same_block_aside_and_train_on_gray_films_of_224_px(
+    compose_config: Compose, study: str
+) -> None:
+    names = [name for name in NAMES if name.startswith(f"{study}/")]
+    assert len(names) >= 4
+    for name in names:
+        cfg = compose_config(f"experiment={name}")
+        check_run(cfg)
+        data, model = cfg["data"], cfg["model"]
+        assert (data["holdout_fraction"], data["holdout_blocks"], data["target"], data["balance"]) == (
+            0.1,
+            1,
+            "binary",
+            "none",
+        )
+        assert (model["image_size"], model["in_chans"], data["batch_size"]) == (224, 3, 32)
+        assert cfg["callbacks"]["ema"]["decay"] is None and cfg["callbacks"]["swa"]["start_fraction"] is None
+        assert data["carve"] == ("official" if study == "study_c" else "random")
+
+
+# Version of study E: policy, last, dropout, rate, class weights, smoothing, rotates.
+STUDY_E = {
+    "transfer": ("head", None, 0.0, 1e-3, "none", 0.0, False),
+    "v1": ("layers", 50, 0.3, 1e-4, "none", 0.0, False),
+    "v2": ("layers", 100, 0.3, 1e-6, "none", 0.0, False),
+    "v3": ("layers", 50, 0.3, 1e-4, "none", 0.0, True),
+    "v4": ("layers", 50, 0.5, 1e-4, "none", 0.0, True),
+    "v5": ("layers", 50, 0.5, 1e-4, "balanced", 0.0, True),
+    "v6": ("layers", 50, 0.5, 1e-4, "balanced", 0.1, True),
+}
+
+
+@pytest.mark.parametrize("version", STUDY_E)
+def test_version_of_study_e_is_what_its_table_says(compose_config: Compose, version: str) -> None:
+    cfg = compose_config(f"experiment=study_e/{version}")
+    freeze, loss = cfg["freeze"], cfg["loss"]
+    assert STUDY_E[version] == (
+        freeze["policy"], freeze.get("last"), cfg["model"]["drop_rate"], cfg["optim"]["lr"], loss["class_weight"],
+        loss["label_smoothing"], cfg["augment"]["rotate_degrees"] > 0,
+    )  # fmt: skip
+    assert cfg["backbone"] == "resnet50.tv_in1k" and cfg["optim"]["_target_"] == "torch.optim.Adam"
 
 
 @pytest.mark.parametrize("row", STUDY_D)
@@ -86,8 +170,13 @@ def test_row_of_study_d_is_what_the_table_says(compose_config: Compose, row: str
     # Keras's optimizers have neither momentum nor decay unless they are asked for.
     assert optim.get("momentum", 0.0) == 0.0 and optim["weight_decay"] == 0.0
     assert (cfg["scheduler"]["name"], cfg["freeze"]["policy"]) == ("constant", "none")
-    assert (callbacks["early_stopping"]["patience"], cfg["trainer"]["max_epochs"]) == (10, 100)
-    assert callbacks["checkpoint"] == {"monitor": "val/loss", "use": "best", "also": []}
+    is_by_hand = row in ("baseline_128", "baseline_224")  # three epochs are fewer than a patience of 10 can stop at
+    assert (callbacks["early_stopping"]["patience"], cfg["trainer"]["max_epochs"]) == (
+        (None, 3) if is_by_hand else (10, 100)
+    )
+    use = "last" if is_by_hand else "best"
+    assert callbacks["checkpoint"] == {"monitor": "val/loss", "use": use, "also": []}
+    assert (data["stratify"], data["val_augment"], data["duplicates"]) == (False, True, "keep")
     assert callbacks["early_stopping"]["monitor"] is None and callbacks["ema"]["decay"] is None
     assert (data["target"], data["resplit"], data["patient_key"]) == ("cause", [0.64, 0.16, 0.20], "image")
     assert (data["balance"], cfg["loss"]["name"], cfg["loss"]["class_weight"]) == ("none", "cross_entropy", "none")
@@ -131,15 +220,57 @@ def test_study_e_version_6_is_what_its_write_up_says(compose_config: Compose) ->
     )
 
 
+@pytest.fixture(scope="module")
+def class_folders(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four classes of study B as folders, phantoms in them."""
+    root = tmp_path_factory.mktemp("classes")
+    films = sorted((demo_root / "train").rglob("*.jpeg"))
+    for place, name in enumerate(("NoOsteoarthritis", "NoPneumonia", "Osteoarthritis", "Pneumonia")):
+        for film in films[place::4][:16]:
+            target = root / name / f"{name}{film.stem}.jpeg"
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(film.read_bytes())
+    return root
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [name for name in NAMES if name.startswith("study_")])
+@pytest.mark.parametrize("recipe", [name for name in NAMES if name.startswith(("study_", "change/"))])
+def test_recipe_composes_builds_and_trains_two_batches(
+    compose_config: Compose, train_only: Callable[..., Any], demo_root: Path, class_folders: Path, cache_dir: Path,
+    tmp_path: Path, recipe: str,
+) -> None:  # fmt: skip
+    # As in the recipe, but random weights, small images and batches; of stages the first.
+    is_fixed = recipe.startswith(("study_b/", "study_c/", "study_d/"))  # whose validation is theirs
+    root = class_folders if recipe.startswith("study_b/") else demo_root
+    cfg = compose_config(
+        f"experiment={recipe}", "model.pretrained=false", "model.image_size=64", "data.batch_size=4",
+        *([] if is_fixed else ["data.val_fraction=0.25"]), f"data.root={root}", f"cache_dir={cache_dir}",
+        *(["model.train_size=48"] if recipe.startswith("change/") else []), f"output_dir={tmp_path}",
+        "trainer.limit_train_batches=2", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+        "trainer.progress_bar=false",
+    )  # fmt: skip
+    check_run(cfg)
+    first = plan_stages(cfg)[0].cfg
+    trained = train_only({**first, "trainer": {**first["trainer"], "max_epochs": 1}}, tmp_path / "run")
+    assert trained.trainer.global_step == 2
+    assert len(trained.model.labels.classes) == {"study_b": 4, "study_d": 3}.get(
+        recipe.partition("/")[0], 2 if "study" in recipe else len(trained.model.labels.classes)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    ["study_a/two_layer_cnn", "study_a/densenet121_partial_lite0", "study_c/logistic", "study_d/dropout_2",
+     "study_e/v6_lite2"],
+)  # fmt: skip
 def test_recipe_of_a_study_runs_to_its_end(
     compose_config: Compose, demo_root: Path, cache_dir: Path, tmp_path: Path, recipe: str
 ) -> None:
     # Everything as in the recipe, but random weights, small images and a few batches in a few epochs.
     cfg = compose_config(
         f"experiment={recipe}", "model.pretrained=false", "model.image_size=64", "data.stress=false",
-        *([] if recipe.startswith("study_d/") else ["data.val_fraction=0.25"]),  # study D divides everything anew
+        *([] if recipe.startswith(("study_c/", "study_d/")) else ["data.val_fraction=0.25"]),  # theirs is given
         "trainer.limit_train_batches=2", f"data.root={demo_root}", f"cache_dir={cache_dir}",
         "trainer.accelerator=cpu", "trainer.max_epochs=3", f"output_dir={tmp_path}",
     )  # fmt: skip

@@ -14,7 +14,10 @@ from pneumolit.stage_plan import check_run
 
 Compose = Callable[..., dict[str, Any]]
 FILES = sorted((CONFIG_DIR / "sweep").glob("*.yaml"))
-RUNS = {"backbones": 6, "criterion": 12, "folds": 5, "freeze_policies": 10, "grid": 24, "seeds": 5, "study_d": 12}
+RUNS = {
+    "backbones": 6, "changes": 66, "criterion": 12, "folds": 5, "freeze_policies": 10, "grid": 24, "results": 43,
+    "results_seeds": 28, "seeds": 5, "study_d": 12,
+}  # fmt: skip
 
 
 def jobs_of(sweep: str, *arguments: str) -> list[list[str]]:
@@ -84,7 +87,22 @@ def test_an_axis_on_the_command_line_replaces_or_joins_those_of_the_sweep() -> N
 
 def test_study_d_is_swept_over_all_its_rows() -> None:
     rows = {f"study_d/{path.stem}" for path in (CONFIG_DIR / "experiment" / "study_d").glob("[!_]*.yaml")}
-    assert {job[0].removeprefix("experiment=") for job in jobs_of("study_d")} == rows
+    assert {job[0].removeprefix("experiment=") for job in jobs_of("study_d")} == {
+        row for row in rows if not row.endswith("_lite0")
+    }
+
+
+def test_results_are_all_rows_that_need_no_weights_but_those_of_the_packages() -> None:
+    folder = CONFIG_DIR / "experiment"
+    swept = {job[0].removeprefix("experiment=") for job in jobs_of("results")}
+    rows = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("study_[acde]/**/[!_]*.yaml")}
+    needs_others = {
+        row for row in rows if not row.endswith(("_lite0", "_lite2")) and (folder / f"{row}_lite0.yaml").is_file()
+    }
+    needs_others |= {row for row in rows if (folder / f"{row}_lite2.yaml").is_file()}
+    assert swept == rows - needs_others
+    again = {job[0].removeprefix("experiment=") for job in jobs_of("results_seeds")}
+    assert again < swept
 
 
 def test_timm_knows_every_backbone_of_the_sweep_by_its_full_name_and_has_weights() -> None:

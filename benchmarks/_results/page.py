@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def results_page(rows: Sequence[Row], published: Mapping[str, Published], intro:
     for study, title in STUDIES.items():
         names = _recipes(study)
         numbers = _CLASS_NUMBERS if study == "study_d" else _NUMBERS
-        shown = [by_name[name] for name in _with_variants(names, by_name)]
+        shown = [by_name[name] for name in names if name in by_name]
         parts.append(f"## {title}\n\n{_table(shown, published, numbers)}\n" if shown else f"## {title}\n")
         parts.append(_not_run(names, by_name))
         if shown:
@@ -94,17 +94,15 @@ def put_between(text: str, table: str) -> str:
 
 
 def _recipes(study: str) -> list[str]:
-    found = sorted(path.stem for path in (CONFIG_DIR / "experiment" / study).glob("[!_]*.yaml"))
-    return [f"{study}/{name}" for name in found]
-
-
-def _with_variants(names: Iterable[str], by_name: Mapping[str, Row]) -> list[str]:
-    return [name for one in names for name in (one, f"{one} by patients") if name in by_name]
+    """Recipes of a study by name, one that is split by patients behind its own."""
+    folder = CONFIG_DIR / "experiment"
+    found = [path.relative_to(folder).with_suffix("").as_posix() for path in (folder / study).rglob("[!_]*.yaml")]
+    return sorted(found, key=lambda name: (name.rpartition("/")[2], name.count("/")))
 
 
 def _published_name(name: str) -> str:
     """The recipe whose published numbers a row repeats: a stand-in those of what it stands in for."""
-    name = name.partition(" ")[0]
+    name = name.replace("/by_patients", "")
     for ending in _STAND_INS:
         name = name.removesuffix(ending)
     return name
@@ -121,7 +119,7 @@ def _table(rows: Sequence[Row], published: Mapping[str, Published], numbers: Seq
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
     for row in rows:
         theirs = published.get(_published_name(row.name))
-        cells = [f"`{row.name.partition(' ')[0]}`{' by patients' if ' ' in row.name else ''}"]
+        cells = [f"`{row.name}`"]
         for key in numbers:
             said = theirs.numbers.get(key) if theirs else None
             cells += [_short(said)] if published else []

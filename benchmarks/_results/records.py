@@ -60,7 +60,7 @@ class Record:
     """A finished run.
 
     Attributes:
-        row: `study_a/two_layer_cnn`; of study D split by patients with ` by patients` behind it.
+        row: the recipe, `study_a/two_layer_cnn`.
         seed: of the run.
         config: the task configuration, dotted keys nested.
         environment: as the run wrote it.
@@ -80,7 +80,7 @@ def row_of(overrides: list[str]) -> str:
     """The row that a job belongs to, from its overrides.
 
     >>> row_of(["experiment=study_d/dropout_2", "seed=1", "data.patient_key=full", "sweep.name=results"])
-    'study_d/dropout_2 by patients'
+    'study_d/by_patients/dropout_2'
 
     Raises:
         ValueError: it is no named experiment, or something else was changed.
@@ -90,7 +90,7 @@ def row_of(overrides: list[str]) -> str:
     row = given.get("experiment", "")
     if row.startswith("study_d/") and _BY_PATIENTS in others:
         others.remove(_BY_PATIENTS)
-        row += " by patients"
+        row = row.replace("study_d/", "study_d/by_patients/")
     if not row or others:
         raise ValueError(f"a record belongs to a named experiment and nothing else, got {' '.join(overrides)}")
     return row
@@ -98,9 +98,7 @@ def row_of(overrides: list[str]) -> str:
 
 def command_of(row: str, seed: int) -> str:
     """What makes the run again."""
-    name, _, by_patients = row.partition(" ")
-    keys = [f"experiment={name}", *([_BY_PATIENTS] if by_patients else []), "test=true", f"seed={seed}"]
-    return f"python -m pneumolit.train {' '.join(keys)}"
+    return f"python -m pneumolit.train experiment={row} test=true seed={seed}"
 
 
 def find_finished(folder: Path) -> Iterator[tuple[str, RunDir]]:
@@ -155,7 +153,7 @@ def write_record(row: str, run: RunDir, folder: Path) -> Path:
 
 def record_folder(folder: Path, row: str, seed: int) -> Path:
     """Where a record lies."""
-    return folder / row.replace(" ", "_") / str(seed)
+    return folder / row / str(seed)
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -1,0 +1,198 @@
+"""The result table: what a record keeps, what it leaves out, and what the pages say of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks._results.page import END, START, put_between, readme_table, results_page
+from benchmarks._results.records import LIMIT, Record, read_record, row_of, write_record
+from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, make_rows, read_published, verdict
+from pneumolit.config import CONFIG_DIR
+from pneumolit.labels import LabelSet
+from pneumolit.rundir import LEDGER_NAME, RunDir, read_json, record_look, write_json
+from tests.comparison import made_runs
+
+ROOT = CONFIG_DIR.parent
+Make = Callable[..., RunDir]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Make:
+    """`finished(row, seed, noise)`: a finished job of a sweep in whose ledger one look at test stands."""
+
+    def make(row: str, seed: int = 0, noise: float = 1.0, labels: LabelSet = made_runs.BINARY) -> RunDir:
+        folder = tmp_path / "out" / "sweeps" / "results" / f"{row.replace('/', '-')}{seed}"
+        run = made_runs.write_run(
+            folder, noise=noise, draw=seed, labels=labels, sets={"val": 40, "block": 30, "test": 60},
+            settings={"seed": seed, "output_dir": str(tmp_path / "out"), "cache_dir": "/somewhere/cache",
+                      "optim": {"lr": 1e-4}, "logger": {"tensorboard": True}},
+            data={"root": "/somewhere/chest_xray", "patient_key": "full"},
+        )  # fmt: skip
+        overrides = [f"experiment={row}", f"seed={seed}", "sweep.name=results"]
+        write_json(run.job_file, {"overrides": overrides, "choices": {}, "state": "done"})
+        status = {**read_json(run.status_file), "configuration": "c" * 12, "code": "d" * 16}
+        write_json(run.status_file, status)
+        write_json(run.environment_file, {**read_json(run.environment_file), "threads": 1})
+        record_look(tmp_path / "out", run=run.path.as_posix(), configuration="c", test_set="t" * 16, purpose="a test")
+        return run
+
+    return make
+
+
+def recorded(run: RunDir, row: str, folder: Path) -> Record:
+    return read_record(write_record(row, run, folder))
+
+
+def test_a_record_says_what_the_run_said_of_every_film_of_block_and_test(finished: Make, tmp_path: Path) -> None:
+    run = finished("study_a/two_layer_cnn")
+    record = recorded(run, "study_a/two_layer_cnn", tmp_path / "runs")
+    own = read_json(run.evaluation_metrics_file("test"))
+    scored = record.scored["test"]
+    assert len(scored.films) == own["num_images"] and set(record.scored) == {"block", "test"}
+    assert len(set(scored.patient_ids)) == own["num_patients"]
+    called = scored.calls == scored.positives
+    assert called.mean() == pytest.approx(own["rules"]["argmax"]["accuracy"])
+    assert called[scored.positives == 0].mean() == pytest.approx(own["rules"]["argmax"]["specificity"])
+    assert scored.correct.mean() == pytest.approx(own["class_view"]["accuracy"])
+    kept = record.metrics["sets"]["test"]
+    assert kept["auroc"] == pytest.approx([own["ranking"]["auroc"], *own["intervals"]["ranking"]["auroc"]], abs=1e-5)
+    assert kept["rules"]["primary"]["accuracy"][0] == pytest.approx(own["rules"]["primary"]["accuracy"], abs=1e-5)
+    assert record.metrics["looks"] and record.metrics["looks"][0]["purpose"] == "a test"
+
+
+def test_of_three_classes_a_film_is_right_where_its_cause_is(finished: Make, tmp_path: Path) -> None:
+    run = finished("study_d/baseline_128", labels=made_runs.CAUSES)
+    record = recorded(run, "study_d/baseline_128", tmp_path / "runs")
+    own = read_json(run.evaluation_metrics_file("test"))
+    assert record.scored["test"].correct.mean() == pytest.approx(own["class_view"]["accuracy"])
+    (row,) = make_rows([record])
+    assert row.estimates["accuracy"][0] == pytest.approx(own["class_view"]["accuracy"], abs=1e-5)
+
+
+def test_a_record_is_small_and_names_no_place_of_the_machine(finished: Make, tmp_path: Path) -> None:
+    place = write_record("study_c/mlp", finished("study_c/mlp"), tmp_path / "runs")
+    assert place == tmp_path / "runs" / "study_c" / "mlp" / "0"
+    texts = {path.name: path.read_text() for path in place.iterdir()}
+    assert set(texts) == {"config.yaml", "metrics.json", "environment.json", "predictions.csv"}
+    assert sum(map(len, texts.values())) < LIMIT
+    for text in texts.values():
+        assert "/somewhere" not in text and str(tmp_path) not in text
+    assert yaml.safe_load(texts["config.yaml"])["optim"] == {"lr": 1e-4}
+
+
+def test_a_record_that_grows_too_large_is_refused(finished: Make, tmp_path: Path) -> None:
+    run = finished("study_c/mlp")
+    write_json(run.environment_file, {**read_json(run.environment_file), "note": "x" * LIMIT})
+    with pytest.raises(ValueError, match=r"record of study_c/mlp, seed 0 has \d+ bytes, 60000 are allowed"):
+        write_record("study_c/mlp", run, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("extra", ["optim.lr=1e-3", "data.patient_key=number", "trainer.max_epochs=2"])
+def test_a_run_with_a_setting_of_its_own_is_no_record_of_the_recipe(extra: str) -> None:
+    assert row_of(["experiment=study_a/resnet50_head", "seed=3", "test=true", "sweep.rerun=true"])
+    with pytest.raises(ValueError, match="a named experiment and nothing else"):
+        row_of(["experiment=study_a/resnet50_head", extra])
+
+
+@pytest.mark.parametrize(
+    ("published", "word"), [(0.85, REPRODUCED), (0.80, REPRODUCED), (0.799, BETTER), (0.901, WORSE)]
+)
+def test_the_verdict_says_on_which_side_of_our_interval_the_published_number_lies(published: float, word: str) -> None:
+    assert verdict(published, (0.85, 0.80, 0.90)) == word
+
+
+def test_several_seeds_make_one_row_whose_interval_holds_both_parts(finished: Make, tmp_path: Path) -> None:
+    name = "study_a/two_layer_cnn"
+    records = [recorded(finished(name, seed, 1.5), name, tmp_path / "runs") for seed in (2, 0, 1)]
+    (row,) = make_rows(records)
+    assert [record.seed for record in row.records] == [0, 1, 2] and row.looks == 3
+    accuracies = [record.metrics["sets"]["test"]["rules"]["argmax"]["accuracy"][0] for record in records]
+    value, low, high = row.estimates["accuracy"]
+    assert value == pytest.approx(sum(accuracies) / 3, abs=1e-5)
+    assert low is not None and high is not None
+    _, low_of_one, high_of_one = records[0].metrics["sets"]["test"]["rules"]["argmax"]["accuracy"]
+    assert low < value < high and high - low > 0.5 * (high_of_one - low_of_one)
+
+
+def test_every_published_row_names_a_recipe_that_exists_and_every_study_has_rows() -> None:
+    published = read_published(ROOT / "docs" / "published.csv")
+    for name in published:
+        assert (CONFIG_DIR / "experiment" / f"{name}.yaml").is_file(), name
+    assert {name.partition("/")[0] for name in published} == {"study_a", "study_c", "study_d", "study_e"}
+    assert published["study_a/densenet121_full"].numbers == {
+        "accuracy": 0.91,
+        "specificity": 0.77,
+        "sensitivity": 0.99,
+        "macro_f1": 0.89,
+    }
+
+
+def test_the_page_holds_every_row_with_verdict_and_command_and_says_of_the_others_why_they_did_not_run(
+    finished: Make, tmp_path: Path
+) -> None:
+    names = ("study_a/two_layer_cnn", "study_a/densenet121_head_lite0", "best")
+    rows = make_rows([recorded(finished(name), name, tmp_path / "runs") for name in names])
+    page = results_page(rows, read_published(ROOT / "docs" / "published.csv"), "What this is.", "best")
+    assert (
+        "What this is." in page
+        and "python -m pneumolit.train experiment=study_a/two_layer_cnn test=true seed=0" in page
+    )
+    (line,) = [
+        line for line in page.splitlines() if line.startswith("| `study_a/densenet121_head_lite0`") and ".84" in line
+    ]
+    assert line.rstrip(" |").endswith((REPRODUCED, BETTER, WORSE))
+    assert (
+        "`study_a/densenet121_head`: not run, for want of its ImageNet weights; `densenet121_head_lite0` stands in"
+        in page
+    )
+    assert "`study_b/dcnn`: not run: its images cannot be had" in page
+    assert "`study_c/mlp`: not run yet" in page
+    assert "## `best` against every row" in page and "Holm" in page
+    assert "3 sets of predictions of test splits" in page
+
+
+def test_the_readme_keeps_all_but_what_stands_between_the_marks(finished: Make, tmp_path: Path) -> None:
+    rows = make_rows([recorded(finished("study_c/mlp"), "study_c/mlp", tmp_path / "runs")])
+    table = readme_table(rows, read_published(ROOT / "docs" / "published.csv"), ["study_c/mlp"])
+    text = put_between(f"before\n{START}\nold\n{END}\nafter\n", table)
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and "`study_c/mlp`" in text
+    with pytest.raises(ValueError, match="has no place for the table"):
+        put_between("nothing", table)
+
+
+def test_the_command_collects_a_sweep_and_writes_the_pages(finished: Make, tmp_path: Path) -> None:
+    run = finished("study_c/mlp")
+    docs = tmp_path / "docs"
+    (docs / "results").mkdir(parents=True)
+    (docs / "results" / "intro.md").write_text("Intro.")
+    (docs / "published.csv").write_text((ROOT / "docs" / "published.csv").read_text())
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.results", f"collect={run.path.parent}", f"docs={docs}", f"readme={readme}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "results/runs/study_c/mlp/0" in done.stdout
+    assert "`study_c/mlp`" in (docs / "results.md").read_text() and "`study_c/mlp`" in readme.read_text()
+    assert (tmp_path / "out" / LEDGER_NAME).is_file()
+
+
+def test_the_committed_pages_are_what_the_command_makes_of_the_committed_records(tmp_path: Path) -> None:
+    from benchmarks.results import write_pages
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "results").symlink_to(ROOT / "docs" / "results")
+    (docs / "published.csv").symlink_to(ROOT / "docs" / "published.csv")
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text())
+    write_pages(docs, readme)
+    assert (docs / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
+    assert readme.read_text() == (ROOT / "README.md").read_text()
