@@ -116,6 +116,7 @@ SCHEMA: dict[str, Rule] = {
     "data.stratify": _FLAG,
     "data.val_augment": _FLAG,
     "data.holdout_fraction": Rule(lambda v: v == 0 or _SHARE.holds(v), "0 or strictly between 0 and 1"),
+    "data.train_fraction": Rule(lambda v: v == 1 or _SHARE.holds(v), "1 or strictly between 0 and 1"),
     "data.holdout_blocks": _number(1, 3, is_whole=True),
     "data.resplit": Rule(
         lambda v: (

@@ -98,6 +98,7 @@ class TrainSampler(Sampler[IndexBatch]):
         seed: base seed.
         is_balanced: every class equally often; each image of a class comes again only after all the others did.
         series: `(N,)` kind of film within a class, of which each is drawn equally often as well; None looks at classes.
+        length: rows of an epoch; where there are fewer each is drawn again, after all others; None: as many as there are.
         start_epoch: the epoch that the next iteration belongs to.
         part: which rows of every batch are handed out; order, batches and places are those of one process.
     """
@@ -110,11 +111,13 @@ class TrainSampler(Sampler[IndexBatch]):
         seed: int,
         is_balanced: bool,
         series: np.ndarray | None = None,
+        length: int | None = None,
         start_epoch: int = 0,
         part: Part = WHOLE,
     ) -> None:
         self.targets = targets
-        self.batch_size = min(batch_size, len(targets))
+        self.length = len(targets) if length is None else length
+        self.batch_size = min(batch_size, self.length)
         self.seed = seed
         self.is_balanced = is_balanced
         self.series = series
@@ -126,21 +129,18 @@ class TrainSampler(Sampler[IndexBatch]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.targets) // self.batch_size
+        return self.length // self.batch_size
 
     def order(self, epoch: int) -> np.ndarray:
-        """Row order of an epoch, `(N,)`."""
+        """Row order of an epoch, `(length,)`."""
         rng = np.random.default_rng([self.seed, epoch])
+        everything = np.arange(len(self.targets))
         if not self.is_balanced:
-            return rng.permutation(len(self.targets))
+            return _rounds(everything, self.length, rng)
         drawn: list[np.ndarray] = []
-        for rows, quota in _shares(np.arange(len(self.targets)), self.targets, len(self.targets)):
+        for rows, quota in _shares(everything, self.targets, self.length):
             kinds = np.zeros(len(self.targets), dtype=np.int64) if self.series is None else self.series
-            for some, wanted in _shares(rows, kinds, quota):
-                rounds = (
-                    -(-wanted // len(some)) or 1
-                )  # none is wanted where a class draws fewer films than it has series
-                drawn.append(np.concatenate([rng.permutation(some) for _ in range(rounds)])[:wanted])
+            drawn += [_rounds(some, wanted, rng) for some, wanted in _shares(rows, kinds, quota)]
         return rng.permutation(np.concatenate(drawn))
 
     def __iter__(self) -> Iterator[IndexBatch]:
@@ -154,6 +154,12 @@ def _shares(rows: np.ndarray, kinds: np.ndarray, count: int) -> Iterator[tuple[n
     values = np.unique(kinds[rows])
     for k, value in enumerate(values):
         yield rows[kinds[rows] == value], (count + k) // len(values)  # no row has to be cut off again
+
+
+def _rounds(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of some rows in random order, each again only after all the others."""
+    rounds = -(-count // len(rows)) or 1  # none is wanted where a class draws fewer films than it has series
+    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
 
 
 def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
@@ -341,6 +347,7 @@ class ChestXrayDataModule(LightningDataModule):
             seed=self.seed,
             is_balanced=self.balance in _EVEN,
             series=self._series() if self.balance == "series" else None,
+            length=self.data.epoch_length,
             start_epoch=epoch,
             part=self.part,
         )

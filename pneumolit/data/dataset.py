@@ -48,12 +48,14 @@ class ChestXrayData:
         store: the images.
         labels: the classes.
         is_copy: `(N,)` bool, from `find_copies`.
+        epoch_length: images that training draws per epoch; None: as many as it has.
     """
 
     records: RecordTable
     store: ImageStore
     labels: LabelSet
     is_copy: np.ndarray
+    epoch_length: int | None = None
 
     def rows(self, split: str) -> np.ndarray:
         """Rows of a split, in the order of the store."""
@@ -108,11 +110,17 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     if cfg["balance"] == "undersample":
         rows = np.flatnonzero(records.is_in("split", "train"))
         records = records.with_split(DROPPED, rows[~undersample(records.select(rows), seed=cfg["seed"])])
+    epoch_length = None
+    if cfg["train_fraction"] < 1:
+        rows = np.flatnonzero(records.is_in("split", "train"))
+        epoch_length = len(rows)  # as long as with all films, so that schedules and averages mean the same
+        is_kept = carve_validation(records.select(rows), val_fraction=cfg["train_fraction"], seed=cfg["seed"])
+        records = records.with_split(DROPPED, rows[~is_kept])
     for name in ("train", "val", *BLOCKS):
         side = records.select(records.is_in("split", name))
         if name not in BLOCKS or side:
             check_classes(side, labels.classes, name)
-    return ChestXrayData(records, store, labels, is_copy)
+    return ChestXrayData(records, store, labels, is_copy, epoch_length)
 
 
 def content_fingerprint(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None = None) -> str:

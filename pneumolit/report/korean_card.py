@@ -184,6 +184,7 @@ _STUDY = {
     "whether quality differs between groups of people.": "집단에 따라 영상의 질이 다른지 여부.",
     "{n} images of the training side were left out ({why}).": "학습 쪽 영상 {n}장을 제외했습니다({why}).",
     "exact copies": "동일 사본",
+    "exact copies, or beyond the share of patients that trains": "동일 사본 또는 학습에 쓰는 환자 비율을 넘는 영상",
     "to balance the classes": "범주 균형 조정",
     "exact copies, or to balance the classes": "동일 사본 또는 범주 균형 조정",
     "Blocks of patient numbers were set aside from the training side before validation was drawn; the first chooses "
@@ -228,6 +229,7 @@ _STUDY = {
     "All images were divided anew into train, validation and test by the shares {shares}.": (
         "모든 영상을 학습, 검증, 시험 세트로 다시 나누었습니다(비율 {shares})."
     ),
+    "The validation side is the one that the data set names.": "검증 세트는 데이터 세트가 정한 그대로입니다.",
     "The test side is the one that the data set names.": "시험 세트는 데이터 세트가 정한 그대로입니다.",
     "Validation is fold {n} of {m}, by whole patients.": "검증 세트는 환자 단위로 나눈 {m}개 폴드 중 {n}번째입니다.",
     "Validation is a contiguous block of patient numbers, {n} % of the training side.": (

@@ -35,6 +35,8 @@ def sides_table(record: RunRecord) -> Table:
 def why_dropped(record: RunRecord) -> str:
     """Why training images were left out, as far as the settings can be the cause."""
     data = record.config["data"]
+    if data.get("train_fraction", 1) < 1:
+        return "exact copies, or beyond the share of patients that trains"
     if data["balance"] != "undersample":
         return "exact copies"
     return "exact copies, or to balance the classes" if data["duplicates"] == "drop" else "to balance the classes"

@@ -18,7 +18,7 @@ _MEASURE = (
     "data.source", "data.root", "data.manifest", "data.demo_seed", "data.target", "data.positive", "data.patient_key",
     "data.duplicates", "data.on_bad_image", "data.val_fraction", "data.seed", "data.folds", "data.fold", "data.carve",
     "data.stratify", "data.holdout_fraction", "data.holdout_blocks", "data.resplit", "data.split_file", "data.stress",
-    "data.val_augment", "data",
+    "data.val_augment", "data.train_fraction", "data",
 )  # fmt: skip
 _NO_SETTING = ("test", "output_dir", "cache_dir", "run_dir", "resume", "logger", "hydra", "sweep", "search")
 

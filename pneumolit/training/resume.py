@@ -32,7 +32,7 @@ def is_begun(run: RunDir) -> bool:
 
 # What runs did from before there was a key for it.
 _BEFORE: Mapping[str, Mapping[str, Any]] = {
-    "data": {"holdout_blocks": 1, "stratify": True, "val_augment": False},
+    "data": {"holdout_blocks": 1, "stratify": True, "val_augment": False, "train_fraction": 1},
     "model": {"mixstyle_prob": 0.0},
 }
 

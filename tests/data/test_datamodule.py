@@ -127,6 +127,19 @@ def test_balanced_by_series_every_series_of_a_class_is_as_frequent_as_the_others
         assert sum(times) == count and max(times) - min(times) <= 1
 
 
+@given(targets_of_an_epoch, seeds, st.booleans(), st.integers(1, 300))
+def test_an_epoch_may_be_longer_than_the_films_are_many_and_none_comes_again_before_all_others(
+    targets: np.ndarray, seed: int, is_balanced: bool, length: int
+) -> None:
+    sampler = TrainSampler(targets, batch_size=4, seed=seed, is_balanced=is_balanced, length=length)
+    order = sampler.order(0)
+    assert len(order) == length and len(sampler) == length // min(4, length)
+    times = np.bincount(order, minlength=len(targets))
+    groups = [targets == value for value in np.unique(targets)] if is_balanced else [targets == targets]
+    for group in groups:
+        assert times[group].max() - times[group].min() <= 1
+
+
 @given(st.integers(0, 300), st.integers(1, 70))
 def test_evaluation_has_every_row_once_and_in_order(length: int, batch_size: int) -> None:
     sampler = EvalSampler(length, batch_size)

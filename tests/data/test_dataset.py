@@ -237,6 +237,26 @@ def test_a_new_split_mixes_the_official_sides_without_parting_a_patient(demo_roo
     assert len(data.rows("test")) / len(data.records) == pytest.approx(0.2, abs=0.06)
 
 
+# A share of the training patients
+
+
+def test_a_share_of_the_training_patients_leaves_validation_alone_and_smaller_ones_lie_in_larger_ones(
+    demo_root: Path, load: Load
+) -> None:
+    whole = sides(load(demo_root, val_fraction=0.2))
+    trained = {}
+    for share in (0.2, 0.5):
+        data = load(demo_root, val_fraction=0.2, train_fraction=share)
+        found = sides(data)
+        trained[share] = {name for name, side in found.items() if side == "train"}
+        assert {n for n, side in found.items() if side == "val"} == {n for n, side in whole.items() if side == "val"}
+        assert data.epoch_length == sum(side == "train" for side in whole.values())
+        assert len(trained[share]) / data.epoch_length == pytest.approx(share, abs=0.1)
+        dropped = {data.records[i].patient_id for i in np.flatnonzero(data.records.is_in("split", DROPPED))}
+        assert not dropped & {data.records[i].patient_id for i in data.rows("train")}
+    assert trained[0.2] < trained[0.5]
+
+
 # Manifests
 
 
