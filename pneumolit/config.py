@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import glob
 import hashlib
 import json
 import math
@@ -96,6 +97,9 @@ SCHEMA: dict[str, Rule] = {
     "model.hidden": _number(1, 65_536, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
     "model.bn_inference": _one_of("running", "batch"),
+    "distill.teacher": _PATH,
+    "distill.share": _SHARE,
+    "distill.temperature": _POSITIVE,
     "data.source": _one_of("kaggle", "folder", "manifest", "demo", "pneumoniamnist"),
     "data.root": _PATH,
     "data.manifest": _PATH,
@@ -197,7 +201,7 @@ _OPEN_GROUPS = ("optim.", "augment.", "freeze.", "loss.", "scheduler.", "lesson.
 # Of those groups, what every option has; of the others every key must be there.
 _ALWAYS_THERE = ("freeze.policy", "loss.name", "optim._target_", "optim.lr", "scheduler.name")
 _PATH_KEYS = (
-    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "model.weights",
+    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "model.weights", "distill.teacher",
 )  # fmt: skip
 # Neither changes what is learned from which data.
 _NOT_THE_TASK = (
@@ -398,6 +402,16 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             "data.carve=blocks draws nothing",
         ),
         ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
+        (
+            "distill.share",
+            flat["distill.share"] != 0.5 and flat["distill.teacher"] is None,
+            "distill.teacher names no predictions",
+        ),
+        (
+            "distill.temperature",
+            flat["distill.temperature"] != 1 and flat["distill.teacher"] is None,
+            "distill.teacher names no predictions",
+        ),
         ("data.fold", flat["data.fold"] != 0 and flat["data.folds"] is None, "data.folds is not set"),
         (
             "data.manifest",
@@ -539,10 +553,19 @@ def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
         if flat.get(key) is not None and (path := Path(str(flat[key])).expanduser()).is_file():
             found = path.stat()
             task[key] = _content_hash(path.absolute(), found.st_mtime_ns, found.st_size)
+    if (teacher := flat.get("distill.teacher")) is not None:
+        stats = [(path.absolute(), path.stat()) for path in files_of(str(teacher))]
+        task["distill.teacher"] = [_content_hash(path, found.st_mtime_ns, found.st_size) for path, found in stats]
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]
 
 
-@functools.lru_cache(maxsize=8)
+def files_of(pattern: str) -> list[Path]:
+    """Files that a path or a pattern with * and ** names, in order."""
+    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 (Path has none for absolute ones)
+    return [path for path in map(Path, sorted(found)) if path.is_file()]
+
+
+@functools.lru_cache(maxsize=64)
 def _content_hash(path: Path, modified: int, size: int) -> str:
     """Hash of a file; the jobs of a sweep ask again and again for the same hundred megabytes."""
     with path.open("rb") as handle:

@@ -27,7 +27,7 @@ from pneumolit.rundir import printable
 # Hydra's grammar gives =, commas, brackets and quotes a meaning; in a path and in the text of a claim they have none.
 PATH_KEYS = frozenset(
     ("run_dir", "runs", "input", "output", "predictions", "output_dir", "cache_dir", "data.root", "data.manifest",
-     "data.split_file", "model.weights", "hydra.run.dir", "hydra.sweep.dir", "claim", "claims_file",
+     "data.split_file", "model.weights", "distill.teacher", "hydra.run.dir", "hydra.sweep.dir", "claim", "claims_file",
      "lung_masks", "heatmaps", "folds")
 )  # fmt: skip
 _LIST_KEYS = ("runs", "predictions")  # may be [a,b]

@@ -34,9 +34,13 @@ class Rows(Dataset[dict[str, Any]]):
     Args:
         targets: `(N,)` class index.
         families: `(N,)` stress family, -1 for undistorted images.
+
+    Attributes:
+        teacher: `(N,)` float32, log odds of pneumonia that a teacher gives; None where there is none.
     """
 
     def __init__(self, targets: np.ndarray, families: np.ndarray | None = None) -> None:
+        self.teacher: np.ndarray | None = None
         self.targets = targets
         self.families = families if families is not None else np.broadcast_to(np.int64(-1), len(targets))
 
@@ -51,6 +55,7 @@ class Rows(Dataset[dict[str, Any]]):
         rows = batch.rows
         return {
             **self.content(batch),
+            **({} if self.teacher is None else {"teacher": torch.from_numpy(self.teacher[rows])}),
             "target": torch.from_numpy(self.targets[rows]),
             "index": torch.from_numpy(rows),
             "family": torch.from_numpy(self.families[rows]),
@@ -98,7 +103,7 @@ class TrainSampler(Sampler[IndexBatch]):
         seed: base seed.
         is_balanced: every class equally often; each image of a class comes again only after all the others did.
         series: `(N,)` kind of film within a class, of which each is drawn equally often as well; None looks at classes.
-        length: rows of an epoch; where there are fewer each is drawn again, after all others; None: as many as there are.
+        length: rows of an epoch; where there are fewer, each is drawn again after all others. None: as there are.
         start_epoch: the epoch that the next iteration belongs to.
         part: which rows of every batch are handed out; order, batches and places are those of one process.
     """
@@ -282,6 +287,7 @@ class ChestXrayDataModule(LightningDataModule):
         balance: "none", "sampler", "series" or "undersample" (the last is done by `load_data`).
         is_stressed: whether the stress distortions of validation are a second validation set.
         num_workers: processes that read training batches ahead; the batches are the same for any number.
+        teacher: `(N,)` log odds of pneumonia that a teacher gives to the training rows, or None.
         part: what of every batch this process takes.
 
     Attributes:
@@ -298,6 +304,7 @@ class ChestXrayDataModule(LightningDataModule):
         balance: str = "none",
         is_stressed: bool = True,
         num_workers: int = 0,
+        teacher: np.ndarray | None = None,
         part: Part = WHOLE,
     ) -> None:
         super().__init__()
@@ -307,6 +314,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.balance = balance
         self.is_stressed = is_stressed
         self.num_workers = num_workers
+        self.teacher = teacher
         self.part = part
         self.stored: Mapping[str, Rows] = {}
         self.views = 0
@@ -377,10 +385,12 @@ class ChestXrayDataModule(LightningDataModule):
         """Batches of one epoch."""
         # Lightning's own epoch counter is one too low at this moment of a resumed run.
         done = getattr(self.trainer.fit_loop.epoch_progress.current, "processed", 0) if self.trainer is not None else 0
+        rows = self.stored["train"] if "train" in self.stored else self.images_of("train")
+        rows.teacher = self.teacher
         if "train" in self.stored:
-            return DirectLoader(self.stored["train"], self.train_sampler(done))
+            return DirectLoader(rows, self.train_sampler(done))
         return DataLoader(
-            self.images_of("train"),
+            rows,
             sampler=self.train_sampler(done),
             batch_size=None,
             num_workers=self.num_workers,

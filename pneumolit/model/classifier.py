@@ -34,7 +34,7 @@ from pneumolit.model.cut import Cut, features_of, head_logits
 from pneumolit.model.freeze import FreezePlan, apply_freeze, hold_still
 from pneumolit.model.front import FrontCut, Rear, cut_for, front_output
 from pneumolit.model.gathered import Gathered
-from pneumolit.model.loss import build_loss
+from pneumolit.model.loss import build_loss, taught_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
 from pneumolit.model.schedule import build_scheduler, is_plateau
 from pneumolit.run_checks import MODEL_SETTINGS, check_record
@@ -214,7 +214,7 @@ class PneumoniaClassifier(LightningModule):
         """
         targets = batch["target"]
         if "features" in batch:
-            loss = self._mean_loss(self._from_features(batch["features"]), targets)
+            loss = self._taught_loss(self._from_features(batch["features"]), targets, batch.get("teacher"))
         else:
             loss = self._loss_of_images(batch, batch_idx)
         if loss.device.type == "cpu" or batch_idx % 50 == 49:
@@ -231,7 +231,7 @@ class PneumoniaClassifier(LightningModule):
             self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1, logger=False)
 
     def _loss_of_images(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        epoch, targets = int(batch["epoch"]), batch["target"]
+        epoch, targets, teacher = int(batch["epoch"]), batch["target"], batch.get("teacher")
         images = self.augment(batch["image"], batch["position"], epoch=epoch, size=self.train_size)
         count, own = len(targets), process_index() * len(targets)
         mix = draw_mix(
@@ -243,12 +243,24 @@ class PneumoniaClassifier(LightningModule):
             batch=batch_idx,
         )
         if mix is None:
-            return self._mean_loss(self(images), targets)
+            return self._taught_loss(self(images), targets, teacher)
         # A partner may be in the part of the batch that another process has.
         mix = replace(mix, order=send(mix.order[own : own + count], images.device))
         logits = self(apply_mix(images, mix, equal_rows_of_all(images)))
         others = equal_rows_of_all(targets)[mix.order]
-        return mix.share * self._mean_loss(logits, targets) + (1 - mix.share) * self._mean_loss(logits, others)
+        teacher_of_others = None if teacher is None else equal_rows_of_all(teacher)[mix.order]
+        own_loss = self._taught_loss(logits, targets, teacher)
+        return mix.share * own_loss + (1 - mix.share) * self._taught_loss(logits, others, teacher_of_others)
+
+    def _taught_loss(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
+        """The loss of the labels, and beside it what a teacher's log odds `(B,)` at prevalence one half ask for."""
+        loss = self._mean_loss(logits, targets)
+        if teacher is None:
+            return loss
+        share, prior = float(self.settings["distill"]["share"]), float(self.settings["prior_log_odds"])
+        is_positive, temperature = self.labels.positive_mask.tolist(), float(self.settings["distill"]["temperature"])
+        taught = taught_loss(logits, teacher + prior, is_positive, temperature=temperature)
+        return (1 - share) * loss + share * taught
 
     def _mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of this process's part of a batch, such that the mean over processes is the loss of the batch."""

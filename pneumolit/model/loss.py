@@ -147,6 +147,27 @@ class BinaryCrossEntropy(Loss):
         return (losses * weights).sum() / weights.sum()
 
 
+def taught_loss(logits: Tensor, teacher: Tensor, is_positive: Sequence[bool], *, temperature: float) -> Tensor:
+    """Cross entropy of the two-class logit with a teacher's probability of pneumonia in place of the label.
+
+    Args:
+        logits: `(B, K)`.
+        teacher: `(B,)` log odds of pneumonia in the class prior that the logits are trained under.
+        is_positive: K of them, True for the classes that mean pneumonia.
+        temperature: divides both sides' log odds; the loss is times its square, so that gradients stay as large.
+
+    Source:
+        Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
+    """
+    columns = logits.float().unbind(1)  # a mask as an index would make a GPU wait
+    own, rest = (
+        [c for c, is_own in zip(columns, is_positive, strict=True) if is_own == side] for side in (True, False)
+    )
+    odds = torch.stack(own, 1).logsumexp(1) - torch.stack(rest, 1).logsumexp(1)
+    wanted = torch.sigmoid(teacher.float() / temperature)
+    return temperature**2 * F.binary_cross_entropy_with_logits(odds / temperature, wanted)
+
+
 class Focal(Loss):
     """Cross entropy in which a class term counts the less, the better its probability p: times (1 - p) ** gamma.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
@@ -20,6 +21,7 @@ from pneumolit.data.augment import AugmentConfig
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData
 from pneumolit.data.parts import WHOLE, Part
+from pneumolit.data.teacher import teacher_log_odds
 from pneumolit.labels import prior_log_odds
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics, transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -136,8 +138,21 @@ def build_datamodule(cfg: Mapping[str, Any], data: ChestXrayData, part: Part = W
         balance=cfg["data"]["balance"],
         is_stressed=cfg["data"]["stress"],
         num_workers=cfg["data"]["num_workers"],
+        teacher=_teacher(cfg, data),
         part=part,
     )
+
+
+def _teacher(cfg: Mapping[str, Any], data: ChestXrayData) -> np.ndarray | None:
+    pattern = cfg["distill"]["teacher"]
+    if pattern is None:
+        return None
+    if not data.labels.is_two_class_view:
+        raise ValueError(
+            f"distill.teacher={pattern} gives log odds of pneumonia, but no class of this set means pneumonia; leave "
+            "it out, or name such classes with data.positive"
+        )
+    return teacher_log_odds(data.records.select(data.rows("train")), str(pattern))
 
 
 def build_model(
@@ -178,6 +193,7 @@ def build_model(
         "augment": _augment_settings(cfg),
         **{key: cfg["augment"].get(key, 0.0) for key in _MIXING},
         "val_augment": _augments_validation(cfg),
+        "distill": {key: cfg["distill"][key] for key in ("share", "temperature")},
         "optim": dict(cfg["optim"]),
         "scheduler": dict(cfg["scheduler"]),
         "epochs": cfg["trainer"]["max_epochs"],

@@ -19,7 +19,7 @@ from pneumolit.stage_plan import Stage
 # images, split and weights are the same is checked by their contents.
 _MAY_DIFFER = (
     "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
-    "model.weights", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
+    "model.weights", "distill.teacher", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
     "trainer.devices", "trainer.strategy", "report.language", "logger.images_every", "logger.projector",
 )  # fmt: skip
 INSTANT = 0.5  # seconds: one that only looks whether a folder is held holds it for a moment
@@ -34,6 +34,7 @@ def is_begun(run: RunDir) -> bool:
 _BEFORE: Mapping[str, Mapping[str, Any]] = {
     "data": {"holdout_blocks": 1, "stratify": True, "val_augment": False, "train_fraction": 1},
     "model": {"mixstyle_prob": 0.0},
+    "distill": {"teacher": None, "share": 0.5, "temperature": 1.0},
 }
 
 
@@ -45,8 +46,8 @@ def read_config(run: RunDir) -> dict[str, Any]:
     content = run.read_config()
     cfg = {str(k): v for k, v in content.items()}
     for group, meanings in _BEFORE.items():
-        if isinstance(cfg.get(group), dict):
-            cfg[group] = {**meanings, **cfg[group]}
+        if isinstance(cfg.get(group, {}), dict):
+            cfg[group] = {**meanings, **cfg.get(group, {})}
     return cfg
 
 

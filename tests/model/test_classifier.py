@@ -14,9 +14,12 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
 
+from pneumolit.data.datamodule import image_rows
 from pneumolit.data.mixing import draw_mix
-from pneumolit.labels import LabelSet
+from pneumolit.labels import LabelSet, two_class_logit
 from pneumolit.model.classifier import PneumoniaClassifier, TrainingDivergedError, validation_numbers
+from pneumolit.model.loss import taught_loss
+from pneumolit.scoring import predict_logits
 
 CAUSE = LabelSet(("NORMAL", "BACTERIA", "VIRUS"), ("BACTERIA", "VIRUS"))
 Configure = Callable[..., dict[str, Any]]
@@ -235,6 +238,45 @@ def test_augmented_validation_under_an_augmentation_that_changes_nothing_is_refu
     datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
     with pytest.raises(ValueError, match=r"data\.val_augment=true has no effect because augment changes no image"):
         build_model(cfg, check_names(cfg), datamodule)
+
+
+def test_a_student_is_drawn_to_what_its_teacher_says_and_a_run_repeats_itself(
+    tiny_config: Configure, train_only: Train, tmp_path: Path
+) -> None:
+    from pneumolit.data.dataset import load_data
+
+    plain = tiny_config("trainer.max_epochs=2", "data.stress=false", "callbacks.ema.decay=null", "optim.lr=1e-2")
+    data = load_data(plain["data"], Path(plain["cache_dir"]))
+    rows = data.rows("train")
+    teacher = tmp_path / "teacher.csv"
+
+    def mean_score(name: str, said: float | None) -> float:
+        cfg = plain
+        if said is not None:
+            lines = "".join(f"{data.records[int(row)].path.as_posix()},{said}\n" for row in rows)
+            teacher.write_text("path,score\n" + lines)
+            cfg = {**plain, "distill": {"teacher": str(teacher), "share": 0.9, "temperature": 2.0}}
+        model = train_only(cfg, tmp_path / name).model
+        logits = predict_logits(model, image_rows(data, rows))
+        odds = two_class_logit(logits, data.labels.positive_mask)
+        return float(odds.mean() - model.settings["prior_log_odds"])
+
+    low, none, high = mean_score("low", -4.0), mean_score("none", None), mean_score("high", 4.0)
+    assert low < none < high and high - low > 2
+    assert mean_score("again", 4.0) == high
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_what_is_taught_is_least_where_the_student_says_the_same(temperature: float) -> None:
+    teacher = torch.tensor([-3.0, 0.5, 2.0])
+    logits = torch.stack([torch.zeros(3), teacher - np.log(2), teacher - np.log(2)], 1).requires_grad_()
+    loss = taught_loss(logits, teacher, [False, True, True], temperature=temperature)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+    further = taught_loss(
+        logits.detach() + torch.tensor([0.0, 1.0, 1.0]), teacher, [False, True, True], temperature=temperature
+    )
+    assert float(further) > float(loss.detach())
 
 
 def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, Any]) -> None:

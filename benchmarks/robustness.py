@@ -1,0 +1,177 @@
+"""What a model bears: its numbers on films that are distorted more and more.
+
+python -m benchmarks.robustness runs=FOLDER [kind=stress] [split=block] [figure=FILE.png]
+
+FOLDER is a run, a folder of runs such as a sweep's, or several separated by commas. Runs of one recipe (seeds) are put
+together as mean and standard deviation. kind=stress takes the five families of the stress validation one by one,
+kind=curves five levels each of blur, noise, contrast and JPEG. AUROC, and sensitivity and specificity by the largest
+logit and by the primary rule. The test split is refused. figure= draws the curves. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._common.arguments import read_arguments, require
+from benchmarks._common.report import print_json
+from benchmarks._results.distortions import CURVES, UNITS, distorted, names_of
+from pneumolit.rundir import DONE, RunDir, read_json
+
+_NUMBERS = ("auroc", "argmax_sensitivity", "argmax_specificity", "primary_sensitivity", "primary_specificity")
+Found = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line."""
+
+    runs: str
+    kind: str = "stress"
+    split: str = "block"
+    figure: Path | None = None
+    data_root: Path | None = field(default=None, metadata={"key": "data.root"})
+    cache_dir: Path | None = None
+
+
+def main() -> None:
+    options = read_arguments(Options, sys.argv[1:], __doc__)
+    require(options.split in ("block", "val"), f"split must be block or val, got {options.split}; test is not for this")
+    require(options.kind in ("stress", "curves"), f"kind must be stress or curves, got {options.kind}")
+    require(options.figure is None or options.kind == "curves", "figure= draws the curves of kind=curves")
+    runs = [run for text in options.runs.split(",") for run in _finished(Path(text))]
+    require(bool(runs), f"runs={options.runs}: no finished run there; give the folder of a run or of a sweep")
+    by_recipe: dict[str, list[Found]] = {}
+    for run in runs:
+        found = measure(run, options)
+        by_recipe.setdefault(_recipe(run), []).append(found)
+        print(f"  {run.path.name}  {_recipe(run)}  plain {found['plain']['auroc']:.4f}", flush=True)
+    table = {name: _together(found) for name, found in by_recipe.items()}
+    for name, rows in table.items():
+        print(f"\n{name} ({len(by_recipe[name])} runs)")
+        print(f"  {'films':<18} {'AUROC':>16} {'argmax sens / spec':>20} {'primary sens / spec':>20}")
+        for kind, numbers in rows.items():
+            cells = [
+                f"{numbers[f'{rule}_sensitivity'][0]:.3f} / {numbers[f'{rule}_specificity'][0]:.3f}"
+                for rule in ("argmax", "primary")
+            ]
+            print(f"  {kind:<18} {numbers['auroc'][0]:>8.4f} ± {numbers['auroc'][1]:.4f} {cells[0]:>20} {cells[1]:>20}")
+    if options.figure is not None:
+        draw(table, options.figure)
+    print_json("robustness", {"split": options.split, "kind": options.kind, "recipes": table})
+
+
+def _finished(folder: Path) -> Iterator[RunDir]:
+    """The run in a folder, or those in its subfolders."""
+    places = [folder] if (folder / "status.json").is_file() else sorted(folder.glob("*/"))
+    for place in places:
+        run = RunDir(place)
+        if run.status_file.is_file() and read_json(run.status_file)["state"] == DONE:
+            yield run
+
+
+def _recipe(run: RunDir) -> str:
+    """What a run is one of several seeds of."""
+    if not run.job_file.is_file():
+        return run.path.name
+    choices = read_json(run.job_file)["choices"]
+    return ", ".join(f"{key}={value}" for key, value in choices.items() if key != "seed") or "as it is"
+
+
+def measure(run: RunDir, options: Options) -> Found:
+    """Numbers of a run on a split under every distortion."""
+    from rich.console import Console
+
+    from pneumolit.data.datamodule import ImageRows
+    from pneumolit.data.store import cache_folder
+    from pneumolit.scoring import predict_logits, read_calibration
+    from pneumolit.training.rescore import load_model, reopen_data
+
+    cfg = run.read_config()
+    model = load_model(run, cfg)
+    root = None if options.data_root is None else str(options.data_root)
+    data = reopen_data(
+        run,
+        cfg,
+        root,
+        cache_folder(None if options.cache_dir is None else str(options.cache_dir)),
+        Console(stderr=True),
+    )
+    rows = data.rows(options.split)
+    require(
+        len(rows) > 0, f"{run.path}: the run has no split {options.split}; set one aside with data.holdout_fraction=0.1"
+    )
+    films, targets = np.asarray(data.store.images[rows]), data.targets(rows)
+    is_positive = np.array(data.labels.positive_mask)
+    calibration, _ = read_calibration(run)
+    found: Found = {}
+    for name in names_of(options.kind):
+        logits = predict_logits(model, ImageRows(distorted(films, name, rows), targets))
+        found[name] = numbers_of(logits, targets, is_positive, float(model.settings["prior_log_odds"]), calibration)
+    return found
+
+
+def numbers_of(
+    logits: np.ndarray, targets: np.ndarray, is_positive: np.ndarray, prior_log_odds: float, calibration: object
+) -> dict[str, float]:
+    """AUROC, and sensitivity and specificity by the largest logit and by the primary rule."""
+    from pneumolit.evaluation.calibration import Calibration
+    from pneumolit.evaluation.metrics import auroc
+    from pneumolit.labels import two_class_logit
+
+    positives = is_positive[targets]
+    scores = two_class_logit(logits, is_positive) - prior_log_odds
+    assert isinstance(calibration, Calibration)
+    calls = {"argmax": is_positive[logits.argmax(axis=1)], "primary": calibration.probs(scores, 0.5) >= 0.5}
+    numbers = {"auroc": float(auroc(positives.astype(np.int64), scores))}
+    for rule, called in calls.items():
+        numbers[f"{rule}_sensitivity"] = float(called[positives].mean())
+        numbers[f"{rule}_specificity"] = float(1 - called[~positives].mean())
+    return numbers
+
+
+def _together(found: Sequence[Found]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean and standard deviation over runs."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in found[0]:
+        columns = {key: np.array([one[name][key] for one in found]) for key in _NUMBERS}
+        table[name] = {
+            key: (float(c.mean()), float(c.std(ddof=1)) if len(c) > 1 else 0.0) for key, c in columns.items()
+        }
+    return table
+
+
+def draw(table: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]], path: Path) -> None:
+    """AUROC and balanced accuracy by the primary rule over the level of every distortion, a line per recipe."""
+    from pneumolit.report.canvas import blank_figure, names_and_markers, save, style
+
+    figure = blank_figure(11.0, 5.6)
+    axes = figure.subplots(2, len(CURVES))
+    lines = names_and_markers(list(table))
+    for column, (kind, levels) in enumerate(CURVES.items()):
+        neutral = 1.0 if kind == "contrast" else 100.0 if kind == "jpeg" else 0.0
+        places = sorted([neutral, *levels], reverse=kind == "jpeg")
+        keys = ["plain" if level == neutral else f"{kind} {level:g}" for level in places]
+        for row, title in enumerate(("AUROC", "balanced accuracy, primary rule")):
+            ax = axes[row][column]
+            for (name, colour, marker), rows in zip(lines, table.values(), strict=True):
+                if row == 0:
+                    values = [rows[key]["auroc"][0] for key in keys]
+                else:
+                    values = [
+                        (rows[key]["primary_sensitivity"][0] + rows[key]["primary_specificity"][0]) / 2 for key in keys
+                    ]
+                ax.plot(range(len(places)), values, marker=marker, color=colour, label=name)
+            ax.set_xticks(range(len(places)), [f"{level:g}" if level != 100 else "as is" for level in places])
+            style(ax, kind if row == 0 else "", UNITS[kind] if row else "", title if column == 0 else "")
+    if len(table) > 1:
+        axes[0][-1].legend(fontsize=7)
+    save(figure, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Graded distortions, and what is measured under them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks._results.distortions import CURVES, UNITS, distorted, names_of
+from benchmarks.robustness import draw, numbers_of
+from pneumolit.config import CONFIG_DIR
+from pneumolit.evaluation.calibration import fit_calibration
+
+
+def films(count: int = 3, side: int = 48) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:side, 0:side] / side
+    return np.stack(
+        [128 + 60 * np.sin(9 * x + i) * np.cos(7 * y) + rng.normal(0, 5, (side, side)) for i in range(count)]
+    ).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", CURVES)
+def test_every_level_takes_a_film_further_from_itself_than_the_one_before_on_its_side(kind: str) -> None:
+    plain, rows = films(), np.arange(3)
+    away = [
+        float(np.abs(distorted(plain, f"{kind} {level:g}", rows).astype(float) - plain).mean())
+        for level in CURVES[kind]
+    ]
+    order = (
+        sorted(range(len(away)), key=lambda i: abs(np.log(CURVES[kind][i]))) if kind == "contrast" else range(len(away))
+    )
+    found = [away[i] for i in order]
+    assert all(later > 0 for later in found)
+    if kind == "contrast":  # a half and twice lie on two sides
+        assert away[0] > away[1] > away[2] and away[4] > away[3]
+    else:
+        assert found == sorted(found)
+    assert kind in UNITS
+
+
+def test_a_distortion_is_the_same_every_time_and_leaves_the_films_given_alone() -> None:
+    plain = films()
+    for name in (*names_of("stress"), *names_of("curves")):
+        one, other = (distorted(plain, name, np.arange(3)) for _ in range(2))
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == np.uint8 and one.shape == plain.shape
+    np.testing.assert_array_equal(plain, films())
+    with pytest.raises(ValueError, match="kind must be stress or curves, got test"):
+        names_of("test")
+
+
+def test_numbers_follow_both_rules() -> None:
+    logits = np.array([[2.0, 0.0], [0.5, 0.0], [0.0, 0.2], [0.0, 3.0]])
+    targets = np.array([0, 0, 1, 1])
+    scores = logits[:, 1] - logits[:, 0]
+    shifted = fit_calibration(scores - 1, np.array([0, 1, 0, 1]))
+    found = numbers_of(logits, targets, np.array([False, True]), 0.0, shifted)
+    assert found["auroc"] == 1.0 and found["argmax_sensitivity"] == found["argmax_specificity"] == 1.0
+    called = shifted.probs(scores, 0.5) >= 0.5
+    assert found["primary_sensitivity"] == called[2:].mean() and found["primary_specificity"] == 1 - called[:2].mean()
+
+
+def test_curves_are_drawn_for_several_recipes(tmp_path: Path) -> None:
+    keys = ("auroc", "argmax_sensitivity", "argmax_specificity", "primary_sensitivity", "primary_specificity")
+    table = {name: {row: dict.fromkeys(keys, (0.9, 0.01)) for row in names_of("curves")} for name in ("one", "other")}
+    draw(table, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_run_and_refuses_the_test_split(small_run: Path, cache_dir: Path) -> None:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.robustness",
+            f"runs={small_run}",
+            f"cache_dir={cache_dir}",
+            *arguments,
+        ]
+        return subprocess.run(command, cwd=CONFIG_DIR.parent, capture_output=True, text=True, check=False)
+
+    done = call("split=val")
+    assert done.returncode == 0, done.stderr
+    assert "film_noise" in done.stdout and '"benchmark": "robustness"' in done.stdout.splitlines()[-1]
+    refused = call("split=test")
+    assert refused.returncode != 0 and "test is not for this" in refused.stderr
