@@ -59,7 +59,8 @@ def main() -> None:
                 f"{numbers[f'{rule}_sensitivity'][0]:.3f} / {numbers[f'{rule}_specificity'][0]:.3f}"
                 for rule in ("argmax", "primary")
             ]
-            print(f"  {kind:<18} {numbers['auroc'][0]:>8.4f} ± {numbers['auroc'][1]:.4f} {cells[0]:>20} {cells[1]:>20}")
+            spread = f" ± {numbers['auroc'][1]:.4f}" if len(by_recipe[name]) > 1 else ""
+            print(f"  {kind:<18} {numbers['auroc'][0]:.4f}{spread:>9} {cells[0]:>20} {cells[1]:>20}")
     if options.figure is not None:
         draw(table, options.figure)
     print_json("robustness", {"split": options.split, "kind": options.kind, "recipes": table})
@@ -75,11 +76,10 @@ def _finished(folder: Path) -> Iterator[RunDir]:
 
 
 def _recipe(run: RunDir) -> str:
-    """What a run is one of several seeds of."""
-    if not run.job_file.is_file():
-        return run.path.name
-    choices = read_json(run.job_file)["choices"]
-    return ", ".join(f"{key}={value}" for key, value in choices.items() if key != "seed") or "as it is"
+    """What a run is one of several seeds of: its configuration, and what its sweep varied."""
+    choices = read_json(run.job_file)["choices"] if run.job_file.is_file() else {}
+    words = ", ".join(f"{key}={value}" for key, value in choices.items() if key != "seed")
+    return f"{words} ({read_json(run.status_file)['configuration']})".strip()
 
 
 def measure(run: RunDir, options: Options) -> Found:
@@ -105,6 +105,7 @@ def measure(run: RunDir, options: Options) -> Found:
     require(
         len(rows) > 0, f"{run.path}: the run has no split {options.split}; set one aside with data.holdout_fraction=0.1"
     )
+    require(data.labels.is_two_class_view, f"{run.path}: no class of this run means pneumonia")
     films, targets = np.asarray(data.store.images[rows]), data.targets(rows)
     is_positive = np.array(data.labels.positive_mask)
     calibration, _ = read_calibration(run)

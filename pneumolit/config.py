@@ -237,6 +237,32 @@ _NOT_THE_JOB = (
 )
 
 
+# Keys that were not always there, with what runs did before. They leave hashes of configurations as they were.
+_ADDED: dict[str, Any] = {
+    "data.stratify": True, "data.val_augment": False, "data.train_fraction": 1, "model.mixstyle_prob": 0.0,
+    "distill.teacher": None, "distill.share": 0.5, "distill.temperature": 1.0, "augment.sharpen_prob": 0.0,
+    "augment.frame_prob": 0.0,
+}  # fmt: skip
+_BEFORE = {"data.holdout_blocks": 1, **_ADDED}  # of the first, hashes always knew
+# Without effect while the other key is 0, whatever a preset says.
+_IDLE = {"augment.sharpen_amount": "augment.sharpen_prob", "augment.frame_width": "augment.frame_prob"}
+
+
+def filled(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the keys that it is too old to know, and what they meant then."""
+    full = {key: dict(value) if isinstance(value, Mapping) else value for key, value in cfg.items()}
+    for key, meaning in _BEFORE.items():
+        group, _, name = key.partition(".")
+        if isinstance(full.setdefault(group, {}), dict):
+            full[group].setdefault(name, meaning)
+    return full
+
+
+def is_idle(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a key has no effect because another one is 0 or absent."""
+    return key in _IDLE and not flat.get(_IDLE[key])
+
+
 def flatten(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys as dotted ones; lists stay values."""
     flat: dict[str, Any] = {}
@@ -547,7 +573,10 @@ def job_hash(cfg: Mapping[str, Any]) -> str:
 
 def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
     flat = flatten(cfg)
-    task = {k: v for k, v in sorted(flat.items()) if not k.startswith(left_out)}
+    usual = {k for k, before in _ADDED.items() if k in flat and flat[k] == before}
+    task = {
+        k: v for k, v in sorted(flat.items()) if not k.startswith(left_out) and k not in usual and not is_idle(k, flat)
+    }
     # Which weights and which split are choices, wherever their files lie.
     for key in ("model.weights", "data.split_file"):
         if flat.get(key) is not None and (path := Path(str(flat[key])).expanduser()).is_file():
@@ -560,7 +589,9 @@ def _settings_hash(cfg: Mapping[str, Any], left_out: tuple[str, ...]) -> str:
 
 
 def files_of(pattern: str) -> list[Path]:
-    """Files that a path or a pattern with * and ** names, in order."""
+    """Files that a path, or else a pattern with * and **, names, in order."""
+    if (literal := Path(pattern).expanduser()).is_file():
+        return [literal]
     found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 (Path has none for absolute ones)
     return [path for path in map(Path, sorted(found)) if path.is_file()]
 

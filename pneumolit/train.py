@@ -47,7 +47,7 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
             console.print("No unfinished run has this configuration; a new one starts.", highlight=False)
         else:
             folder = found.path
-    _look_at_the_data(asked["data"])
+    _look_at_the_data(asked["data"], asked["distill"]["teacher"])
     from pneumolit.training.fit import fit
 
     fit(asked, shortest(folder), console, resume=is_resumed)
@@ -106,11 +106,14 @@ def _known_run(asked: dict[str, Any], run_dir: str) -> tuple[dict[str, Any], Pat
     return with_places_of(read_config(run), asked, keys), run.path
 
 
-def _look_at_the_data(cfg: dict[str, Any]) -> None:
+def _look_at_the_data(cfg: dict[str, Any], teacher: str | None) -> None:
     """Refuse a folder or manifest that cannot be read, before the wait for torch; phantoms are made later."""
     from pneumolit.data.dataset import read_records
     from pneumolit.data.records import choose_labels
+    from pneumolit.data.teacher import find_predictions
 
+    if teacher is not None:
+        find_predictions(str(teacher))
     if cfg["source"] != "demo" or cfg["root"]:
         _, records = read_records(cfg, Path())
         choose_labels(records, cfg["target"], cfg["positive"])

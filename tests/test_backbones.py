@@ -51,10 +51,11 @@ def test_table_has_a_line_per_backbone_in_columns_and_says_how_many(listed: Call
     assert rows == [
         ["baseline_cnn", "128", "fixed", "none", "apache-2.0"],
         ["baseline_cnn_bn", "128", "fixed", "none", "apache-2.0"],
+        ["baseline_cnn_keras_bn", "128", "fixed", "none", "apache-2.0"],
         ["two_layer_cnn", "224", "fixed", "none", "apache-2.0"],
     ]
     assert len({line.index("none") for line in lines if " none " in line}) == 1  # aligned
-    assert "3 backbones, 0 with weights on this machine" in result.out
+    assert "4 backbones, 0 with weights on this machine" in result.out
 
 
 def test_long_names_are_not_cut_in_a_pipe(listed: Callable[..., Outcome]) -> None:

@@ -67,7 +67,7 @@ def test_study_b_trains_a_flattened_head_and_then_everything_with_another_optimi
 STUDY_D = {
     "baseline_128": ("baseline_cnn", 128, 0.0, "Adam", 1e-3, 32),
     "baseline_224": ("baseline_cnn", 224, 0.0, "Adam", 1e-3, 32),
-    "batch_norm": ("baseline_cnn_bn", 224, 0.0, "Adam", 1e-3, 32),
+    "batch_norm": ("baseline_cnn_keras_bn", 224, 0.0, "Adam", 1e-3, 32),
     "dropout_2": ("baseline_cnn", 224, 0.2, "Adam", 1e-3, 32),
     "dropout_5": ("baseline_cnn", 224, 0.5, "Adam", 1e-3, 32),
     "dropout_8": ("baseline_cnn", 224, 0.8, "Adam", 1e-3, 32),

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,6 +53,11 @@ class Scored:
     calls: np.ndarray
     correct: np.ndarray
     scores: np.ndarray
+
+    def of(self, films: np.ndarray) -> Scored:
+        """The same of some of the films, which are in ascending order."""
+        kept = np.isin(self.films, films)
+        return Scored(*(getattr(self, field.name)[kept] for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,15 @@ class Published:
         study: `study A` and so on.
         model: as they call it.
         numbers: accuracy, specificity, sensitivity, auroc, macro_recall, macro_f1, as far as printed.
+        ranges: by the same names, what was found may have been before it was rounded; of an accuracy whose right and
+            wrong images are counted, that quotient.
         protocol: in words.
     """
 
     study: str
     model: str
     numbers: Mapping[str, float]
+    ranges: Mapping[str, tuple[float, float]]
     protocol: str
 
 
@@ -69,9 +72,25 @@ def read_published(path: Path) -> dict[str, Published]:
             recipe = line["recipe"]
             if recipe and line["split"] in _TEST_SPLITS:
                 keys = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall", "macro_f1")
-                numbers = {key: float(line[key].rstrip("+")) for key in keys if line[key]}
-                found.setdefault(recipe, Published(line["source"], line["model"], numbers, line["protocol"]))
+                texts = {key: line[key].rstrip("+") for key in keys if line[key]}
+                numbers = {key: float(text) for key, text in texts.items()}
+                ranges = {key: _range(text) for key, text in texts.items()}
+                if line["right"] and line["wrong"]:
+                    share = int(line["right"]) / (int(line["right"]) + int(line["wrong"]))
+                    ranges["accuracy"] = (share, share)
+                found.setdefault(recipe, Published(line["source"], line["model"], numbers, ranges, line["protocol"]))
     return found
+
+
+def _range(text: str) -> tuple[float, float]:
+    """What a printed number may have been: half a unit of its last digit to either side.
+
+    >>> _range(".91")
+    (0.905, 0.915)
+    """
+    digits = len(text.partition(".")[2])
+    half = 0.5 * 10.0**-digits
+    return round(float(text) - half, digits + 1), round(float(text) + half, digits + 1)
 
 
 def make_rows(records: Sequence[Record]) -> list[Row]:
@@ -91,7 +110,7 @@ def estimates_of(records: Sequence[Record]) -> dict[str, Estimate]:
         scored = [record.scored[name] for record in records if name in record.scored]
         if len(scored) < len(records):
             continue
-        if len(records) == 1:
+        if len(records) == 1 and records[0].config["data"]["patient_key"] != "image":
             found |= {f"{prefix}{key}": value for key, value in _of_one(records[0], name).items()}
         else:
             found |= {f"{prefix}{key}": value for key, value in _of_several(scored).items()}
@@ -110,7 +129,10 @@ def _of_one(record: Record, name: str) -> dict[str, Estimate]:
 
 
 def _of_several(scored: Sequence[Scored]) -> dict[str, Estimate]:
+    """Over patients, also where a run took every film for a patient of its own."""
     first = scored[0]
+    if any(list(one.films) != list(first.films) for one in scored):
+        raise ValueError("the seeds of a row were scored on different films; collect runs of one data set only")
     found = mean_over_runs(
         first.positives,
         np.column_stack([one.scores for one in scored]),
@@ -123,8 +145,6 @@ def _of_several(scored: Sequence[Scored]) -> dict[str, Estimate]:
 def _of_classes(records: Sequence[Record], scored: Sequence[Scored]) -> dict[str, Estimate]:
     views = [record.metrics["sets"]["test"]["class_view"] for record in records]
     recall = float(np.mean([view["macro_recall"] for view in views]))
-    if len(records) == 1:
-        return {"accuracy": _estimate(views[0]["accuracy"]), "macro_recall": (recall, None, None)}
     first = scored[0]
     # The accuracy of calls that are right where the class is right.
     calls = np.column_stack([np.where(one.correct, one.positives, 1 - one.positives) for one in scored])
@@ -141,11 +161,16 @@ def _estimate(values: Sequence[Any]) -> Estimate:
     return float(value), low, high
 
 
-def verdict(published: float, ours: Estimate) -> str:
-    """`reproduced` where the published value lies in our interval, else which side it lies on."""
+def verdict(published: tuple[float, float], ours: Estimate) -> str:
+    """`reproduced` where the published value lies in our interval, else on which side of it we are.
+
+    Args:
+        published: the least and the most that it can have been before it was rounded.
+        ours: value and interval.
+    """
     _, low, high = ours
     if low is None or high is None:
         return ""
-    if low <= published <= high:
+    if low <= published[1] and published[0] <= high:
         return REPRODUCED
-    return BETTER if low > published else WORSE
+    return BETTER if low > published[1] else WORSE

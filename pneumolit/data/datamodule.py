@@ -362,7 +362,14 @@ class ChestXrayDataModule(LightningDataModule):
 
     def _series(self) -> np.ndarray:
         """`(N,)` series of every training row: which numbering a film's name belongs to."""
-        return self.data.records.select(self.data.rows("train")).kinds("series").codes
+        records = self.data.records.select(self.data.rows("train"))
+        series, labels = records.kinds("series").codes, records.kinds("label").codes
+        if all(len(np.unique(series[labels == label])) == 1 for label in np.unique(labels)):
+            raise ValueError(
+                "data.balance=series evens the series within a class, but no class has films of two series (names such "
+                "as IM-0115-0001 and NORMAL2-IM-1427-0001 tell them); set data.balance=sampler"
+            )
+        return series
 
     def num_train_batches(self, limit: float | int = 1.0) -> int:
         """Batches of an epoch.

@@ -57,6 +57,11 @@ class ChestXrayData:
     is_copy: np.ndarray
     epoch_length: int | None = None
 
+    @property
+    def num_drawn(self) -> int:
+        """Images that training draws per epoch."""
+        return len(self.rows("train")) if self.epoch_length is None else self.epoch_length
+
     def rows(self, split: str) -> np.ndarray:
         """Rows of a split, in the order of the store."""
         return np.flatnonzero(self.records.is_in("split", split))
@@ -116,11 +121,22 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
         epoch_length = len(rows)  # as long as with all films, so that schedules and averages mean the same
         is_kept = carve_validation(records.select(rows), val_fraction=cfg["train_fraction"], seed=cfg["seed"])
         records = records.with_split(DROPPED, rows[~is_kept])
+        _check_kept(records, labels, cfg["train_fraction"])
     for name in ("train", "val", *BLOCKS):
         side = records.select(records.is_in("split", name))
         if name not in BLOCKS or side:
             check_classes(side, labels.classes, name)
     return ChestXrayData(records, store, labels, is_copy, epoch_length)
+
+
+def _check_kept(records: RecordTable, labels: LabelSet, fraction: float) -> None:
+    kept = records.select(records.is_in("split", "train"))
+    absent = [name for name in labels.classes if not kept.is_in("label", name).any()]
+    if absent:
+        raise ValueError(
+            f"data.train_fraction={fraction:g} leaves {len(kept)} images for training and none of {', '.join(absent)}; "
+            "use a larger share"
+        )
 
 
 def content_fingerprint(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None = None) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Beta
 
-from pneumolit.model.freeze import head_parameter_names
+from pneumolit.data.sending import send
+from pneumolit.model.freeze import FreezePlan, head_parameter_names
 from pneumolit.model.layers import coarse_groups, covering_paths
 
 _STRIDES = (4, 8)  # where ResNet's first and second stage end, behind which the paper mixes
@@ -29,7 +30,7 @@ def attach_mixstyle(model: nn.Module, probability: float, *, image_shape: tuple[
         image_shape: (channels, height, width) of its input.
 
     Raises:
-        ValueError: the model has no such maps, or they are frozen; names `model.mixstyle_prob`.
+        ValueError: the model has no such maps; names `model.mixstyle_prob`.
 
     Source:
         Zhou et al., Domain Generalization with MixStyle, ICLR 2021.
@@ -42,13 +43,15 @@ def attach_mixstyle(model: nn.Module, probability: float, *, image_shape: tuple[
             f"model.mixstyle_prob={probability:g} needs feature maps (channels before places) at a quarter or an "
             f"eighth of the image's side, which {type(model).__name__} does not have; set model.mixstyle_prob=0"
         )
-    if not any(module.training for module in modules):
-        raise ValueError(
-            f"model.mixstyle_prob={probability:g} has no effect because the early layers whose maps it mixes are "
-            "frozen; leave it out, or train more"
-        )
     for module in modules:
         module.register_forward_hook(_Mixing(probability))
+
+
+def can_mix(model: nn.Module, plan: FreezePlan, *, image_shape: tuple[int, int, int]) -> bool:
+    """Whether any of the maps that are mixed comes from layers that train; what is frozen is in eval mode always."""
+    paths = {module: path for path, module in model.named_modules()}
+    ends = [paths[module] for module in _ends_of_early_stages(model, image_shape)]
+    return any(not any(f"{end}.".startswith(f"{still}.") for still in plan.still_modules) for end in ends)
 
 
 class _Mixing:
@@ -74,10 +77,11 @@ def mix_styles(maps: Tensor, probability: float) -> Tensor:
     with torch.no_grad():
         variance, mean = torch.var_mean(maps.float(), dim=(2, 3), keepdim=True)
         deviation = (variance + _EPSILON).sqrt()
-        share = Beta(_ALPHA, _ALPHA).sample((len(maps), 1, 1, 1)).to(maps.device)
-        is_mixed = torch.rand(len(maps), 1, 1, 1, device=maps.device) < probability
-        share = torch.where(is_mixed, share, torch.ones_like(share))
-        partner = torch.randperm(len(maps), device=maps.device)
+        # Drawn beside the CPU and sent, so that a GPU need not wait.
+        share = Beta(_ALPHA, _ALPHA, validate_args=False).sample((len(maps), 1, 1, 1))
+        is_mixed = torch.rand(len(maps), 1, 1, 1) < probability
+        share = send(torch.where(is_mixed, share, torch.ones_like(share)), maps.device)
+        partner = send(torch.randperm(len(maps)), maps.device)
         scale = share + (1 - share) * deviation[partner] / deviation
         shift = share * mean + (1 - share) * mean[partner] - mean * scale
     return maps * scale.to(maps.dtype) + shift.to(maps.dtype)

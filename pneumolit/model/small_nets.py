@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ default_cfgs: dict[str, dict[str, Any]] = {
     "two_layer_cnn": _CFG,
     "baseline_cnn": {**_CFG, "input_size": (3, 128, 128)},
     "baseline_cnn_bn": {**_CFG, "input_size": (3, 128, 128)},
+    "baseline_cnn_keras_bn": {**_CFG, "input_size": (3, 128, 128)},
     "dcnn": _CFG,
 }
 
@@ -95,7 +96,7 @@ def register_small_nets() -> None:
     """Make the nets known to timm; calling it again changes nothing."""
     from timm.models import is_model, register_model
 
-    for entrypoint in (logistic, mlp, two_layer_cnn, baseline_cnn, baseline_cnn_bn, dcnn):
+    for entrypoint in (logistic, mlp, two_layer_cnn, baseline_cnn, baseline_cnn_bn, baseline_cnn_keras_bn, dcnn):
         if not is_model(entrypoint.__name__):
             register_model(entrypoint)
 
@@ -139,7 +140,13 @@ def baseline_cnn(pretrained: bool = False, **kwargs: Any) -> SmallNet:
 
 def baseline_cnn_bn(pretrained: bool = False, **kwargs: Any) -> SmallNet:
     """timm entry point: `baseline_cnn` with batch norm between each convolution and its ReLU (study D)."""
-    return _keras_cnn(kwargs, channels=(16, 32), padding=0, dense=64, has_norm=True)
+    return _keras_cnn(kwargs, channels=(16, 32), padding=0, dense=64, norm_settings={})
+
+
+def baseline_cnn_keras_bn(pretrained: bool = False, **kwargs: Any) -> SmallNet:
+    """timm entry point: `baseline_cnn_bn` whose norms average and divide as Keras's do (momentum .99, epsilon .001)."""
+    keras = {"momentum": 0.01, "eps": 1e-3}
+    return _keras_cnn(kwargs, channels=(16, 32), padding=0, dense=64, norm_settings=keras)
 
 
 def dcnn(pretrained: bool = False, **kwargs: Any) -> SmallNet:
@@ -151,12 +158,17 @@ def dcnn(pretrained: bool = False, **kwargs: Any) -> SmallNet:
 
 
 def _keras_cnn(
-    kwargs: dict[str, Any], *, channels: Sequence[int], padding: int, dense: int, has_norm: bool = False
+    kwargs: dict[str, Any],
+    *,
+    channels: Sequence[int],
+    padding: int,
+    dense: int,
+    norm_settings: Mapping[str, Any] | None = None,
 ) -> SmallNet:
     size, in_chans, rest = _read(kwargs)
     blocks: list[nn.Module] = []
     for width in channels:
-        norm = [nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)] if has_norm else []  # as Keras has it: .99 stays
+        norm = [nn.BatchNorm2d(width, **norm_settings)] if norm_settings is not None else []
         convolution = nn.Conv2d(in_chans, width, 3, padding=padding)
         blocks.append(nn.Sequential(convolution, *norm, nn.ReLU(inplace=True), nn.MaxPool2d(2)))
         in_chans, size = width, (size + 2 * padding - 2) // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pneumolit.config import flatten
+from pneumolit.config import filled, flatten
 from pneumolit.report.card_entry import ANSWERED, OPEN, PARTLY, Entry, cannot, of_stages
 from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.report.explanations import find_pictures
@@ -89,7 +89,8 @@ def _training(record: RunRecord) -> list[Entry]:
     stages = plan_stages(record.config)
     return [
         Entry(chapter, "Training", (25,), ("12c",), (*(_stage_line(stage) for stage in stages),
-              *of_stages(stages, _augmentation), epochs_sentence(record)), "config.yaml, freeze_plan.json, metrics.csv",
+              *of_stages(stages, _augmentation), *_beside(record), epochs_sentence(record)),
+              "config.yaml, freeze_plan.json, metrics.csv",
               tables=(freeze_table(record),)),
         Entry(chapter, "Choice of the final model", (26,), (), _choice(record), "config.yaml, status.json"),
         Entry(chapter, "Ensembles", (27,), (), _ensemble(record), "config.yaml"),
@@ -120,6 +121,23 @@ def _stage_line(stage: Stage) -> str:
 def _augmentation(stage: Stage) -> str:
     found = changing_augmentations(stage.cfg["augment"])
     return f"Augmentation of training images: {', '.join(found)}." if found else "Training images are not augmented."
+
+
+def _beside(record: RunRecord) -> tuple[str, ...]:
+    """What else a run was trained on or with, where it was asked for."""
+    settings, found = filled(record.config), []
+    if settings["model"]["mixstyle_prob"]:
+        found.append(
+            "Styles of early feature maps are mixed between the images of a batch (MixStyle), of each with a "
+            f"probability of {settings['model']['mixstyle_prob']:g}."
+        )
+    if settings["distill"]["teacher"] is not None:
+        found.append(f"A teacher's scores of the training images make {settings['distill']['share']:g} of the loss.")
+    if settings["data"]["train_fraction"] < 1:
+        found.append(f"A share of {settings['data']['train_fraction']:g} of the training patients trains.")
+    if settings["data"]["val_augment"]:
+        found.append("Validation images are augmented too while training, as published work did.")
+    return tuple(found)
 
 
 def _choice(record: RunRecord) -> tuple[str, ...]:

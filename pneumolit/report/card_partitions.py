@@ -44,6 +44,8 @@ def _assignment(record: RunRecord) -> tuple[str, ...]:
     share = f"{100 * data['val_fraction']:g}"
     if data["carve"] == "blocks":
         return (origin, f"Validation is a contiguous block of patient numbers, {share} % of the training side.")
+    if not data.get("stratify", True):
+        return (origin, f"Validation was drawn from the training side by whole patients, not stratified: {share} %.")
     return (
         origin,
         f"Validation was drawn from the training side by whole patients, stratified by class and cause: {share} %, "

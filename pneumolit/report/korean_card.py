@@ -367,6 +367,18 @@ _MODEL = {
         "레이블 평활화 {smoothing}, freeze={policy}."
     ),
     "Augmentation of training images: {settings}.": "학습 영상의 증강: {settings}.",
+    "Styles of early feature maps are mixed between the images of a batch (MixStyle), of each with a probability of "
+    "{p}.": ("배치 안의 영상끼리 앞쪽 특징 맵의 양식을 확률 {p}로 섞습니다(MixStyle)."),
+    "A teacher's scores of the training images make {share} of the loss.": (
+        "학습 영상에 대한 교사 모델의 점수가 손실의 {share}를 차지합니다."
+    ),
+    "A share of {share} of the training patients trains.": "학습 환자 가운데 {share}의 비율로 학습합니다.",
+    "Validation images are augmented too while training, as published work did.": (
+        "발표된 연구처럼 학습하는 동안 검증 영상도 증강합니다."
+    ),
+    "Validation was drawn from the training side by whole patients, not stratified: {share} %.": (
+        "검증 세트는 학습 쪽에서 환자 단위로, 층을 나누지 않고 뽑았습니다: {share} %."
+    ),
     "Training images are not augmented.": "학습 영상을 증강하지 않았습니다.",
     "The weights of the last epoch are scored.": "마지막 에폭의 가중치로 평가합니다.",
     "The weights of the epoch with the best {metric} are scored.": (

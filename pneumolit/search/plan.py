@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pneumolit.config import filled
 from pneumolit.rundir import TuneDir
 from pneumolit.search.space import Axis
 from pneumolit.search.storage import check_address
@@ -114,7 +115,7 @@ def check_record(search: Search, study: SharedStudy) -> None:
             found.append(f"search.space.{key} differs" if key in space and key in known["space"] else
                          f"search.space.{key} is {'new' if key in space else 'gone'}")  # fmt: skip
     if known["base"] != search.base_name:
-        words = differences(search.base, known["configuration"])
+        words = differences(search.base, filled(known["configuration"]))
         found += words or ["other images or other weights"]
     if found:
         raise ValueError(

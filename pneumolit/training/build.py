@@ -28,7 +28,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze
 from pneumolit.model.heads import BUILD_ERRORS, in_eval_mode
 from pneumolit.model.loss import check_loss, class_weights, effective_prior
-from pneumolit.model.mixstyle import attach_mixstyle
+from pneumolit.model.mixstyle import attach_mixstyle, can_mix
 from pneumolit.model.optim import build_optimizer
 from pneumolit.model.schedule import check_scheduler
 from pneumolit.model.weights import WeightsSource
@@ -192,15 +192,14 @@ def build_model(
         "loss": loss,
         "augment": _augment_settings(cfg),
         **{key: cfg["augment"].get(key, 0.0) for key in _MIXING},
-        "val_augment": _augments_validation(cfg),
+        "val_augment": cfg["data"]["val_augment"],
         "distill": {key: cfg["distill"][key] for key in ("share", "temperature")},
         "optim": dict(cfg["optim"]),
         "scheduler": dict(cfg["scheduler"]),
         "epochs": cfg["trainer"]["max_epochs"],
     }
     model = PneumoniaClassifier(hparams, backbone, plan)
-    size = settings["train_size"] or settings["image_size"]
-    attach_mixstyle(backbone, settings["mixstyle_prob"], image_shape=(settings["in_chans"], size, size))
+    attach_mixstyle(backbone, settings["mixstyle_prob"], image_shape=_train_shape(cfg))
     model.val_names = datamodule.val_names
     return model, source, plan
 
@@ -364,13 +363,35 @@ def quick_device_checks() -> Iterator[None]:
         os.environ.update({} if before is None else {_NVML_CHECK: before})
 
 
-def _augments_validation(cfg: Mapping[str, Any]) -> bool:
-    if cfg["data"]["val_augment"] and AugmentConfig(**_augment_settings(cfg)).is_identity:
+def refuse_without_effect(stages: Sequence[Stage], plans: Sequence[FreezePlan], backbone: nn.Module) -> None:
+    """Refuse choices for a whole run that act in none of its stages, before the first of them trains.
+
+    Raises:
+        ValueError: names the key.
+    """
+    first = stages[0].cfg
+    if first["data"]["val_augment"] and all(_leaves_images(stage.cfg) for stage in stages):
         raise ValueError(
             "data.val_augment=true has no effect because augment changes no image; choose another one, such as "
             "augment=light, or leave it out"
         )
-    return bool(cfg["data"]["val_augment"])
+    if probability := first["model"]["mixstyle_prob"]:
+        shape = _train_shape(first)
+        if not any(can_mix(backbone, plan, image_shape=shape) for plan in plans):
+            raise ValueError(
+                f"model.mixstyle_prob={probability:g} has no effect because the early layers whose maps it mixes are "
+                "frozen; leave it out, or train more"
+            )
+
+
+def _leaves_images(cfg: Mapping[str, Any]) -> bool:
+    return AugmentConfig(**_augment_settings(cfg)).is_identity
+
+
+def _train_shape(cfg: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Of what the backbone takes while training."""
+    size = cfg["model"]["train_size"] or cfg["model"]["image_size"]
+    return (cfg["model"]["in_chans"], size, size)
 
 
 def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

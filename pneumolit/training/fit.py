@@ -37,6 +37,7 @@ from pneumolit.training.build import (
     choose_accelerator,
     model_device,
     plan_of,
+    refuse_without_effect,
 )
 from pneumolit.training.console import print_plan, print_result, print_resumption
 from pneumolit.training.cuda_graphs import why_unrecorded
@@ -54,7 +55,13 @@ from pneumolit.training.ranks import (
     refuse_unequal_parts,
     several_processes,
 )
-from pneumolit.training.record import note_resumption, refuse_other_images, refuse_other_weights, write_record
+from pneumolit.training.record import (
+    note_resumption,
+    refuse_other_images,
+    refuse_other_teacher,
+    refuse_other_weights,
+    write_record,
+)
 from pneumolit.training.resume import INSTANT, find_progress, held, is_begun, refuse_differences
 from pneumolit.training.stages import Found, train_stages
 
@@ -117,7 +124,7 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
     part = Part(count=count_processes(cfg["trainer"]["devices"], accelerator))
     check_backbones(stages, spec, needs_weights=found is None)
     datamodule = build_datamodule(cfg, _load(cfg, console), part)
-    refuse_unequal_parts(stages, part.count, len(datamodule.data.rows("train")))
+    refuse_unequal_parts(stages, part.count, datamodule.data.num_drawn)
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
     gradients = "library" if cfg["trainer"]["compile"] else cfg["trainer"]["conv_gradients"]
@@ -145,6 +152,7 @@ def _set_up(
     run, datamodule = place.run, place.datamodule
     model, source, _ = build_model(stages[0].cfg, place.spec, datamodule)
     plans = [plan_of(stage.cfg | {"model": stages[0].cfg["model"]}, model.backbone) for stage in stages]
+    refuse_without_effect(stages, plans, model.backbone)
     reasons = []
     for stage, plan in zip(stages, plans, strict=True):
         try:
@@ -198,6 +206,7 @@ def _take_up(stages: Sequence[Stage], place: Workplace, found: Found | None) -> 
     """Make sure that a run goes on with what it began with; its classifier where no checkpoint holds it."""
     run, model = place.run, None
     refuse_other_images(run, place.datamodule.data)
+    refuse_other_teacher(run, place.datamodule)
     if place.part.count > 1 and found is not None and not found[1]["is_over"] and has_features(found[0], run):
         raise ValueError(
             f"the run in {run.path} trains on stored features, which one process does alone; set trainer.devices=1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from operator import itemgetter
@@ -49,6 +50,7 @@ def write_record(
             "seen_prior": prior,
             "prior_log_odds": odds,
             "store": data.store.key,
+            "teacher": teacher_hash(datamodule),
             "stored_side": int(data.store.images.shape[1]),
             "fingerprints": {name: data.set_fingerprint(name) for name in counts},
             "unreadable": {data.records[i].path.as_posix(): why for i, why in sorted(data.store.errors.items())},
@@ -91,6 +93,25 @@ def refuse_other_weights(run: RunDir, source: WeightsSource) -> None:
         raise ValueError(
             f"the run in {run.path} began with other weights ({described['location'] or 'random ones'}); give their "
             "file by model.weights, or start a new run"
+        )
+
+
+def teacher_hash(datamodule: ChestXrayDataModule) -> str | None:
+    """Hash of what a teacher says of the training films; None without one."""
+    teacher = datamodule.teacher
+    return None if teacher is None else hashlib.sha256(teacher.tobytes()).hexdigest()
+
+
+def refuse_other_teacher(run: RunDir, datamodule: ChestXrayDataModule) -> None:
+    """Refuse to go on with another teacher than the run began with.
+
+    Raises:
+        ValueError: its files say something else now.
+    """
+    if read_json(run.data_file).get("teacher") != teacher_hash(datamodule):
+        raise ValueError(
+            f"the teacher's scores are not those that the run in {run.path} began with; give the same files by "
+            "distill.teacher, or start a new run"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pneumolit.config import flatten
+from pneumolit.config import filled, flatten, is_idle
 from pneumolit.rundir import DONE, RunDir, is_locked, locked, read_json
 from pneumolit.stage_plan import Stage
 
@@ -30,25 +30,12 @@ def is_begun(run: RunDir) -> bool:
     return run.config_file.is_file() and run.status_file.is_file()
 
 
-# What runs did from before there was a key for it.
-_BEFORE: Mapping[str, Mapping[str, Any]] = {
-    "data": {"holdout_blocks": 1, "stratify": True, "val_augment": False, "train_fraction": 1},
-    "model": {"mixstyle_prob": 0.0},
-    "distill": {"teacher": None, "share": 0.5, "temperature": 1.0},
-}
-
-
 def read_config(run: RunDir) -> dict[str, Any]:
     """The configuration that a run was started with; of one from before a key was known, with its meaning.
 
     Places and displays that were not known are not filled in: those of now are taken.
     """
-    content = run.read_config()
-    cfg = {str(k): v for k, v in content.items()}
-    for group, meanings in _BEFORE.items():
-        if isinstance(cfg.get(group, {}), dict):
-            cfg[group] = {**meanings, **cfg.get(group, {})}
-    return cfg
+    return filled({str(key): value for key, value in run.read_config().items()})
 
 
 def differences(asked: Mapping[str, Any], stored: Mapping[str, Any], keys: Sequence[str] | None = None) -> list[str]:
@@ -63,13 +50,20 @@ def differences(asked: Mapping[str, Any], stored: Mapping[str, Any], keys: Seque
     names = [
         name
         for name in dict.fromkeys([*new, *old])
-        if name not in _MAY_DIFFER and (keys is None or any(name == key or name.startswith(f"{key}.") for key in keys))
+        if (name not in _MAY_DIFFER or _is_another_kind(name, new, old))
+        and not (is_idle(name, new) and is_idle(name, old))
+        and (keys is None or any(name == key or name.startswith(f"{key}.") for key in keys))
     ]
     return [
         f"{name}={new.get(name, 'absent')} instead of {old.get(name, 'absent')}"
         for name in names
         if new.get(name) != old.get(name)
     ]
+
+
+def _is_another_kind(name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Of a teacher: whether one run has one and the other has none; which it is, its contents say."""
+    return name == "distill.teacher" and (new.get(name) is None) != (old.get(name) is None)
 
 
 def refuse_differences(asked: Mapping[str, Any], run: RunDir, keys: Sequence[str] | None = None) -> None:

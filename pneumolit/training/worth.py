@@ -34,7 +34,7 @@ def why_few(cfg: Mapping[str, Any], data: ChestXrayData, accelerator: str, share
     gain = gain_of_storing(
         share,
         epochs=cfg["trainer"]["max_epochs"],
-        trained=len(data.rows("train")),
+        trained=data.num_drawn,
         scored=sum(len(data.rows(name)) for name in ("val", *BLOCKS)) + stressed,
         stored=len(pool_of(data)) + stressed,
     )

@@ -12,7 +12,7 @@ import pytest
 from benchmarks._results.distortions import CURVES, UNITS, distorted, names_of
 from benchmarks.robustness import draw, numbers_of
 from pneumolit.config import CONFIG_DIR
-from pneumolit.evaluation.calibration import fit_calibration
+from pneumolit.evaluation.calibration import Calibration
 
 
 def films(count: int = 3, side: int = 48) -> np.ndarray:
@@ -56,12 +56,14 @@ def test_a_distortion_is_the_same_every_time_and_leaves_the_films_given_alone() 
 def test_numbers_follow_both_rules() -> None:
     logits = np.array([[2.0, 0.0], [0.5, 0.0], [0.0, 0.2], [0.0, 3.0]])
     targets = np.array([0, 0, 1, 1])
-    scores = logits[:, 1] - logits[:, 0]
-    shifted = fit_calibration(scores - 1, np.array([0, 1, 0, 1]))
-    found = numbers_of(logits, targets, np.array([False, True]), 0.0, shifted)
+    as_trained = Calibration(slope=1.0, intercept=0.0, prevalence=0.5)
+    is_positive = np.array([False, True])
+    found = numbers_of(logits, targets, is_positive, 0.0, as_trained)
     assert found["auroc"] == 1.0 and found["argmax_sensitivity"] == found["argmax_specificity"] == 1.0
-    called = shifted.probs(scores, 0.5) >= 0.5
-    assert found["primary_sensitivity"] == called[2:].mean() and found["primary_specificity"] == 1 - called[:2].mean()
+    assert found["primary_sensitivity"] == found["primary_specificity"] == 1.0
+    # Trained where pneumonia was common: a score of .2 speaks against it, though its logit is the largest.
+    rebased = numbers_of(logits, targets, is_positive, 1.0, as_trained)
+    assert (rebased["argmax_sensitivity"], rebased["primary_sensitivity"]) == (1.0, 0.5)
 
 
 def test_curves_are_drawn_for_several_recipes(tmp_path: Path) -> None:

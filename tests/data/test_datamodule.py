@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pneumolit.data.datamodule import (
 from pneumolit.data.dataset import ChestXrayData, load_data
 from pneumolit.data.reader import read_gray
 from pneumolit.data.stress import STRESS_FAMILIES, distort
+from pneumolit.data.table import Coded
 from pneumolit.labels import prior_log_odds
 
 targets_of_an_epoch = st.lists(st.integers(0, 2), min_size=1, max_size=60).map(np.array)
@@ -300,6 +302,13 @@ def test_balanced_by_series_normal_films_of_both_series_come_equally_often(data:
     normal = [r for r in (data.records[int(row)] for row in rows) if r.label == "NORMAL"]
     seen = Counter(r.series for r in normal)
     assert len(seen) == 2 and max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_balance_by_series_is_refused_where_no_class_has_two(open_demo: Callable[..., ChestXrayData]) -> None:
+    opened = open_demo("data.target=binary", "data.holdout_fraction=0")
+    records = opened.records.changed(series=Coded([""], np.zeros(len(opened.records), dtype=np.int64)))
+    with pytest.raises(ValueError, match=r"data\.balance=series .* set data\.balance=sampler"):
+        module(replace(opened, records=records), balance="series").train_sampler()
 
 
 def test_with_undersampling_the_prior_is_that_of_what_is_left(open_demo: Callable[..., ChestXrayData]) -> None:

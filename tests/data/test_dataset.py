@@ -257,6 +257,11 @@ def test_a_share_of_the_training_patients_leaves_validation_alone_and_smaller_on
     assert trained[0.2] < trained[0.5]
 
 
+def test_a_share_too_small_for_every_class_is_refused_by_its_own_name(demo_root: Path, load: Load) -> None:
+    with pytest.raises(ValueError, match=r"data\.train_fraction=0\.001 leaves 0 images .* use a larger share"):
+        load(demo_root, val_fraction=0.2, train_fraction=0.001)
+
+
 # Manifests
 
 

@@ -230,16 +230,6 @@ def test_augmented_validation_is_drawn_anew_in_every_epoch_and_leaves_the_other_
     np.testing.assert_allclose(first["stress"], plain["stress"], atol=1e-4)
 
 
-def test_augmented_validation_under_an_augmentation_that_changes_nothing_is_refused(tiny_config: Configure) -> None:
-    from pneumolit.data.dataset import load_data
-    from pneumolit.training.build import build_datamodule, build_model, check_names
-
-    cfg = tiny_config("augment=none", "data.val_augment=true")
-    datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
-    with pytest.raises(ValueError, match=r"data\.val_augment=true has no effect because augment changes no image"):
-        build_model(cfg, check_names(cfg), datamodule)
-
-
 def test_a_student_is_drawn_to_what_its_teacher_says_and_a_run_repeats_itself(
     tiny_config: Configure, train_only: Train, tmp_path: Path
 ) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from pneumolit.model.freeze import apply_freeze, hold_still, plan_freeze
-from pneumolit.model.mixstyle import _ends_of_early_stages, attach_mixstyle, mix_styles
+from pneumolit.model.mixstyle import _ends_of_early_stages, attach_mixstyle, can_mix, mix_styles
+from pneumolit.training.build import refuse_without_effect
 
 Configure = Callable[..., dict[str, Any]]
 SHAPE = (3, 64, 64)
@@ -101,13 +102,44 @@ def test_a_backbone_without_early_maps_is_refused(name: str, why: str) -> None:
         attach_mixstyle(model, 0.5, image_shape=(3, size, size))
 
 
-def test_mixing_what_is_frozen_is_refused_as_without_effect() -> None:
-    model = timm.create_model("test_resnet", num_classes=2)
-    plan = plan_freeze(model, {"policy": "head"}, image_shape=SHAPE)
+@pytest.mark.parametrize(
+    ("settings", "mixes"),
+    [({"policy": "none"}, True), ({"policy": "head"}, False), ({"policy": "groups", "last": 1}, False),
+     ({"policy": "groups", "last": 3}, True)],
+)  # fmt: skip
+def test_only_layers_that_train_are_mixed(settings: dict[str, Any], mixes: bool) -> None:
+    model = timm.create_model("resnet18", num_classes=2)
+    plan = plan_freeze(model, settings, image_shape=SHAPE)
+    assert can_mix(model, plan, image_shape=SHAPE) is mixes
     apply_freeze(model, plan)
-    hold_still(model, plan)
+    attach_mixstyle(model, 1.0, image_shape=SHAPE)
+    hold_still(model.train(), plan)
+    seen: list[bool] = []
+    for module in _ends_of_early_stages(model, SHAPE):
+        module.register_forward_hook(lambda m, *_: seen.append(m.training))
+    model(torch.rand(2, *SHAPE))
+    assert any(seen) is mixes
+
+
+def test_a_choice_that_acts_in_no_stage_is_refused_before_any_trains_and_one_that_acts_in_some_is_not(
+    tiny_config: Configure,
+) -> None:
+    from pneumolit.stage_plan import plan_stages
+
+    model = timm.create_model("test_resnet", num_classes=3)
+
+    def refuse(*choices: str) -> None:
+        stages = plan_stages(tiny_config("model.in_chans=3", *choices))
+        shape = (3, 64, 64)
+        plans = [plan_freeze(model, stage.cfg["freeze"], image_shape=shape) for stage in stages]
+        refuse_without_effect(stages, plans, model)
+
+    refuse("model.mixstyle_prob=0.5", "stages=[{freeze: head, epochs: 1}, {freeze: none, epochs: 1}]")
+    refuse("data.val_augment=true", "stages=[{augment: none, epochs: 1}, {augment: light, epochs: 1}]")
     with pytest.raises(ValueError, match=r"model\.mixstyle_prob=0\.5 has no effect because the early layers"):
-        attach_mixstyle(model, 0.5, image_shape=SHAPE)
+        refuse("model.mixstyle_prob=0.5", "stages=[{freeze: head, epochs: 1}, {freeze: head, epochs: 1}]")
+    with pytest.raises(ValueError, match=r"data\.val_augment=true has no effect because augment changes no image"):
+        refuse("data.val_augment=true", "augment=none")
 
 
 def test_a_run_with_mixed_styles_repeats_itself_bit_for_bit_and_differs_from_one_without(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir, write_json
-from pneumolit.training.record import refuse_other_weights
+from pneumolit.training.record import refuse_other_teacher, refuse_other_weights, teacher_hash
 
 PACKAGE = WeightsSource("package", "net.in1k", "net_model", sha256="a1")
 RANDOM = WeightsSource("none", "net")
@@ -40,3 +43,18 @@ def test_run_begins_again_from_no_other_weights(
 ) -> None:
     with pytest.raises(ValueError, match=rf"began with other weights \({named}\); give their file by model\.weights"):
         refuse_other_weights(begun_with(before, tmp_path), now)
+
+
+def test_a_run_goes_on_with_the_teacher_that_it_began_with_and_no_other(tmp_path: Path) -> None:
+    def taught(*scores: float) -> Any:
+        return SimpleNamespace(teacher=np.array(scores, dtype=np.float32) if scores else None)
+
+    run = RunDir(tmp_path)
+    for began, others in ((taught(1.0, 2.0), (taught(1.0, 2.5), taught())), (taught(), (taught(1.0),))):
+        write_json(run.data_file, {"teacher": teacher_hash(began)})
+        refuse_other_teacher(run, began)
+        for other in others:
+            with pytest.raises(ValueError, match="the teacher's scores are not those that the run in"):
+                refuse_other_teacher(run, other)
+    write_json(run.data_file, {})  # of a run from before there were teachers
+    refuse_other_teacher(run, taught())

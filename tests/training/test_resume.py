@@ -16,9 +16,10 @@ import pytest
 import torch
 import yaml
 
+from pneumolit.config import configuration_hash, job_hash
 from pneumolit.rundir import RunDir
 from pneumolit.stage_plan import check_run
-from pneumolit.training.resume import read_config, refuse_differences, with_places_of
+from pneumolit.training.resume import differences, read_config, refuse_differences, with_places_of
 
 Configure = Callable[..., dict[str, Any]]
 Start = Callable[..., int]
@@ -28,7 +29,8 @@ Tensors = Callable[..., dict[str, torch.Tensor]]
 # random numbers, over two stages with different optimizers and image sizes; a net with depthwise layers.
 RECIPE = (
     "backbone=test_efficientnet", "precision=auto", "model.drop_rate=0.3", "augment.mixup_alpha=0.2",
-    "trainer.accumulate_grad_batches=2", "data.batch_size=8", "data.stress=false",
+    "trainer.accumulate_grad_batches=2", "data.batch_size=8", "data.stress=false", "model.mixstyle_prob=0.5",
+    "data.val_augment=true", "data.train_fraction=0.8", "augment.frame_prob=0.3", "augment.sharpen_prob=0.3",
     "callbacks.checkpoint.also=[val/loss]",
     "stages=[{freeze: head, epochs: 2, scheduler: plateau}, "
     "{freeze: none, optim: sgd, epochs: 2, model.image_size: 48, start: best}]",
@@ -109,6 +111,9 @@ def assert_same_run(folder: Path, other: Path, tensors_of: Tensors) -> None:
 def test_run_from_before_a_key_was_known_goes_on_with_its_own_choices(tiny_config: Configure, tmp_path: Path) -> None:
     asked, stored = tiny_config(), tiny_config("callbacks.checkpoint.monitor=val/loss")
     del stored["logger"]["images_every"], stored["logger"]["projector"], stored["data"]["holdout_blocks"]
+    del stored["distill"], stored["model"]["mixstyle_prob"], stored["data"]["stratify"], stored["data"]["val_augment"]
+    for key in ("sharpen_prob", "sharpen_amount", "frame_prob", "frame_width"):
+        del stored["augment"][key]
     run = RunDir(tmp_path)
     run.config_file.write_text(yaml.safe_dump(stored))
     cfg = with_places_of(read_config(run), asked, [])
@@ -117,6 +122,15 @@ def test_run_from_before_a_key_was_known_goes_on_with_its_own_choices(tiny_confi
     assert cfg["data"]["holdout_blocks"] == 1 and cfg["callbacks"]["checkpoint"]["monitor"] == "val/loss"
     with pytest.raises(ValueError, match=r"data\.holdout_blocks=2 instead of 1"):
         refuse_differences({"data": {"holdout_blocks": 2}}, run, ["data.holdout_blocks"])
+    # The same command goes on with it, and it is the job and the configuration that it was.
+    again = tiny_config("callbacks.checkpoint.monitor=val/loss")
+    assert differences(again, read_config(run)) == []
+    stored["data"]["holdout_blocks"] = 1  # which hashes have known longer
+    assert (job_hash(again), configuration_hash(again)) == (job_hash(stored), configuration_hash(stored))
+    for change in ("augment.frame_prob=0.5", "model.mixstyle_prob=0.5", "data.stratify=false"):
+        assert differences(tiny_config("callbacks.checkpoint.monitor=val/loss", change), read_config(run))
+    taught = {**again, "distill": {**again["distill"], "teacher": "scores.csv"}}
+    assert differences(taught, read_config(run)) == ["distill.teacher=scores.csv instead of None"]
 
 
 @pytest.mark.slow
