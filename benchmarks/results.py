@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
 from benchmarks._results.page import put_between, readme_table, results_page
-from benchmarks._results.records import find_finished, read_records, write_record
+from benchmarks._results.records import find_finished, is_recipe_now, read_records, write_record
 from benchmarks._results.rows import make_rows, read_published
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +42,9 @@ def main() -> None:
         folder = Path(text)
         require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
         for row, run in find_finished(folder):
+            if not is_recipe_now(row, run):
+                print(f"  {run.path.name}: not taken, since experiment={row} is another recipe by now")
+                continue
             place = write_record(row, run, runs)
             written += 1
             print(f"  {place.relative_to(options.docs)}")

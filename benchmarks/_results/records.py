@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pneumolit.config import CONFIG_DIR, configuration_hash, filled
 from pneumolit.data.records import parse_name
 from pneumolit.rundir import DONE, LEDGER_NAME, RunDir, read_json, read_looks, read_yaml
 
@@ -31,7 +32,8 @@ _KEPT_PREDICTIONS = ("block", "test")
 _LEFT_OUT = ("data.root", "output_dir", "cache_dir", "run_dir", "resume", "trainer.progress_bar", "logger", "report")
 # Overrides of a job that are no part of its row.
 _NO_CHOICE = ("experiment", "seed", "test", "sweep.", "hydra", "trainer.progress_bar", "data.root", "logger")
-_BY_PATIENTS = "data.patient_key=full"
+_OF_THE_COMMAND = ("resume", "run_dir", "sweep")  # of what is composed, but not of a run
+_BY_PATIENTS, _BY_IMAGE = "data.patient_key=full", "data.patient_key=image"  # the latter is what its recipes say
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def row_of(overrides: list[str]) -> str:
     given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     others = [f"{k}={v}" for k, v in given.items() if not k.startswith(_NO_CHOICE)]
     row = given.get("experiment", "")
+    if row.startswith("study_d/") and _BY_IMAGE in others:
+        others.remove(_BY_IMAGE)
     if row.startswith("study_d/") and _BY_PATIENTS in others:
         others.remove(_BY_PATIENTS)
         row = row.replace("study_d/", "study_d/by_patients/")
@@ -104,6 +108,27 @@ def row_of(overrides: list[str]) -> str:
 def command_of(row: str, seed: int) -> str:
     """What makes the run again."""
     return f"python -m pneumolit.train experiment={row} test=true seed={seed}"
+
+
+def recipe_hash(row: str) -> str:
+    """Hash of what a recipe decides now, seed and places aside, as `configuration_hash` has it of a run."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from pneumolit.composition import compose_choices, load_option, register_resolvers
+    from pneumolit.stage_plan import expand_stages
+
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        content, _ = compose_choices([f"experiment={row}"], "train")
+        run = {key: value for key, value in content.items() if key not in _OF_THE_COMMAND}
+        return configuration_hash(expand_stages(run, load_option))
+
+
+def is_recipe_now(row: str, run: RunDir) -> bool:
+    """Whether a run was made by its recipe as it stands."""
+    return configuration_hash(filled(read_yaml(run.config_file))) == recipe_hash(row)
 
 
 def find_finished(folder: Path) -> Iterator[tuple[str, RunDir]]:

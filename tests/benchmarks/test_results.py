@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -206,8 +207,12 @@ def test_the_readme_keeps_all_but_what_stands_between_the_marks(finished: Make, 
         put_between("nothing", table)
 
 
-def test_the_command_collects_a_sweep_and_writes_the_pages(finished: Make, tmp_path: Path) -> None:
-    run = finished("study_c/mlp")
+def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writes_the_pages(
+    finished: Make, tmp_path: Path, compose_config: Callable[..., dict[str, Any]]
+) -> None:
+    run, changed = finished("study_c/mlp"), finished("study_c/logistic")
+    run.config_file.write_text(yaml.safe_dump(compose_config("experiment=study_c/mlp", "data.root=/somewhere")))
+    changed.config_file.write_text(yaml.safe_dump(compose_config("experiment=study_c/logistic", "optim.lr=1e-3")))
     docs = tmp_path / "docs"
     (docs / "results").mkdir(parents=True)
     (docs / "results" / "intro.md").write_text("Intro.")
@@ -220,6 +225,8 @@ def test_the_command_collects_a_sweep_and_writes_the_pages(finished: Make, tmp_p
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "results/runs/study_c/mlp/0" in done.stdout
+    assert "not taken, since experiment=study_c/logistic is another recipe by now" in done.stdout
+    assert not (docs / "results" / "runs" / "study_c" / "logistic").exists()
     assert "`study_c/mlp`" in (docs / "results.md").read_text() and "`study_c/mlp`" in readme.read_text()
     assert (tmp_path / "out" / LEDGER_NAME).is_file()
 
