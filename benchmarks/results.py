@@ -1,7 +1,8 @@
 """The result table: records of finished runs, and the pages made from them.
 
 python -m benchmarks.results collect=FOLDER   records of the finished jobs of a sweep, then the pages
-python -m benchmarks.results                  the pages alone: docs/results.md and the table of README.md
+python -m benchmarks.results                  the pages alone: docs/results.md, the table of README.md, and what was
+                                              found in the header of every recipe
 
 FOLDER is the folder of a sweep over named experiments, such as `python -m pneumolit.train --multirun sweep=results
 test=true` leaves (several: separated by commas). A record is written to docs/results/runs/<study>/<row>/<seed>; one
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
-from benchmarks._results.page import put_between, readme_table, results_page
+from benchmarks._results.page import found_line, put_between, readme_table, results_page, with_found
 from benchmarks._results.records import find_finished, is_recipe_now, read_records, write_record
 from benchmarks._results.rows import make_rows, read_published
 
@@ -32,6 +33,7 @@ class Options:
     collect: str = ""
     docs: Path = field(default=_ROOT / "docs")
     readme: Path = field(default=_ROOT / "README.md")
+    conf: Path = field(default=_ROOT / "conf")
 
 
 def main() -> None:
@@ -48,18 +50,22 @@ def main() -> None:
             place = write_record(row, run, runs)
             written += 1
             print(f"  {place.relative_to(options.docs)}")
-    write_pages(options.docs, options.readme)
+    write_pages(options.docs, options.readme, options.conf)
     print_json("results", {"written": written, "records": len(list(runs.rglob("metrics.json")))})
 
 
-def write_pages(docs: Path, readme: Path) -> None:
-    """docs/results.md, and the README's table between its marks."""
+def write_pages(docs: Path, readme: Path, conf: Path) -> None:
+    """docs/results.md, the README's table between its marks, and a line in the header of every recipe with records."""
     rows = make_rows(read_records(docs / "results" / "runs"))
     published = read_published(docs / "published.csv")
     intro = (docs / "results" / "intro.md").read_text(encoding="utf-8")
     (docs / "results.md").write_text(results_page(rows, published, intro, BEST), encoding="utf-8")
     table = readme_table(rows, published, [row.name for row in rows])
     readme.write_text(put_between(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+    for row in rows:
+        recipe = conf / "experiment" / f"{row.name}.yaml"
+        if recipe.is_file() and "accuracy" in row.estimates:
+            recipe.write_text(with_found(recipe.read_text(encoding="utf-8"), found_line(row)), encoding="utf-8")
 
 
 if __name__ == "__main__":

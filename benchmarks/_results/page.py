@@ -29,6 +29,7 @@ _NUMBERS = ("accuracy", "specificity", "sensitivity", "auroc")
 _HEADS = {"accuracy": "accuracy", "specificity": "spec.", "sensitivity": "sens.", "auroc": "AUROC"}
 _CLASS_NUMBERS = ("accuracy", "macro_recall")
 _NO_DATA = "not run: its images cannot be had"
+FOUND = "# Here: "
 START, END = "<!-- results: made by python -m benchmarks.results -->", "<!-- end of results -->"
 
 
@@ -91,6 +92,23 @@ def put_between(text: str, table: str) -> str:
     if not pattern.search(text):
         raise ValueError(f"the page has no place for the table: it needs the lines {START} and {END}")
     return pattern.sub(lambda _: f"{START}\n{table}\n{END}", text)
+
+
+def found_line(row: Row) -> str:
+    """What a recipe's header says of its records."""
+    parts = [f"{_HEADS[key]} {_value(row.estimates[key])}" for key in ("accuracy", "auroc") if key in row.estimates]
+    seeds = f"{len(row.records)} seeds" if len(row.records) > 1 else f"seed {row.records[0].seed}"
+    return f"{FOUND}{', '.join(parts)} on test ({seeds}); {row.minutes:.0f} minutes on one core."
+
+
+def with_found(recipe: str, line: str) -> str:
+    """A recipe's text with what was found behind the published numbers or else the command, once."""
+    lines = [one for one in recipe.splitlines() if not one.startswith(FOUND)]
+    heads = [
+        place for place, one in enumerate(lines) if one.startswith(("# Published", "# python -m pneumolit.train "))
+    ]
+    lines.insert(heads[-1] + 1, line)
+    return "\n".join(lines) + "\n"
 
 
 def _recipes(study: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks._results.page import END, START, put_between, readme_table, results_page
+from benchmarks._results.page import END, START, found_line, put_between, readme_table, results_page, with_found
 from benchmarks._results.records import LIMIT, Record, read_record, row_of, write_record
 from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, make_rows, read_published, verdict
 from pneumolit.config import CONFIG_DIR
@@ -198,6 +199,19 @@ def test_the_page_holds_every_row_with_verdict_and_command_and_says_of_the_other
     assert "3 sets of predictions of test splits" in page
 
 
+def test_a_recipe_s_header_says_what_was_found_once_and_keeps_the_rest(finished: Make, tmp_path: Path) -> None:
+    (row,) = make_rows([recorded(finished("study_c/mlp"), "study_c/mlp", tmp_path / "runs")])
+    recipe = (CONFIG_DIR / "experiment" / "study_c" / "mlp.yaml").read_text()
+    bare = "\n".join(line for line in recipe.splitlines() if not line.startswith("# Here: ")) + "\n"
+    once = with_found(bare, found_line(row))
+    assert with_found(once, found_line(row)) == once and len(once.splitlines()) == len(bare.splitlines()) + 1
+    (line,) = set(once.splitlines()) - set(bare.splitlines())
+    assert line.startswith("# Here: accuracy .") and "seed 0" in line and len(line) <= 120
+    before = once.splitlines()[once.splitlines().index(line) - 1]
+    assert before.startswith("# Published")
+    assert yaml.safe_load(once) == yaml.safe_load(bare)
+
+
 def test_the_readme_keeps_all_but_what_stands_between_the_marks(finished: Make, tmp_path: Path) -> None:
     rows = make_rows([recorded(finished("study_c/mlp"), "study_c/mlp", tmp_path / "runs")])
     table = readme_table(rows, read_published(ROOT / "docs" / "published.csv"), ["study_c/mlp"])
@@ -220,7 +234,8 @@ def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writ
     readme = tmp_path / "README.md"
     readme.write_text(f"{START}\n{END}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.results", f"collect={run.path.parent}", f"docs={docs}", f"readme={readme}"],
+        [sys.executable, "-m", "benchmarks.results", f"collect={run.path.parent}", f"docs={docs}", f"readme={readme}",
+         f"conf={tmp_path / 'conf'}"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -240,6 +255,10 @@ def test_the_committed_pages_are_what_the_command_makes_of_the_committed_records
     (docs / "published.csv").symlink_to(ROOT / "docs" / "published.csv")
     readme = tmp_path / "README.md"
     readme.write_text((ROOT / "README.md").read_text())
-    write_pages(docs, readme)
+    conf = tmp_path / "conf"
+    shutil.copytree(CONFIG_DIR, conf)
+    write_pages(docs, readme, conf)
+    for recipe in (conf / "experiment").rglob("*.yaml"):
+        assert recipe.read_text() == (CONFIG_DIR / recipe.relative_to(conf)).read_text(), recipe.name
     assert (docs / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
     assert readme.read_text() == (ROOT / "README.md").read_text()
