@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,11 +58,17 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
         if not (CONFIG_DIR / group).is_dir():
             group, _, option = match[1].rpartition("/")
         options = [o for o in match[2].split() if not o.startswith("_")]
-        inside = (CONFIG_DIR / group).glob("*/*.yaml")  # Hydra does not look into folders of a group
-        options += [f"{path.parent.name}/{path.stem}" for path in sorted(inside) if path.stem[0] != "_"]
-        near = [o for o in options if o.startswith(f"{option}/")]
-        offer = f"; did you mean {' or '.join(near)}?" if near else _offer(option, options)
-        return f"{group}={option} is no option{offer}; the options are {', '.join(options)}"
+        folder = CONFIG_DIR / group
+        inside = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/**/*.yaml"))
+        options += [
+            o for o in inside if not o.rpartition("/")[2].startswith("_")
+        ]  # Hydra looks into no folder of a group
+        place = option.partition("/")[0]
+        own = [o for o in options if o.startswith(f"{place}/")]
+        if place == option and own:
+            return f"{group}={option} is no option but a folder of them: {', '.join(own)}"
+        listed = ", ".join(own or _short(options))
+        return f"{group}={option} is no option{_offer(option, options)}; the options are {listed}"
     key_match = re.search(r"Could not override '([^']+)'", message) or re.search(
         r"Key '([^']+)' is not in struct", message
     )
@@ -132,6 +139,12 @@ def _explain_file(error: Exception) -> str:
         mark = error.problem_mark
         return f"{mark.name} cannot be read as YAML: {error.problem} (line {mark.line + 1})"
     return f"a configuration file is no UTF-8 text: {error}" if isinstance(error, UnicodeError) else ""
+
+
+def _short(options: Sequence[str]) -> list[str]:
+    """Options, of those in a folder only the folder and how many there are."""
+    counts = Counter(o.partition("/")[0] for o in options if "/" in o)
+    return [*(o for o in options if "/" not in o), *(f"{place}/... ({count})" for place, count in counts.items())]
 
 
 def _explain_key(name: str, key: str, given: Sequence[str]) -> str:
