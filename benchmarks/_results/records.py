@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -160,7 +160,9 @@ def write_record(row: str, run: RunDir, folder: Path) -> Path:
         "classes": read_json(run.data_file)["classes"],
         "epochs": status["epochs"],
         "checkpoint": status["checkpoint"],
-        "seconds": round(status["seconds"]),
+        "seconds": round(
+            status["seconds"] - halted_seconds([row["seconds"] for row in run.read_metrics() if "seconds" in row])
+        ),
         "threads": environment["threads"],
         "looks": _looks(run),
         "sets": sets,
@@ -203,6 +205,13 @@ def read_record(place: Path) -> Record:
         metrics=metrics,
         scored=_read_predictions(place / "predictions.csv"),
     )
+
+
+def halted_seconds(epochs: Sequence[float]) -> float:
+    """Seconds that a run stood still: of epochs that took over twice the median, what is beyond the median."""
+    times = np.array(epochs)
+    usual = float(np.median(times)) if len(times) else 0.0
+    return float((times - usual)[times > 2 * usual].sum())
 
 
 def _numbers(run: RunDir, name: str) -> dict[str, Any]:

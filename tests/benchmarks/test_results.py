@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks._results.page import END, START, found_line, put_between, readme_table, results_page, with_found
-from benchmarks._results.records import LIMIT, Record, read_record, row_of, write_record
+from benchmarks._results.records import LIMIT, Record, halted_seconds, read_record, row_of, write_record
 from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, make_rows, read_published, verdict
 from pneumolit.config import CONFIG_DIR
 from pneumolit.labels import LabelSet
@@ -94,6 +94,11 @@ def test_a_record_that_grows_too_large_is_refused(finished: Make, tmp_path: Path
     write_json(run.environment_file, {**read_json(run.environment_file), "note": "x" * LIMIT})
     with pytest.raises(ValueError, match=r"record of study_c/mlp, seed 0 has \d+ bytes, 60000 are allowed"):
         write_record("study_c/mlp", run, tmp_path / "runs")
+
+
+def test_epochs_in_which_a_run_stood_still_are_taken_out_of_its_time_and_slower_ones_are_not() -> None:
+    assert halted_seconds([100, 102, 98, 700, 101]) == 700 - 101
+    assert halted_seconds([100, 150, 100]) == 0 and halted_seconds([]) == 0
 
 
 @pytest.mark.parametrize("extra", ["optim.lr=1e-3", "data.patient_key=number", "trainer.max_epochs=2"])
