@@ -58,11 +58,9 @@ def explain_hydra_error(name: str, message: str, given: Sequence[str] = ()) -> s
         if not (CONFIG_DIR / group).is_dir():
             group, _, option = match[1].rpartition("/")
         options = [o for o in match[2].split() if not o.startswith("_")]
-        folder = CONFIG_DIR / group
-        inside = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/**/*.yaml"))
-        options += [
-            o for o in inside if not o.rpartition("/")[2].startswith("_")
-        ]  # Hydra looks into no folder of a group
+        folder = CONFIG_DIR / group  # Hydra looks into no folder of a group
+        inside = sorted(path for path in folder.glob("*/**/*.yaml") if not path.name.startswith("_"))
+        options += [path.relative_to(folder).with_suffix("").as_posix() for path in inside]
         place = option.partition("/")[0]
         own = [o for o in options if o.startswith(f"{place}/")]
         if place == option and own:

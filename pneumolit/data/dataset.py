@@ -222,10 +222,9 @@ def _divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     """Give every record a side; the official 16 validation images join train unless `data.carve=official`."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"], is_stratified=cfg["stratify"])
-    if cfg["carve"] == "official":
+    is_meant = cfg["source"] in {"manifest", "folder", "pneumoniamnist"}  # who names a validation set there means it
+    if cfg["carve"] == "official" or (is_meant and records.is_in("split", "val").any()):
         return records.with_split("train", records.is_in("split", ""))
-    if cfg["source"] in {"manifest", "folder", "pneumoniamnist"} and records.is_in("split", "val").any():
-        return records.with_split("train", records.is_in("split", ""))  # who names a validation set means it
     return records.with_split("train", ~records.is_in("split", "train", "test"))
 
 

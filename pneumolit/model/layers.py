@@ -133,7 +133,7 @@ def trace_layers(model: nn.Module, image_shape: tuple[int, int, int], head: Coll
     parameter = next(model.parameters())
     # Functions keep the subclass, so an operand that comes from weights alone (a gain, a position) is told apart.
     image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype).as_subclass(_FromImage)
-    with _evaluating(model), recorder.attached(), torch.no_grad(), recorder:
+    with evaluating(model), recorder.attached(), torch.no_grad(), recorder:
         features = model.forward_features(image)  # type: ignore[operator]
         recorder.is_behind_features = True
         model.forward_head(features)  # type: ignore[operator]
@@ -211,7 +211,7 @@ class _Recorder(TorchFunctionMode):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode, then the mode that each module was in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

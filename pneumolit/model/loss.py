@@ -160,10 +160,9 @@ def taught_loss(logits: Tensor, teacher: Tensor, is_positive: Sequence[bool], *,
         Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
     """
     columns = logits.float().unbind(1)  # a mask as an index would make a GPU wait
-    own, rest = (
-        [c for c, is_own in zip(columns, is_positive, strict=True) if is_own == side] for side in (True, False)
-    )
-    odds = torch.stack(own, 1).logsumexp(1) - torch.stack(rest, 1).logsumexp(1)
+    positive = [column for column, is_own in zip(columns, is_positive, strict=True) if is_own]
+    others = [column for column, is_own in zip(columns, is_positive, strict=True) if not is_own]
+    odds = torch.stack(positive, 1).logsumexp(1) - torch.stack(others, 1).logsumexp(1)
     wanted = torch.sigmoid(teacher.float() / temperature)
     return temperature**2 * F.binary_cross_entropy_with_logits(odds / temperature, wanted)
 

@@ -11,7 +11,7 @@ from torch.distributions import Beta
 
 from pneumolit.data.sending import send
 from pneumolit.model.freeze import FreezePlan, head_parameter_names
-from pneumolit.model.layers import coarse_groups, covering_paths
+from pneumolit.model.layers import coarse_groups, covering_paths, evaluating
 
 _STRIDES = (4, 8)  # where ResNet's first and second stage end, behind which the paper mixes
 _ALPHA = 0.1  # of the Beta distribution of the share, the paper's: mostly near 0 or 1
@@ -100,17 +100,13 @@ def _ends_of_early_stages(model: nn.Module, image_shape: tuple[int, int, int]) -
 
     found = {name: model.get_submodule(name) for name in ends if name in dict(model.named_modules())}
     handles = [module.register_forward_hook(note(name)) for name, module in found.items()]
-    modes = [(module, module.training) for module in model.modules()]
+    parameter = next(model.parameters())
     try:
-        parameter = next(model.parameters())
-        image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-        with torch.no_grad():
-            model.eval()(image)
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     chosen = []
     for stride in _STRIDES:
         wanted = tuple(-(-side // stride) for side in image_shape[1:])
