@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
 from benchmarks._results.page import found_line, put_between, readme_table, results_page, with_found
-from benchmarks._results.records import find_finished, is_recipe_now, read_records, write_record
+from benchmarks._results.records import find_finished, read_records, row_of_run, write_record
 from benchmarks._results.rows import make_rows, read_published
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -50,13 +50,16 @@ def main() -> None:
     for text in filter(None, options.collect.split(",")):
         folder = Path(text)
         require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
-        for row, run in find_finished(folder):
-            if not is_recipe_now(row, run):
-                print(f"  {run.path.name}: not taken, since experiment={row} is another recipe by now")
+        for run in find_finished(folder):
+            try:
+                place = write_record(row_of_run(run), run, runs)
+            except ValueError as error:
+                print(f"  {run.path.name}: not taken: {error}")
                 continue
-            place = write_record(row, run, runs)
             written += 1
-            print(f"  {place.relative_to(options.docs)}")
+            is_scored = run.evaluation_metrics_file("test").is_file()
+            hint = "" if is_scored else f"  no test: python -m pneumolit.evaluate run_dir={run.path} split=test"
+            print(f"  {place.relative_to(options.docs)}{hint}")
     write_pages(options.docs, options.readme, options.conf)
     print_json("results", {"written": written, "records": len(list(runs.rglob("metrics.json")))})
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
-from benchmarks._results.distortions import CURVES, UNITS, distorted, names_of
+from benchmarks._robustness.distortions import CURVES, UNITS, distorted, names_of
 from pneumolit.rundir import DONE, RunDir, read_json
 
 _NUMBERS = ("auroc", "argmax_sensitivity", "argmax_specificity", "primary_sensitivity", "primary_specificity")

@@ -253,9 +253,8 @@ def test_recipe_composes_builds_and_trains_two_batches(
     first = plan_stages(cfg)[0].cfg
     trained = train_only({**first, "trainer": {**first["trainer"], "max_epochs": 1}}, tmp_path / "run")
     assert trained.trainer.global_step == 2
-    assert len(trained.model.labels.classes) == {"study_b": 4, "study_d": 3}.get(
-        recipe.partition("/")[0], 2 if "study" in recipe else len(trained.model.labels.classes)
-    )
+    classes = {"study_b": 4, "study_d": 3, "change": 2 if recipe == "change/two_classes" else 3}
+    assert len(trained.model.labels.classes) == classes.get(recipe.partition("/")[0], 2)
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def results_page(rows: Sequence[Row], published: Mapping[str, Published], intro:
 
 
 def readme_table(rows: Sequence[Row], published: Mapping[str, Published], most: Sequence[str]) -> str:
-    """The README's short table: these rows, with their commands."""
+    """The README's short table: these rows, in this order, as far as they have records."""
     by_name = {row.name: row for row in rows}
     shown = [by_name[name] for name in most if name in by_name]
     lines = [
@@ -71,10 +71,9 @@ def readme_table(rows: Sequence[Row], published: Mapping[str, Published], most: 
     ]
     for row in shown:
         theirs = published.get(_published_name(row.name))
-        said = theirs.numbers.get("accuracy") if theirs else None
         cells = [
             f"`{row.name}`",
-            "" if said is None else _short(said),
+            theirs.texts.get("accuracy", "") if theirs else "",
             *(_value(row.estimates.get(key)) for key in _NUMBERS),
             _verdicts(row, theirs, ("accuracy",)) if theirs else "",
         ]
@@ -98,7 +97,7 @@ def found_line(row: Row) -> str:
     """What a recipe's header says of its records."""
     parts = [f"{_HEADS[key]} {_value(row.estimates[key])}" for key in ("accuracy", "auroc") if key in row.estimates]
     seeds = f"{len(row.records)} seeds" if len(row.records) > 1 else f"seed {row.records[0].seed}"
-    return f"{FOUND}{', '.join(parts)} on test ({seeds}); {row.minutes:.0f} minutes on one core."
+    return f"{FOUND}{', '.join(parts)} on test ({seeds}); {_minutes(row)} min on one core."
 
 
 def with_found(recipe: str, line: str) -> str:
@@ -116,6 +115,10 @@ def _recipes(study: str) -> list[str]:
     folder = CONFIG_DIR / "experiment"
     found = [path.relative_to(folder).with_suffix("").as_posix() for path in (folder / study).rglob("[!_]*.yaml")]
     return sorted(found, key=lambda name: (name.rpartition("/")[2], name.count("/")))
+
+
+def _minutes(row: Row) -> str:
+    return f"{row.minutes:.0f}" if row.minutes >= 1 else "<1"
 
 
 def _published_name(name: str) -> str:
@@ -139,14 +142,13 @@ def _table(rows: Sequence[Row], published: Mapping[str, Published], numbers: Seq
         theirs = published.get(_published_name(row.name))
         cells = [f"`{row.name}`"]
         for key in numbers:
-            said = theirs.numbers.get(key) if theirs else None
-            cells += [_short(said)] if published else []
+            cells += [theirs.texts.get(key, "") if theirs else ""] if published else []
             cells.append(_value(row.estimates.get(key)))
         cells += [] if is_classes else [_value(row.estimates.get("block_auroc"), 4)]
         epochs = sorted({record.metrics["epochs"] for record in row.records})
         cells += [
             "-".join(map(str, epochs[:: max(len(epochs) - 1, 1)])),
-            f"{row.minutes:.0f}",
+            _minutes(row),
             str(len(row.records)),
             str(row.looks),
         ]
@@ -158,10 +160,10 @@ def _table(rows: Sequence[Row], published: Mapping[str, Published], numbers: Seq
 
 def _verdicts(row: Row, theirs: Published | None, numbers: Sequence[str]) -> str:
     """By accuracy, and where it differs by AUROC as well."""
-    if theirs is None or "accuracy" not in theirs.numbers or "accuracy" not in row.estimates:
+    if theirs is None or "accuracy" not in theirs.texts or "accuracy" not in row.estimates:
         return "no number published" if theirs is None else ""
     words = verdict(theirs.ranges["accuracy"], row.estimates["accuracy"])
-    if "auroc" in theirs.numbers and "auroc" in numbers and "auroc" in row.estimates:
+    if "auroc" in theirs.texts and "auroc" in numbers and "auroc" in row.estimates:
         other = verdict(theirs.ranges["auroc"], row.estimates["auroc"])
         words += f" (AUROC: {other})" if other != words else ""
     return words
@@ -264,9 +266,7 @@ def _value(estimate: Estimate | None, digits: int = 3) -> str:
     return text if low is None or high is None else f"{text} [{_short(low, digits)}, {_short(high, digits)}]"
 
 
-def _short(value: float | None, digits: int = 3) -> str:
-    if value is None:
-        return ""
+def _short(value: float, digits: int = 3) -> str:
     text = f"{value:.{digits}f}"
     return text.removeprefix("0") if 0 < value < 1 and text.startswith("0") else text
 

@@ -70,7 +70,6 @@ class Record:
         row: the recipe, `study_a/two_layer_cnn`.
         seed: of the run.
         config: the task configuration, dotted keys nested.
-        environment: as the run wrote it.
         metrics: `command`, `classes`, `epochs`, `seconds`, `threads`, `looks`, `sets`.
         scored: by set, `block` and `test` where they were scored.
     """
@@ -78,7 +77,6 @@ class Record:
     row: str
     seed: int
     config: Mapping[str, Any]
-    environment: Mapping[str, Any]
     metrics: Mapping[str, Any]
     scored: Mapping[str, Scored]
 
@@ -131,12 +129,24 @@ def is_recipe_now(row: str, run: RunDir) -> bool:
     return configuration_hash(filled(read_yaml(run.config_file))) == recipe_hash(row)
 
 
-def find_finished(folder: Path) -> Iterator[tuple[str, RunDir]]:
-    """Finished jobs of a sweep's folder with their rows."""
+def find_finished(folder: Path) -> Iterator[RunDir]:
+    """Finished jobs in the folder of a sweep."""
     for path in sorted(folder.iterdir()):
         run = RunDir(path)
         if run.status_file.is_file() and run.job_file.is_file() and read_json(run.status_file)["state"] == DONE:
-            yield row_of(read_json(run.job_file)["overrides"]), run
+            yield run
+
+
+def row_of_run(run: RunDir) -> str:
+    """The row that a finished job is a run of.
+
+    Raises:
+        ValueError: it is no run of a named experiment as that stands now.
+    """
+    row = row_of(read_json(run.job_file)["overrides"])
+    if not is_recipe_now(row, run):
+        raise ValueError(f"experiment={row} is another recipe by now; run it again")
+    return row
 
 
 def write_record(row: str, run: RunDir, folder: Path) -> Path:
@@ -195,13 +205,11 @@ def read_records(folder: Path) -> list[Record]:
 
 def read_record(place: Path) -> Record:
     """One record."""
-    config = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-    metrics = read_json(place / "metrics.json")
+    config, metrics = read_yaml(place / "config.yaml"), read_json(place / "metrics.json")
     return Record(
         row=metrics["row"],
         seed=int(config["seed"]),
         config=config,
-        environment=read_json(place / "environment.json"),
         metrics=metrics,
         scored=_read_predictions(place / "predictions.csv"),
     )

@@ -15,6 +15,7 @@ from pneumolit.evaluation.seeds import mean_over_runs
 
 REPRODUCED, BETTER, WORSE = "reproduced", "better", "worse"
 _TEST_SPLITS = ("test", "own test, 20 %")
+_PRINTED = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall")
 Estimate = tuple[float, float | None, float | None]  # value, and its 95 % interval
 
 
@@ -23,19 +24,13 @@ class Published:
     """What the authors printed for a row, on the test split.
 
     Attributes:
-        study: `study A` and so on.
-        model: as they call it.
-        numbers: accuracy, specificity, sensitivity, auroc, macro_recall, macro_f1, as far as printed.
+        texts: accuracy, specificity, sensitivity, auroc, macro_recall, as far as printed, with the digits that were.
         ranges: by the same names, what was found may have been before it was rounded; of an accuracy whose right and
             wrong images are counted, that quotient.
-        protocol: in words.
     """
 
-    study: str
-    model: str
-    numbers: Mapping[str, float]
+    texts: Mapping[str, str]
     ranges: Mapping[str, tuple[float, float]]
-    protocol: str
 
 
 @dataclass(frozen=True)
@@ -71,14 +66,12 @@ def read_published(path: Path) -> dict[str, Published]:
         for line in csv.DictReader(handle):
             recipe = line["recipe"]
             if recipe and line["split"] in _TEST_SPLITS:
-                keys = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall", "macro_f1")
-                texts = {key: line[key].rstrip("+") for key in keys if line[key]}
-                numbers = {key: float(text) for key, text in texts.items()}
-                ranges = {key: _range(text) for key, text in texts.items()}
+                texts = {key: line[key] for key in _PRINTED if line[key]}
+                ranges = {key: _range(text.rstrip("+")) for key, text in texts.items()}
                 if line["right"] and line["wrong"]:
                     share = int(line["right"]) / (int(line["right"]) + int(line["wrong"]))
                     ranges["accuracy"] = (share, share)
-                found.setdefault(recipe, Published(line["source"], line["model"], numbers, ranges, line["protocol"]))
+                found.setdefault(recipe, Published(texts, ranges))
     return found
 
 
@@ -104,8 +97,6 @@ def make_rows(records: Sequence[Record]) -> list[Row]:
 def estimates_of(records: Sequence[Record]) -> dict[str, Estimate]:
     """Numbers of one recipe: of a single run its own, of several their mean with both parts of the interval."""
     found: dict[str, Estimate] = {}
-    is_three_class = len(records[0].metrics["classes"]) > 2
-    by_images = {"accuracy", "macro_recall"} if is_three_class and records[0].row.startswith("study_d/") else set()
     for name, prefix in (("test", ""), ("block", "block_")):
         scored = [record.scored[name] for record in records if name in record.scored]
         if len(scored) < len(records):
@@ -114,7 +105,7 @@ def estimates_of(records: Sequence[Record]) -> dict[str, Estimate]:
             found |= {f"{prefix}{key}": value for key, value in _of_one(records[0], name).items()}
         else:
             found |= {f"{prefix}{key}": value for key, value in _of_several(scored).items()}
-        if by_images and name == "test":  # published were numbers of three classes
+        if records[0].row.startswith("study_d/") and name == "test":  # published were numbers of three classes
             found |= _of_classes(records, scored)
     return found
 

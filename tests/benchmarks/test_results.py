@@ -171,12 +171,12 @@ def test_every_published_row_names_a_recipe_that_exists_and_every_study_has_rows
     for name in published:
         assert (CONFIG_DIR / "experiment" / f"{name}.yaml").is_file(), name
     assert {name.partition("/")[0] for name in published} == {"study_a", "study_c", "study_d", "study_e"}
-    assert published["study_a/densenet121_full"].numbers == {
-        "accuracy": 0.91,
-        "specificity": 0.77,
-        "sensitivity": 0.99,
-        "macro_f1": 0.89,
+    assert published["study_a/densenet121_full"].texts == {
+        "accuracy": ".91",
+        "specificity": ".77",
+        "sensitivity": ".99",
     }
+    assert published["study_e/v5"].texts == {"accuracy": ".84+"}
 
 
 def test_the_page_holds_every_row_with_verdict_and_command_and_says_of_the_others_why_they_did_not_run(
@@ -231,6 +231,8 @@ def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writ
 ) -> None:
     run, changed = finished("study_c/mlp"), finished("study_c/logistic")
     run.config_file.write_text(yaml.safe_dump(compose_config("experiment=study_c/mlp", "data.root=/somewhere")))
+    grid = finished("grid")
+    write_json(grid.job_file, {"overrides": ["optim.lr=1e-3", "seed=0"], "choices": {}, "state": "done"})
     changed.config_file.write_text(yaml.safe_dump(compose_config("experiment=study_c/logistic", "optim.lr=1e-3")))
     docs = tmp_path / "docs"
     (docs / "results").mkdir(parents=True)
@@ -245,7 +247,8 @@ def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writ
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "results/runs/study_c/mlp/0" in done.stdout
-    assert "not taken, since experiment=study_c/logistic is another recipe by now" in done.stdout
+    assert "not taken: experiment=study_c/logistic is another recipe by now; run it again" in done.stdout
+    assert "grid0: not taken: a record belongs to a named experiment and nothing else" in done.stdout
     assert not (docs / "results" / "runs" / "study_c" / "logistic").exists()
     assert "`study_c/mlp`" in (docs / "results.md").read_text() and "`study_c/mlp`" in readme.read_text()
     assert (tmp_path / "out" / LEDGER_NAME).is_file()

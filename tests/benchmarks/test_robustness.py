@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks._results.distortions import CURVES, UNITS, distorted, names_of
+from benchmarks._robustness.distortions import CURVES, UNITS, distorted, names_of
 from benchmarks.robustness import draw, numbers_of
 from pneumolit.config import CONFIG_DIR
 from pneumolit.evaluation.calibration import Calibration
