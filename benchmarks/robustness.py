@@ -150,8 +150,8 @@ def draw(table: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]], p
     """AUROC and balanced accuracy by the primary rule over the level of every distortion, a line per recipe."""
     from pneumolit.report.canvas import blank_figure, names_and_markers, save, style
 
-    figure = blank_figure(11.0, 5.6)
-    axes = figure.subplots(2, len(CURVES))
+    figure = blank_figure(11.0, 5.8 + 0.25 * len(table))
+    axes = figure.subplots(2, len(CURVES), sharey="row")  # one scale, so that what hurts most is seen to
     lines = names_and_markers(list(table))
     for column, (kind, levels) in enumerate(CURVES.items()):
         neutral = 1.0 if kind == "contrast" else 100.0 if kind == "jpeg" else 0.0
@@ -168,9 +168,13 @@ def draw(table: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]], p
                     ]
                 ax.plot(range(len(places)), values, marker=marker, color=colour, label=name)
             ax.set_xticks(range(len(places)), [f"{level:g}" if level != 100 else "as is" for level in places])
-            style(ax, kind if row == 0 else "", UNITS[kind] if row else "", title if column == 0 else "")
-    if len(table) > 1:
-        axes[0][-1].legend(fontsize=7)
+            style(
+                ax,
+                ("JPEG" if kind == "jpeg" else kind) if row == 0 else "",
+                UNITS[kind] if row else "",
+                title if column == 0 else "",
+            )
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
     save(figure, path)
 
 

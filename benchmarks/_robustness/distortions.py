@@ -57,9 +57,9 @@ CURVES: dict[str, tuple[float, ...]] = {
     "jpeg": (50.0, 30.0, 20.0, 12.0, 5.0),
 }
 UNITS = {
-    "blur": "standard deviation in pixels",
-    "noise": "standard deviation in grey levels",
-    "contrast": "factor on the distance to the mean",
+    "blur": "deviation in pixels",
+    "noise": "deviation in grey levels",
+    "contrast": "factor on the contrast",
     "jpeg": "quality",
 }
 
