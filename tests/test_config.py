@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,3 +240,17 @@ def test_hash_knows_decisions_and_not_seeds_paths_devices_or_logging(default: di
     for changes in ({"optim__lr": 0.1}, {"data__seed": 1}, {"backbone": "resnet18"}, {"model__image_size": 64}):
         assert configuration_hash(changed(default, **changes)) != configuration_hash(default)
     assert configuration_hash(dict(reversed(list(default.items())))) == configuration_hash(default)
+
+
+def test_what_a_teacher_says_is_part_of_the_configuration_and_where_it_lies_is_not(
+    default: dict[str, Any], tmp_path: Path
+) -> None:
+    def taught(folder: str, *texts: str) -> str:
+        for place, text in enumerate(texts):
+            (tmp_path / folder / str(place)).mkdir(parents=True)
+            (tmp_path / folder / str(place) / "predictions.csv").write_text(text)
+        pattern = str(tmp_path / folder / "*" / "predictions.csv")
+        return configuration_hash({**default, "distill": {**default["distill"], "teacher": pattern}})
+
+    assert taught("a", "one", "two") == taught("b", "one", "two")
+    assert len({taught("c", "one"), taught("d", "one", "two"), taught("e", "other"), configuration_hash(default)}) == 4

@@ -263,10 +263,11 @@ def test_what_is_taught_is_least_where_the_student_says_the_same(temperature: fl
     loss = taught_loss(logits, teacher, [False, True, True], temperature=temperature)
     (gradient,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
-    further = taught_loss(
-        logits.detach() + torch.tensor([0.0, 1.0, 1.0]), teacher, [False, True, True], temperature=temperature
-    )
-    assert float(further) > float(loss.detach())
+    odds, wanted = np.array([1.0, -2.0, 0.3]), 1 / (1 + np.exp(-teacher.numpy() / temperature))
+    probs = 1 / (1 + np.exp(-odds / temperature))
+    by_hand = temperature**2 * float(-(wanted * np.log(probs) + (1 - wanted) * np.log(1 - probs)).mean())
+    two = torch.stack([torch.zeros(3), torch.from_numpy(odds).float()], 1)
+    assert float(taught_loss(two, teacher, [False, True], temperature=temperature)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, Any]) -> None:
@@ -292,6 +293,19 @@ def test_mixup_of_one_batch_is_the_mixed_loss_of_both_targets(short: dict[str, A
     targets: Any = batch["target"]
     expected = share * loss(logits, targets) + (1 - share) * loss(logits, targets[order])
     torch.testing.assert_close(model.training_step(batch, 3), expected, rtol=1e-4, atol=1e-5)
+
+    # A teacher speaks at prevalence one half, and of each of the two films.
+    taught = {**settings, "positive": ["B"], "prior_log_odds": 0.7, "distill": {"share": 0.4, "temperature": 2.0}}
+    student = PneumoniaClassifier(taught, model.backbone)
+    student.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    said = torch.tensor([-3.0, 2.0, -1.0, 4.0, 0.5, -2.0])
+
+    def of(own: Any, teacher: torch.Tensor) -> torch.Tensor:
+        soft = taught_loss(logits, teacher + 0.7, [False, True], temperature=2.0)
+        return 0.6 * loss(logits, own) + 0.4 * soft
+
+    expected = share * of(targets, said) + (1 - share) * of(targets[order], said[order])
+    torch.testing.assert_close(student.training_step({**batch, "teacher": said}, 3), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))

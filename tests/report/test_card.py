@@ -82,6 +82,8 @@ def test_the_counts_of_the_kaggle_set_with_another_test_side_are_not_taken_for_i
 def test_how_images_were_assigned_is_that_of_the_run(record: RunRecord) -> None:
     for setting, said in (
         ({"folds": 5, "fold": 2}, "Validation is fold 3 of 5, by whole patients."),
+        ({"stratify": False}, "Validation was drawn from the training side by whole patients, not stratified:"),
+        ({"carve": "official"}, "The validation side is the one that the data set names."),
         ({"resplit": [0.64, 0.16, 0.2]}, "into train, validation and test by the shares 0.64, 0.16, 0.2."),
         (
             {"carve": "blocks", "val_fraction": 0.15},
@@ -89,6 +91,24 @@ def test_how_images_were_assigned_is_that_of_the_run(record: RunRecord) -> None:
         ),
     ):
         assert said in card_markdown(with_setting(record, "data", **setting), "en")
+
+
+def test_what_else_a_run_was_trained_on_is_told_and_nothing_of_what_it_was_not(record: RunRecord) -> None:
+    told = (
+        ("model", {"mixstyle_prob": 0.5}, "(MixStyle), of each with a probability of 0.5."),
+        (
+            "distill",
+            {"teacher": "a.csv", "share": 0.3},
+            "A teacher's scores of the training images make 0.3 of the loss.",
+        ),
+        ("data", {"train_fraction": 0.25}, "A share of 0.25 of the training patients trains."),
+        ("data", {"val_augment": True}, "Validation images are augmented too while training"),
+    )
+    for group, setting, said in told:
+        assert said in card_markdown(with_setting(record, group, **setting), "en")
+        assert said not in card_markdown(record, "en")
+        korean = card_markdown(with_setting(record, group, **setting), "ko")
+        assert said not in korean and korean != card_markdown(record, "ko")
 
 
 def test_nothing_is_said_of_shared_patients_where_no_sides_are_known(record: RunRecord) -> None:

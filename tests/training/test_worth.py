@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def test_few_epochs_a_small_front_and_a_gpu_are_reasons_and_the_most_that_is_pos
     )
     assert "too little" in why_few(many, data, "cpu", 0.1)
     assert "on a CPU only" in why_few(many, data, "gpu", 0.8)
+
+
+def test_a_share_of_the_patients_counts_as_many_images_as_an_epoch_draws(
+    tiny_config: Configure, data: ChestXrayData
+) -> None:
+    cfg = tiny_config("trainer.max_epochs=4", "data.stress=false")
+    few = data.records.with_split("dropped", data.rows("train")[4:])  # four of them, drawn again and again
+    assert "too little" in why_few(cfg, replace(data, records=few), "cpu", 0.9)
+    assert why_few(cfg, replace(data, records=few, epoch_length=20 * len(data.rows("train"))), "cpu", 0.9) == ""
 
 
 def test_output_is_stored_unasked_only_where_memory_and_disk_have_ample_room(
