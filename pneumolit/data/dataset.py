@@ -125,7 +125,8 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     for name in ("train", "val", *BLOCKS):
         side = records.select(records.is_in("split", name))
         if name not in BLOCKS or side:
-            check_classes(side, labels.classes, name)
+            is_carved = not (name == "val" and cfg["carve"] == "official")
+            check_classes(side, labels.classes, name, is_carved=is_carved)
     return ChestXrayData(records, store, labels, is_copy, epoch_length)
 
 

@@ -309,6 +309,13 @@ def test_the_official_validation_of_a_set_without_one_is_refused(films: Path, lo
         load(films, carve="official", val_fraction=0.1)
 
 
+def test_an_official_validation_without_one_of_the_classes_is_not_answered_with_keys_of_a_draw(
+    demo_root: Path, load: Load
+) -> None:
+    with pytest.raises(ValueError, match=r"no image of VIRUS .*; set data\.carve=random, or a data\.target"):
+        load(demo_root, carve="official", val_fraction=0.1)
+
+
 def test_a_fraction_beside_the_official_validation_is_refused(films: Path, load: Load) -> None:
     with pytest.raises(ValueError, match=r"data\.val_fraction=0\.25 has no effect because the data set names its own"):
         load(films, carve="official", val_fraction=0.25)
