@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import os
@@ -136,7 +137,16 @@ def compose_config() -> Compose:
 
     register_resolvers()
 
+    known: dict[tuple[str, ...], dict[str, Any]] = {}  # many tests start from one and the same configuration
+
     def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
+        settings = (f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("PNEUMOLIT_"))
+        key = (name, *overrides, "", *settings)
+        if key not in known:
+            known[key] = composed_anew(*overrides, name=name)
+        return copy.deepcopy(known[key])
+
+    def composed_anew(*overrides: str, name: str) -> dict[str, Any]:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             cfg = compose(name, overrides=[quote_path_value(o) for o in overrides])
