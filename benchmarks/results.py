@@ -1,13 +1,13 @@
 """The result table: records of finished runs, and the pages made from them.
 
-python -m benchmarks.results collect=FOLDER   records of the finished jobs of a sweep, then the pages
+python -m benchmarks.results collect=FOLDER   records of the finished jobs of a sweep or of ensembles, then the pages
 python -m benchmarks.results                  the pages alone: docs/results.md, the table of README.md, and what was
                                               found in the header of every recipe
 
 FOLDER is the folder of a sweep over named experiments, such as `python -m pneumolit.train --multirun sweep=results
-test=true` leaves (several: separated by commas). A record is written to docs/results/runs/<study>/<row>/<seed>; one
-that is there already is written anew. The text above the tables is docs/results/intro.md. The last line is one JSON
-object.
+test=true` leaves (several: separated by commas), or outputs/ensembles, where those of all folds of one seed are taken.
+A record is written to docs/results/runs/<study>/<row>/<seed>; one that is there already is written anew. The text above
+the tables is docs/results/intro.md. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 BEST = "best"
 # Of the README's short table: recipes of our own, each study's best row and what was trained from scratch.
 _SHORT = (
-    "best", "best_fast", "study_a/two_layer_cnn", "study_a/resnet50_partial_lite2", "study_a/densenet121_full_lite0",
+    "best_ensemble", "best", "best_fast",
+    "study_a/two_layer_cnn", "study_a/resnet50_partial_lite2", "study_a/densenet121_full_lite0",
     "study_c/logistic", "study_c/mlp", "study_c/resnet18_lite0", "study_d/baseline_128",
     "study_d/by_patients/baseline_128", "study_d/densenet201_sgd_1e-3_dropout_2_batch_16_lite0",
     "study_d/by_patients/densenet201_sgd_1e-3_dropout_2_batch_16_lite0", "study_e/baseline_cnn", "study_e/v6_lite2",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks._results.records import command_of
-from benchmarks._results.rows import Estimate, Published, Row, verdict
+from benchmarks._results.rows import Estimate, Published, Row, rule_of, verdict
 from pneumolit.comparison.facts import Facts
 from pneumolit.comparison.method import RUN, Method
 from pneumolit.comparison.pairs import against_one, compare_pairs
@@ -209,7 +209,7 @@ def _against(best: Row, others: Sequence[Row]) -> str:
         pairs = [(other, one) for one, other in against_one(group, 0)]
         lines = [
             f"{title}, {len(group.paths)} films, the lowest seed of each recipe; differences are {best.name} less",
-            "the row, p by tests for clustered data (accuracy by the largest logit: McNemar's; AUROC: Obuchowski's",
+            "the row, p by tests for clustered data (accuracy by the rule of each: McNemar's; AUROC: Obuchowski's",
             f"variance), with Holm's correction for {len(pairs)} rows.\n",
             "| row | accuracy | p | Holm | AUROC | p | Holm |",
             "| --- | --- | --- | --- | --- | --- | --- |",
@@ -239,9 +239,9 @@ def _method(row: Row, name: str, films: np.ndarray) -> Method:
         patient_ids=scored.patient_ids,
         targets=scored.positives.astype(str),
         scores=scored.scores,
-        decisions=scored.calls.astype(str),
+        decisions=(scored.calls if rule_of(row.name) == "argmax" else scored.primary).astype(str),
         metrics=record.metrics,
-        rule="argmax",
+        rule=rule_of(row.name),
         facts=Facts(seed=record.seed),
     )
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks._results import ensembles
+from pneumolit.comparison.method import read_calibration
 from pneumolit.config import CONFIG_DIR, configuration_hash, filled
 from pneumolit.data.records import parse_name
 from pneumolit.rundir import DONE, LEDGER_NAME, RunDir, read_json, read_looks, read_yaml
@@ -46,6 +48,7 @@ class Scored:
         positives: `(N,)` 0/1, 1 is pneumonia.
         calls: `(N,)` 0/1, 1 where the class with the largest logit means pneumonia.
         correct: `(N,)` bool, where that class is the film's own.
+        primary: `(N,)` 0/1, 1 where the primary decision rule says pneumonia.
         scores: `(N,)` two-class logit, re-based, three decimals.
     """
 
@@ -54,6 +57,7 @@ class Scored:
     positives: np.ndarray
     calls: np.ndarray
     correct: np.ndarray
+    primary: np.ndarray
     scores: np.ndarray
 
     def of(self, films: np.ndarray) -> Scored:
@@ -108,8 +112,8 @@ def command_of(row: str, seed: int) -> str:
     return f"python -m pneumolit.train experiment={row} test=true seed={seed}"
 
 
-def recipe_hash(row: str) -> str:
-    """Hash of what a recipe decides now, seed and places aside, as `configuration_hash` has it of a run."""
+def recipe_hash(*choices: str) -> str:
+    """Hash of what overrides such as `experiment=best` decide now, seed and places aside, as a run has it."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -119,21 +123,22 @@ def recipe_hash(row: str) -> str:
     register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        content, _ = compose_choices([f"experiment={row}"], "train")
+        content, _ = compose_choices(list(choices), "train")
         run = {key: value for key, value in content.items() if key not in _OF_THE_COMMAND}
         return configuration_hash(expand_stages(run, load_option))
 
 
 def is_recipe_now(row: str, run: RunDir) -> bool:
     """Whether a run was made by its recipe as it stands."""
-    return configuration_hash(filled(read_yaml(run.config_file))) == recipe_hash(row)
+    return configuration_hash(filled(read_yaml(run.config_file))) == recipe_hash(f"experiment={row}")
 
 
 def find_finished(folder: Path) -> Iterator[RunDir]:
-    """Finished jobs in the folder of a sweep."""
+    """Finished jobs in the folder of a sweep, ensembles in the folder of ensembles."""
     for path in sorted(folder.iterdir()):
         run = RunDir(path)
-        if run.status_file.is_file() and run.job_file.is_file() and read_json(run.status_file)["state"] == DONE:
+        is_meant = run.job_file.is_file() or run.ensemble_file.is_file()
+        if is_meant and run.status_file.is_file() and read_json(run.status_file)["state"] == DONE:
             yield run
 
 
@@ -141,8 +146,10 @@ def row_of_run(run: RunDir) -> str:
     """The row that a finished job is a run of.
 
     Raises:
-        ValueError: it is no run of a named experiment as that stands now.
+        ValueError: it is no run of a named experiment, or no ensemble of a named sweep, as that stands now.
     """
+    if run.ensemble_file.is_file():
+        return ensembles.row_of_ensemble(run, recipe_hash)
     row = row_of(read_json(run.job_file)["overrides"])
     if not is_recipe_now(row, run):
         raise ValueError(f"experiment={row} is another recipe by now; run it again")
@@ -158,21 +165,23 @@ def write_record(row: str, run: RunDir, folder: Path) -> Path:
     Raises:
         ValueError: it is larger than `LIMIT`.
     """
-    config = read_yaml(run.config_file)
+    members = ensembles.members_of(run)  # of a single run itself
+    config = read_yaml(members[0].config_file)
     seed = int(config["seed"])
-    status, environment = read_json(run.status_file), read_json(run.environment_file)
+    environment = read_json(members[0].environment_file)
+    own, statuses = read_json(run.status_file), [read_json(member.status_file) for member in members]
+    is_ensemble = run.ensemble_file.is_file()
     sets = {name: _numbers(run, name) for name in SETS if run.evaluation_metrics_file(name).is_file()}
     metrics = {
         "row": row,
-        "command": command_of(row, seed),
-        "configuration": status["configuration"],
-        "code": status["code"],
-        "classes": read_json(run.data_file)["classes"],
-        "epochs": status["epochs"],
-        "checkpoint": status["checkpoint"],
-        "seconds": round(
-            status["seconds"] - halted_seconds([row["seconds"] for row in run.read_metrics() if "seconds" in row])
-        ),
+        "command": ensembles.command_of_ensemble(row, seed) if is_ensemble else command_of(row, seed),
+        "configuration": own["configuration"],
+        "code": statuses[0]["code"],
+        "classes": read_json(members[0].data_file)["classes"],
+        "epochs": statuses[0]["epochs"],
+        "checkpoint": own["checkpoint"],
+        **({"members": len(members)} if is_ensemble else {}),
+        "seconds": sum(_seconds(member, status) for member, status in zip(members, statuses, strict=True)),
         "threads": environment["threads"],
         "looks": _looks(run),
         "sets": sets,
@@ -222,6 +231,11 @@ def halted_seconds(epochs: Sequence[float]) -> float:
     return float((times - usual)[times > 2 * usual].sum())
 
 
+def _seconds(run: RunDir, status: Mapping[str, Any]) -> int:
+    epochs = [row["seconds"] for row in run.read_metrics() if "seconds" in row]
+    return round(float(status["seconds"]) - halted_seconds(epochs))
+
+
 def _numbers(run: RunDir, name: str) -> dict[str, Any]:
     found = read_json(run.evaluation_metrics_file(name))
     intervals = found["intervals"]
@@ -258,15 +272,19 @@ def _looks(run: RunDir) -> list[dict[str, str]]:
 
 
 def _prediction_lines(run: RunDir) -> Iterator[str]:
-    yield "set,film,pred,score\n"
+    yield "set,film,pred,primary,score\n"
+    calibration, _ = read_calibration(run)
     for name in _KEPT_PREDICTIONS:
         if not run.predictions_file(name).is_file():
             continue
         lines = []
         with run.predictions_file(name).open(newline="", encoding="utf-8") as handle:
             for row in csv.DictReader(handle):
-                score = f"{float(row['score']):.3f}" if row.get("score") else ""
-                lines.append(f"{name},{PurePosixPath(row['path']).stem},{row['pred'][0]},{score}\n")
+                called = score = ""
+                if row.get("score") and calibration is not None:
+                    called = str(int(calibration.probs(np.array([float(row["score"])]), 0.5)[0] >= 0.5))
+                    score = f"{float(row['score']):.3f}"
+                lines.append(f"{name},{PurePosixPath(row['path']).stem},{row['pred'][0]},{called},{score}\n")
         yield from sorted(lines)
 
 
@@ -290,6 +308,7 @@ def _scored(rows: list[dict[str, str]]) -> Scored:
         positives=(targets != "N").astype(np.int64),
         calls=(preds != "N").astype(np.int64),
         correct=preds == targets,
+        primary=np.array([int(row["primary"]) for row in rows]),
         scores=np.array([float(row["score"]) for row in rows]),
     )
 
