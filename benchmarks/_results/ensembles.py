@@ -1,13 +1,11 @@
-"""Ensembles as rows of the result table: the folds of one seed of a named sweep, put together.
-
-The row of an ensemble is the sweep that its members are jobs of, its seed theirs.
-"""
+"""Ensembles as rows of the result table: the folds of one seed of a sweep `*_ensemble`, put together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from pneumolit.config import configuration_hash, filled
+from pneumolit.config import CONFIG_DIR, configuration_hash, filled
 from pneumolit.rundir import RunDir, read_json, read_yaml
 
 
@@ -18,40 +16,29 @@ def members_of(run: RunDir) -> list[RunDir]:
     return [RunDir((run.path / told["run_dir"]).resolve()) for told in read_json(run.ensemble_file)["members"]]
 
 
-def row_of_ensemble(run: RunDir, recipe_hash: Callable[..., str]) -> str:
-    """The sweep that the members of an ensemble are jobs of.
+def row_of_ensemble(run: RunDir, recipe_hash: Callable[..., str], sweeps: Path = CONFIG_DIR / "sweep") -> str:
+    """The sweep `*_ensemble` whose folds the members of an ensemble are, by their configuration.
 
     Args:
         run: folder of the ensemble.
         recipe_hash: hash of what overrides decide now, seed aside.
+        sweeps: folder of the sweeps.
 
     Raises:
-        ValueError: they are jobs of several sweeps or of none by name, of several seeds, not every fold once, or their
-            recipe is another by now.
+        ValueError: they are of several seeds, not every fold once, or of no such sweep as it stands now.
     """
-    sweeps: set[str] = set()
-    seeds: set[int] = set()
-    folds: list[int] = []
-    members = members_of(run)
-    for member in members:
-        given = dict(one.lstrip("+").partition("=")[::2] for one in read_json(member.job_file)["overrides"])
-        config = read_yaml(member.config_file)
-        sweeps.add(given.get("sweep", ""))
-        seeds.add(config["seed"])
-        folds.append(config["data"]["fold"])
-        asked = [f"{key}={given[key]}" for key in ("experiment", "sweep", "data.fold") if key in given]
-        if configuration_hash(filled(config)) != recipe_hash(*asked):
-            raise ValueError(
-                f"its member {member.path.name} ({' '.join(asked)}) is another recipe by now; run it again"
-            )
-    (sweep, *others), (_, *other_seeds) = sorted(sweeps), sorted(seeds)
-    is_whole = sorted(folds) == list(range(read_yaml(members[0].config_file)["data"]["folds"] or 1))
-    if others or other_seeds or not sweep or not is_whole:
-        raise ValueError(
-            f"an ensemble's record needs every fold of one seed of one named sweep, got sweeps {sorted(sweeps)}, seeds "
-            f"{sorted(seeds)}, folds {sorted(folds)}"
-        )
-    return sweep
+    configs = [read_yaml(member.config_file) for member in members_of(run)]
+    seeds, folds = {config["seed"] for config in configs}, sorted(config["data"]["fold"] for config in configs)
+    if len(seeds) > 1 or folds != list(range(configs[0]["data"]["folds"] or 1)):
+        raise ValueError(f"an ensemble's record needs every fold of one seed, got seeds {sorted(seeds)}, folds {folds}")
+    found = {config["data"]["fold"]: configuration_hash(filled(config)) for config in configs}
+    names = [path.stem for path in sorted(sweeps.glob("*_ensemble.yaml"))]
+    for name in names:
+        experiment = read_yaml(sweeps / f"{name}.yaml")["hydra"]["sweeper"]["params"]["experiment"]
+        choices = (f"experiment={experiment}", f"sweep={name}")
+        if all(recipe_hash(*choices, f"data.fold={fold}") == own for fold, own in found.items()):
+            return name
+    raise ValueError(f"its members are no runs of {' or '.join(names)} as that stands now; run it again")
 
 
 def command_of_ensemble(row: str, seed: int) -> str:

@@ -30,17 +30,10 @@ def folds(tmp_path: Path) -> list[RunDir]:
             draw=fold, only=range(40 * fold, 40 * fold + 40), sets={"val": 40, "block": 30, "test": 60},
             settings={"seed": 1}, data={"folds": 2, "fold": fold, "patient_key": "full"},
         )  # fmt: skip
-        ask(
-            run, ["experiment=best", f"data.fold={fold}", "sweep=best_ensemble", "seed=1", "sweep.name=best_ensemble_1"]
-        )
         write_json(run.status_file, {**read_json(run.status_file), "configuration": "c" * 12, "code": "d" * 16})
         write_json(run.environment_file, {**read_json(run.environment_file), "threads": 1})
         runs.append(run)
     return runs
-
-
-def ask(run: RunDir, overrides: list[str]) -> None:
-    write_json(run.job_file, {"overrides": overrides, "choices": {}, "state": "done"})
 
 
 @pytest.fixture
@@ -51,16 +44,28 @@ def ensemble(folds: list[RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return run
 
 
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Path:
+    """A folder with two sweeps that make ensembles, and one that does not."""
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    for name, experiment in (("best_ensemble", "best"), ("a_ensemble", "a"), ("grid", "best")):
+        content = {"hydra": {"sweeper": {"params": {"experiment": experiment}}}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
 def hash_now(runs: Sequence[RunDir], *choices: str) -> str:
-    """The recipe as the runs have it."""
-    (fold,) = (int(one.partition("=")[2]) for one in choices if one.startswith("data.fold="))
-    return configuration_hash(filled(read_yaml(runs[fold].config_file)))
+    """What `best_ensemble` decides is what the runs have; any other sweep decides something else."""
+    experiment, sweep, fold = choices
+    own = configuration_hash(filled(read_yaml(runs[int(fold.partition("=")[2])].config_file)))
+    return own if (experiment, sweep) == ("experiment=best", "sweep=best_ensemble") else "another"
 
 
 def test_every_fold_of_a_seed_of_a_sweep_makes_a_row_by_the_sweep_s_name_with_the_work_of_all_members(
-    ensemble: RunDir, folds: list[RunDir], tmp_path: Path
+    ensemble: RunDir, folds: list[RunDir], sweeps: Path, tmp_path: Path
 ) -> None:
-    assert row_of_ensemble(ensemble, functools.partial(hash_now, folds)) == "best_ensemble"
+    assert row_of_ensemble(ensemble, functools.partial(hash_now, folds), sweeps) == "best_ensemble"
     assert [member.path.name for member in members_of(ensemble)] == ["fold0", "fold1"]
     record = read_record(write_record("best_ensemble", ensemble, tmp_path / "runs"))
     assert (record.seed, record.metrics["members"], record.metrics["seconds"]) == (1, 2, 200)
@@ -69,34 +74,21 @@ def test_every_fold_of_a_seed_of_a_sweep_makes_a_row_by_the_sweep_s_name_with_th
     assert record.metrics["sets"]["test"]["auroc"][0] == pytest.approx(own["ranking"]["auroc"], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "found"),
-    [
-        (["data.fold=1", "sweep=another"], r"sweeps \['another', 'best_ensemble'\]"),
-        (["data.fold=1"], r"sweeps \['', 'best_ensemble'\]"),
-    ],
-)
-def test_an_ensemble_of_anything_else_is_no_row(
-    ensemble: RunDir, folds: list[RunDir], overrides: list[str], found: str
+def test_an_ensemble_that_lacks_a_fold_or_mixes_seeds_is_no_row(
+    ensemble: RunDir, folds: list[RunDir], sweeps: Path
 ) -> None:
-    ask(folds[1], overrides)
-    with pytest.raises(ValueError, match=rf"every fold of one seed of one named sweep, got {found}"):
-        row_of_ensemble(ensemble, functools.partial(hash_now, folds))
-
-
-def test_an_ensemble_that_lacks_a_fold_or_mixes_seeds_is_no_row(ensemble: RunDir, folds: list[RunDir]) -> None:
     config = read_yaml(folds[1].config_file)
     folds[1].config_file.write_text(yaml.safe_dump({**config, "seed": 2}))
-    with pytest.raises(ValueError, match=r"seeds \[1, 2\]"):
-        row_of_ensemble(ensemble, functools.partial(hash_now, folds))
+    with pytest.raises(ValueError, match=r"needs every fold of one seed, got seeds \[1, 2\]"):
+        row_of_ensemble(ensemble, functools.partial(hash_now, folds), sweeps)
     folds[1].config_file.write_text(yaml.safe_dump({**config, "data": {**config["data"], "fold": 0}}))
     with pytest.raises(ValueError, match=r"folds \[0, 0\]"):
-        row_of_ensemble(ensemble, functools.partial(hash_now, folds))
+        row_of_ensemble(ensemble, functools.partial(hash_now, folds), sweeps)
 
 
-def test_an_ensemble_of_an_earlier_recipe_is_no_row(ensemble: RunDir) -> None:
-    with pytest.raises(ValueError, match=r"\(experiment=best sweep=\w+ data\.fold=0\) is another recipe by now"):
-        row_of_ensemble(ensemble, lambda *_: "another")
+def test_an_ensemble_of_an_earlier_recipe_is_no_row(ensemble: RunDir, sweeps: Path) -> None:
+    with pytest.raises(ValueError, match=r"no runs of a_ensemble or best_ensemble as that stands now; run it again"):
+        row_of_ensemble(ensemble, lambda *_: "another", sweeps)
 
 
 def test_own_recipes_are_judged_by_the_primary_rule_and_rows_of_studies_by_the_largest_logit(
