@@ -166,7 +166,8 @@ def _verdicts(row: Row, theirs: Published | None, numbers: Sequence[str]) -> str
     if "auroc" in theirs.texts and "auroc" in numbers and "auroc" in row.estimates:
         other = verdict(theirs.ranges["auroc"], row.estimates["auroc"])
         words += f" (AUROC: {other})" if other != words else ""
-    return words
+    most = row.records[0].config["trainer"]["max_epochs"]
+    return f"{words}, {most} of {theirs.epochs} epochs" if most < (theirs.epochs or 0) else words
 
 
 def _not_run(names: Sequence[str], by_name: Mapping[str, Row]) -> str:

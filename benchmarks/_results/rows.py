@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +28,12 @@ class Published:
         texts: accuracy, specificity, sensitivity, auroc, macro_recall, as far as printed, with the digits that were.
         ranges: by the same names, what was found may have been before it was rounded; of an accuracy whose right and
             wrong images are counted, that quotient.
+        epochs: that were trained, where it is said.
     """
 
     texts: Mapping[str, str]
     ranges: Mapping[str, tuple[float, float]]
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def read_published(path: Path) -> dict[str, Published]:
                 if line["right"] and line["wrong"]:
                     share = int(line["right"]) / (int(line["right"]) + int(line["wrong"]))
                     ranges["accuracy"] = (share, share)
-                found.setdefault(recipe, Published(texts, ranges))
+                told = re.search(r"(\d+) epochs", line["protocol"])
+                found.setdefault(recipe, Published(texts, ranges, int(told[1]) if told else None))
     return found
 
 

@@ -34,7 +34,7 @@ def finished(tmp_path: Path) -> Make:
         run = made_runs.write_run(
             folder, noise=noise, draw=seed, labels=labels, sets={"val": 40, "block": 30, "test": 60},
             settings={"seed": seed, "output_dir": str(tmp_path / "out"), "cache_dir": "/somewhere/cache",
-                      "optim": {"lr": 1e-4}, "logger": {"tensorboard": True}},
+                      "optim": {"lr": 1e-4}, "trainer": {"max_epochs": 10}, "logger": {"tensorboard": True}},
             data={"root": "/somewhere/chest_xray", "patient_key": "full"},
         )  # fmt: skip
         overrides = [f"experiment={row}", f"seed={seed}", "sweep.name=results"]
@@ -124,6 +124,17 @@ def test_a_printed_number_may_have_been_any_that_is_rounded_to_it_and_counted_im
     assert published["study_a/two_layer_cnn"].ranges["accuracy"] == pytest.approx((533 / 624, 533 / 624))
     assert published["study_a/two_layer_cnn"].ranges["specificity"] == pytest.approx((0.615, 0.625))
     assert published["study_c/logistic"].ranges["accuracy"] == pytest.approx((0.7305, 0.7315))
+
+
+def test_the_verdict_of_a_row_that_ran_shorter_than_its_authors_says_so(finished: Make, tmp_path: Path) -> None:
+    published = read_published(ROOT / "docs" / "published.csv")
+    assert published["study_a/densenet121_full_100"].epochs == 100
+    name = "study_a/densenet121_full_100_lite0"
+    record = recorded(finished(name), name, tmp_path / "runs")
+    for epochs, ending in ((90, ", 90 of 100 epochs"), (100, "")):
+        shown = replace(record, config={**record.config, "trainer": {"max_epochs": epochs}})
+        (line,) = [one for one in readme_table(make_rows([shown]), published, [name]).splitlines() if name in one]
+        assert line.removesuffix(" |").endswith((f"worse{ending}", f"reproduced{ending}", f"better{ending}"))
 
 
 def test_a_run_that_took_every_film_for_a_patient_of_its_own_is_judged_by_patients(
