@@ -235,7 +235,9 @@ def class_folders(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [name for name in NAMES if name.startswith(("study_", "change/", "candidate/"))])
+@pytest.mark.parametrize(
+    "recipe", [name for name in NAMES if name.startswith(("study_", "change/", "candidate/", "best"))]
+)
 def test_recipe_composes_builds_and_trains_two_batches(
     compose_config: Compose, train_only: Callable[..., Any], demo_root: Path, class_folders: Path, cache_dir: Path,
     tmp_path: Path, recipe: str,

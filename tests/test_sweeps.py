@@ -15,9 +15,9 @@ from pneumolit.stage_plan import check_run
 Compose = Callable[..., dict[str, Any]]
 FILES = sorted((CONFIG_DIR / "sweep").glob("*.yaml"))
 RUNS = {
-    "backbones": 6, "candidates": 35, "changes": 66, "criterion": 12, "folds": 5, "freeze_policies": 10, "grid": 24,
-    "label_efficiency": 15, "results": 43,
-    "results_seeds": 28, "seeds": 5, "study_d": 12,
+    "backbones": 6, "best_ensemble": 5, "candidates": 35, "changes": 66, "criterion": 12, "folds": 5,
+    "freeze_policies": 10, "grid": 24, "label_efficiency": 15, "results": 43, "results_seeds": 28, "seeds": 5,
+    "study_d": 12,
 }  # fmt: skip
 
 
