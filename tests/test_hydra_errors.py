@@ -31,7 +31,7 @@ def test_known_keys_are_dotted_keys_and_groups() -> None:
             "optim=adan",
             r"optim=adan is no option; did you mean adam.*the options are adam, adamax, adamw, lion, rmsprop, sgd",
         ),
-        ("experiment=best", r"experiment=best is no option"),
+        ("experiment=worst", r"experiment=worst is no option"),
         ("seed=[1,2", r"an argument cannot be read"),
         ("seed", r"seed is no argument, which are key=value; see --help"),
         ("lesson/patient_split", r"; did you mean experiment=lesson/patient_split\?"),
