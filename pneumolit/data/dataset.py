@@ -101,6 +101,7 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     root, records = read_records(cfg, cache_dir)
     labels, records = choose_labels(records, cfg["target"], cfg["positive"])
     records = _divide_given(records, cfg)
+    is_named = cfg["resplit"] is None and bool(records.is_in("split", "val").any())
     store = open_store(
         root, records.texts("path"), cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
     )
@@ -125,9 +126,22 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     for name in ("train", "val", *BLOCKS):
         side = records.select(records.is_in("split", name))
         if name not in BLOCKS or side:
-            is_carved = not (name == "val" and cfg["carve"] == "official")
-            check_classes(side, labels.classes, name, is_carved=is_carved)
+            check_classes(side, labels.classes, name, _remedy(name, cfg, is_named))
     return ChestXrayData(records, store, labels, is_copy, epoch_length)
+
+
+def _remedy(name: str, cfg: Mapping[str, Any], is_named: bool) -> str:
+    """What helps against a split without one of the classes, by who made it."""
+    if cfg["split_file"] is not None:
+        return "name images of every class for it in data.split_file"
+    if cfg["resplit"] is not None:
+        return "use larger shares in data.resplit, another data.seed, or a data set with more patients"
+    if name in BLOCKS:
+        return "use a larger data.holdout_fraction, or data.holdout_fraction=0"
+    if name == "val" and is_named:
+        other = "set data.carve=random" if cfg["carve"] == "official" else "name images of every class for it"
+        return f"{other}, or set a data.target whose classes it holds, such as binary"
+    return "use a larger data.val_fraction, fewer data.folds, another data.seed, or a data set with more patients"
 
 
 def _check_kept(records: RecordTable, labels: LabelSet, fraction: float) -> None:

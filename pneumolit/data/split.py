@@ -136,16 +136,11 @@ def undersample(records: RecordTable, *, seed: int) -> np.ndarray:
     return stays
 
 
-def check_classes(records: RecordTable, classes: Sequence[str], name: str, *, is_carved: bool = True) -> None:
-    """Refuse a split that does not hold every class; `is_carved` says whether drawing it otherwise would help."""
+def check_classes(records: RecordTable, classes: Sequence[str], name: str, remedy: str) -> None:
+    """Refuse a split that does not hold every class, with what would help."""
     counts = {c: int(records.is_in("label", c).sum()) for c in classes}
     absent = [c for c in classes if not counts[c]]
     if absent:
-        remedy = (
-            "use a larger data.val_fraction, fewer data.folds, another data.seed, or a data set with more patients"
-            if is_carved
-            else "set data.carve=random, or a data.target whose classes it holds, such as binary"
-        )
         raise ValueError(
             f"the {name} split holds no image of {', '.join(absent)} (it has "
             f"{', '.join(f'{c}: {count}' for c, count in counts.items())}); {remedy}"

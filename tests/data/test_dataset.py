@@ -309,11 +309,22 @@ def test_the_official_validation_of_a_set_without_one_is_refused(films: Path, lo
         load(films, carve="official", val_fraction=0.1)
 
 
-def test_an_official_validation_without_one_of_the_classes_is_not_answered_with_keys_of_a_draw(
-    demo_root: Path, load: Load
+def test_a_side_without_one_of_the_classes_is_answered_by_what_made_that_side(
+    films: Path, load: Load, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"no image of VIRUS .*; set data\.carve=random, or a data\.target"):
-        load(demo_root, carve="official", val_fraction=0.1)
+    # Keys of a draw help nobody whose side was not drawn.
+    run = RunDir(tmp_path / "run")
+    run.write_split([{**row, "split": "train"} if row["split"] == "val" else row for row in load(films).split_rows()])
+    for changes, remedy in (
+        ({"carve": "official", "val_fraction": 0.1}, r"set data\.carve=random, or set a data\.target"),
+        ({"source": "folder", "val_fraction": 0.1}, r"name images of every class for it, or set a data\.target"),
+        ({"split_file": str(run.split_file)}, r"name images of every class for it in data\.split_file"),
+        ({"resplit": [0.98, 0.01, 0.01]}, r"use larger shares in data\.resplit"),
+        ({"holdout_fraction": 0.1, "target": "auto"}, r"use a larger data\.holdout_fraction"),
+        ({"carve": "blocks", "val_fraction": 0.1}, r"use a larger data\.val_fraction"),
+    ):
+        with pytest.raises(ValueError, match=rf"split holds no image of .*; {remedy}"):
+            load(films, **changes)
 
 
 def test_a_fraction_beside_the_official_validation_is_refused(films: Path, load: Load) -> None:

@@ -304,11 +304,11 @@ def test_undersampling_nothing_leaves_nothing_to_the_check_of_classes() -> None:
 
 
 def test_a_split_without_every_class_is_refused_with_its_counts() -> None:
-    check_classes(EVEN, ["NORMAL", "PNEUMONIA"], "val")
+    check_classes(EVEN, ["NORMAL", "PNEUMONIA"], "val", "draw again")
     with pytest.raises(
-        ValueError, match=r"the val split holds no image of PNEUMONIA \(it has NORMAL: 2, PNEUMONIA: 0\)"
+        ValueError, match=r"the val split holds no image of PNEUMONIA \(it has NORMAL: 2, PNEUMONIA: 0\); draw again"
     ):
-        check_classes(EVEN[:2], ["NORMAL", "PNEUMONIA"], "val")
+        check_classes(EVEN[:2], ["NORMAL", "PNEUMONIA"], "val", "draw again")
 
 
 # The real set
