@@ -97,7 +97,9 @@ def found_line(row: Row) -> str:
     """What a recipe's header says of its records."""
     parts = [f"{_HEADS[key]} {_value(row.estimates[key])}" for key in ("accuracy", "auroc") if key in row.estimates]
     seeds = f"{len(row.records)} seeds" if len(row.records) > 1 else f"seed {row.records[0].seed}"
-    return f"{FOUND}{', '.join(parts)} on test ({seeds}); {_minutes(row)} min on one core."
+    threads = row.records[0].metrics["threads"]
+    cores = "one core" if threads == 1 else f"{threads} cores"
+    return f"{FOUND}{', '.join(parts)} on test ({seeds}); {_minutes(row)} min on {cores}."
 
 
 def with_found(recipe: str, line: str) -> str:
@@ -240,7 +242,7 @@ def _method(row: Row, name: str, films: np.ndarray) -> Method:
         patient_ids=scored.patient_ids,
         targets=scored.positives.astype(str),
         scores=scored.scores,
-        decisions=(scored.calls if rule_of(row.name) == "argmax" else scored.primary).astype(str),
+        decisions=scored.decided(rule_of(row.name)).astype(str),
         metrics=record.metrics,
         rule=rule_of(row.name),
         facts=Facts(seed=record.seed),

@@ -60,6 +60,10 @@ class Scored:
     primary: np.ndarray
     scores: np.ndarray
 
+    def decided(self, rule: str) -> np.ndarray:
+        """`(N,)` 0/1, what `argmax` or `primary` says."""
+        return {"argmax": self.calls, "primary": self.primary}[rule]
+
     def of(self, films: np.ndarray) -> Scored:
         """The same of some of the films, which are in ascending order."""
         kept = np.isin(self.films, films)
@@ -183,7 +187,7 @@ def write_record(row: str, run: RunDir, folder: Path) -> Path:
         **({"members": len(members)} if is_ensemble else {}),
         "seconds": sum(_seconds(member, status) for member, status in zip(members, statuses, strict=True)),
         "threads": environment["threads"],
-        "looks": _looks(run),
+        "looks": [look for one in ([run, *members] if is_ensemble else members) for look in _looks(one)],
         "sets": sets,
     }
     kept = {

@@ -113,7 +113,7 @@ def estimates_of(records: Sequence[Record]) -> dict[str, Estimate]:
         if len(records) == 1 and records[0].config["data"]["patient_key"] != "image":
             found |= {f"{prefix}{key}": value for key, value in _of_one(records[0], name).items()}
         else:
-            calls = [one.calls if rule_of(records[0].row) == "argmax" else one.primary for one in scored]
+            calls = [one.decided(rule_of(records[0].row)) for one in scored]
             found |= {f"{prefix}{key}": value for key, value in _of_several(scored, calls).items()}
         if records[0].row.startswith("study_d/") and name == "test":  # published were numbers of three classes
             found |= _of_classes(records, scored)

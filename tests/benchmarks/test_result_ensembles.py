@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from benchmarks._results.ensembles import members_of, row_of_ensemble
+from benchmarks._results.page import results_page
 from benchmarks._results.records import read_record, write_record
-from benchmarks._results.rows import estimates_of
+from benchmarks._results.rows import estimates_of, make_rows
 from pneumolit.comparison import ensemble_folder
 from pneumolit.comparison.ensemble import MEAN, build_ensemble, read_members
 from pneumolit.comparison.ensemble_folder import save_ensemble
 from pneumolit.config import configuration_hash, filled
-from pneumolit.rundir import RunDir, read_json, read_yaml, write_json
+from pneumolit.rundir import RunDir, read_json, read_looks, read_yaml, record_look, write_json
 from tests.comparison import made_runs
 
 
@@ -30,6 +31,7 @@ def folds(tmp_path: Path) -> list[RunDir]:
             draw=fold, only=range(40 * fold, 40 * fold + 40), sets={"val": 40, "block": 30, "test": 60},
             settings={"seed": 1}, data={"folds": 2, "fold": fold, "patient_key": "full"},
         )  # fmt: skip
+        record_look(tmp_path / "out", run=run.path.as_posix(), configuration="c", test_set="t" * 16, purpose="a test")
         write_json(run.status_file, {**read_json(run.status_file), "configuration": "c" * 12, "code": "d" * 16})
         write_json(run.environment_file, {**read_json(run.environment_file), "threads": 1})
         runs.append(run)
@@ -69,6 +71,8 @@ def test_every_fold_of_a_seed_of_a_sweep_makes_a_row_by_the_sweep_s_name_with_th
     assert [member.path.name for member in members_of(ensemble)] == ["fold0", "fold1"]
     record = read_record(write_record("best_ensemble", ensemble, tmp_path / "runs"))
     assert (record.seed, record.metrics["members"], record.metrics["seconds"]) == (1, 2, 200)
+    looks = read_looks(tmp_path / "out")  # one of each member and the ensemble's own
+    assert len(looks) == 3 and len(record.metrics["looks"]) == 3
     assert "sweep=best_ensemble seed=1" in record.metrics["command"] and set(record.scored) == {"block", "test"}
     own = read_json(ensemble.evaluation_metrics_file("test"))
     assert record.metrics["sets"]["test"]["auroc"][0] == pytest.approx(own["ranking"]["auroc"], abs=1e-5)
@@ -103,3 +107,20 @@ def test_own_recipes_are_judged_by_the_primary_rule_and_rows_of_studies_by_the_l
             assert alone == pytest.approx(rules[rule][key], abs=1e-5), (row, key)
         every = [read_json(run.evaluation_metrics_file("test"))["rules"][rule]["specificity"] for run in folds]
         assert estimates_of(records)["specificity"][0] == pytest.approx(sum(every) / 2, abs=1e-5)
+
+
+def test_a_pair_is_compared_by_the_rule_of_each(folds: list[RunDir], tmp_path: Path) -> None:
+    own, other = (
+        make_rows([read_record(write_record(row, run, tmp_path / "runs"))])[0]
+        for row, run in zip(("best", "study_a/two_layer_cnn"), folds, strict=True)
+    )
+    page = results_page([own, other], {}, "", "best")
+    shown = page[page.index("## `best` against every row") :]
+    rows = [line for line in shown.splitlines() if line.startswith("| `study_a/two_layer_cnn`")]
+    is_telling = False
+    for line, name in zip(rows, ("block", "test"), strict=True):
+        rules = [read_json(run.evaluation_metrics_file(name))["rules"] for run in folds]
+        difference = rules[0]["primary"]["accuracy"] - rules[1]["argmax"]["accuracy"]
+        assert line.split("|")[2].strip() == f"{difference:+.3f}"
+        is_telling |= rules[0]["primary"]["accuracy"] != rules[0]["argmax"]["accuracy"]
+    assert is_telling
