@@ -51,6 +51,15 @@ def test_recipes_of_sizes_train_small_and_are_scored_at_the_usual_size(compose_c
     assert sum(s.epochs for s in stages) == usual["trainer"]["max_epochs"]
 
 
+def test_the_best_recipes_are_candidates_that_were_tried(compose_config: Compose) -> None:
+    for best, candidate in (
+        (["experiment=best"], ["experiment=candidate/lite2_128_long"]),
+        (["experiment=best_fast"], ["experiment=candidate/lite0_128"]),
+        (["experiment=best", "sweep=best_ensemble"], ["experiment=candidate/lite2_128", "sweep=candidates"]),
+    ):
+        assert compose_config(*best) == compose_config(*candidate)
+
+
 def test_study_b_trains_a_flattened_head_and_then_everything_with_another_optimizer(compose_config: Compose) -> None:
     cfg = compose_config("experiment=study_b/resnet50v2_two_stage")
     check_run(cfg)
