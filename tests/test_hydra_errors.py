@@ -72,7 +72,7 @@ def test_unknown_key_of_a_group_names_the_keys_of_the_chosen_option(key: str, ch
         ("experiment=study_e/v7", r"experiment=study_e/v7 is no option.*study_e/v6"),
         ("experiment=study_z/v1", r"experiment=study_z/v1 is no option"),
         ("experiment=study_d/dropout_3", r"did you mean study_d/dropout_\d(?!.*/_base)"),
-        ("experiment=demoo", r"did you mean demo.*the options are demo, .*study_b/\.\.\. \(8\)(?!.*/v6)"),
+        ("experiment=demoo", r"did you mean demo.*the options are best, .*demo, .*study_b/\.\.\. \(8\)(?!.*/v6)"),
     ],
 )
 def test_recipes_in_folders_are_offered(command: Command, argument: str, message: str) -> None:
