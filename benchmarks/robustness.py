@@ -2,10 +2,11 @@
 
 python -m benchmarks.robustness runs=FOLDER [kind=stress] [split=block] [figure=FILE.png]
 
-FOLDER is a run, a folder of runs such as a sweep's, or several separated by commas. Runs of one recipe (seeds) are put
-together as mean and standard deviation. kind=stress takes the five families of the stress validation one by one,
-kind=curves five levels each of blur, noise, contrast and JPEG. AUROC, and sensitivity and specificity by the largest
-logit and by the primary rule. The test split is refused. figure= draws the curves. The last line is one JSON object.
+FOLDER is a run, a saved ensemble, a folder of such, for instance a sweep's, or several separated by commas. Runs of one
+recipe (seeds) are put together as mean and standard deviation. kind=stress takes the five families of the stress
+validation one by one, kind=curves five levels each of blur, noise, contrast and JPEG. AUROC, and sensitivity and
+specificity by the largest logit and by the primary rule. The test split is refused. figure= draws the curves. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,11 +20,9 @@ import numpy as np
 
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
-from benchmarks._robustness.distortions import CURVES, UNITS, distorted, names_of
+from benchmarks._robustness.distortions import CURVES, UNITS
+from benchmarks._robustness.measure import NUMBERS, Found, measure
 from pneumolit.rundir import DONE, RunDir, read_json
-
-_NUMBERS = ("auroc", "argmax_sensitivity", "argmax_specificity", "primary_sensitivity", "primary_specificity")
-Found = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def main() -> None:
     require(bool(runs), f"runs={options.runs}: no finished run there; give the folder of a run or of a sweep")
     by_recipe: dict[str, list[Found]] = {}
     for run in runs:
-        found = measure(run, options)
+        found = measure(run, options.split, options.kind, options.data_root, options.cache_dir)
         by_recipe.setdefault(_recipe(run), []).append(found)
         print(f"  {run.path.name}  {_recipe(run)}  plain {found['plain']['auroc']:.4f}", flush=True)
     table = {name: _together(found) for name, found in by_recipe.items()}
@@ -82,64 +81,11 @@ def _recipe(run: RunDir) -> str:
     return f"{words} ({read_json(run.status_file)['configuration']})".strip()
 
 
-def measure(run: RunDir, options: Options) -> Found:
-    """Numbers of a run on a split under every distortion."""
-    from rich.console import Console
-
-    from pneumolit.data.datamodule import ImageRows
-    from pneumolit.data.store import cache_folder
-    from pneumolit.scoring import predict_logits, read_calibration
-    from pneumolit.training.rescore import load_model, reopen_data
-
-    cfg = run.read_config()
-    model = load_model(run, cfg)
-    root = None if options.data_root is None else str(options.data_root)
-    data = reopen_data(
-        run,
-        cfg,
-        root,
-        cache_folder(None if options.cache_dir is None else str(options.cache_dir)),
-        Console(stderr=True),
-    )
-    rows = data.rows(options.split)
-    require(
-        len(rows) > 0, f"{run.path}: the run has no split {options.split}; set one aside with data.holdout_fraction=0.1"
-    )
-    require(data.labels.is_two_class_view, f"{run.path}: no class of this run means pneumonia")
-    films, targets = np.asarray(data.store.images[rows]), data.targets(rows)
-    is_positive = np.array(data.labels.positive_mask)
-    calibration, _ = read_calibration(run)
-    found: Found = {}
-    for name in names_of(options.kind):
-        logits = predict_logits(model, ImageRows(distorted(films, name, rows), targets))
-        found[name] = numbers_of(logits, targets, is_positive, float(model.settings["prior_log_odds"]), calibration)
-    return found
-
-
-def numbers_of(
-    logits: np.ndarray, targets: np.ndarray, is_positive: np.ndarray, prior_log_odds: float, calibration: object
-) -> dict[str, float]:
-    """AUROC, and sensitivity and specificity by the largest logit and by the primary rule."""
-    from pneumolit.evaluation.calibration import Calibration
-    from pneumolit.evaluation.metrics import auroc
-    from pneumolit.labels import two_class_logit
-
-    positives = is_positive[targets]
-    scores = two_class_logit(logits, is_positive) - prior_log_odds
-    assert isinstance(calibration, Calibration)
-    calls = {"argmax": is_positive[logits.argmax(axis=1)], "primary": calibration.probs(scores, 0.5) >= 0.5}
-    numbers = {"auroc": float(auroc(positives.astype(np.int64), scores))}
-    for rule, called in calls.items():
-        numbers[f"{rule}_sensitivity"] = float(called[positives].mean())
-        numbers[f"{rule}_specificity"] = float(1 - called[~positives].mean())
-    return numbers
-
-
 def _together(found: Sequence[Found]) -> dict[str, dict[str, tuple[float, float]]]:
     """Mean and standard deviation over runs."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for name in found[0]:
-        columns = {key: np.array([one[name][key] for one in found]) for key in _NUMBERS}
+        columns = {key: np.array([one[name][key] for one in found]) for key in NUMBERS}
         table[name] = {
             key: (float(c.mean()), float(c.std(ddof=1)) if len(c) > 1 else 0.0) for key, c in columns.items()
         }
