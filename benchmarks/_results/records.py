@@ -33,7 +33,7 @@ _KEPT_PREDICTIONS = ("block", "test")
 # Of a configuration: where things lie on one machine, and what only shows.
 _LEFT_OUT = ("data.root", "output_dir", "cache_dir", "run_dir", "resume", "trainer.progress_bar", "logger", "report")
 # Overrides of a job that are no part of its row.
-_NO_CHOICE = ("experiment", "seed", "test", "sweep.", "hydra", "trainer.progress_bar", "data.root", "logger")
+_NO_CHOICE = ("experiment", "seed", "test", "sweep", "hydra", "trainer.progress_bar", "data.root", "logger")
 _OF_THE_COMMAND = ("resume", "run_dir", "sweep")  # of what is composed, but not of a run
 _BY_PATIENTS, _BY_IMAGE = "data.patient_key=full", "data.patient_key=image"  # the latter is what its recipes say
 
@@ -92,11 +92,12 @@ class Record:
 def row_of(overrides: list[str]) -> str:
     """The row that a job belongs to, from its overrides.
 
-    >>> row_of(["experiment=study_d/dropout_2", "seed=1", "data.patient_key=full", "sweep.name=results"])
+    >>> row_of(["experiment=study_d/dropout_2", "seed=1", "data.patient_key=full", "sweep=results", "sweep.name=all"])
     'study_d/by_patients/dropout_2'
 
     Raises:
-        ValueError: it is no named experiment, or something else was changed.
+        ValueError: it is no named experiment, or something else was changed. What a sweep decides beside its grid is
+            not seen here, but by `is_recipe_now`.
     """
     given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     others = [f"{k}={v}" for k, v in given.items() if not k.startswith(_NO_CHOICE)]

@@ -37,7 +37,7 @@ def finished(tmp_path: Path) -> Make:
                       "optim": {"lr": 1e-4}, "trainer": {"max_epochs": 10}, "logger": {"tensorboard": True}},
             data={"root": "/somewhere/chest_xray", "patient_key": "full"},
         )  # fmt: skip
-        overrides = [f"experiment={row}", f"seed={seed}", "sweep.name=results"]
+        overrides = ["sweep=results", f"experiment={row}", f"seed={seed}", "sweep.name=results"]
         write_json(run.job_file, {"overrides": overrides, "choices": {}, "state": "done"})
         status = {**read_json(run.status_file), "configuration": "c" * 12, "code": "d" * 16}
         write_json(run.status_file, status)
