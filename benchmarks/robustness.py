@@ -75,10 +75,14 @@ def _finished(folder: Path) -> Iterator[RunDir]:
 
 
 def _recipe(run: RunDir) -> str:
-    """What a run is one of several seeds of: its configuration, and what its sweep varied."""
-    choices = read_json(run.job_file)["choices"] if run.job_file.is_file() else {}
-    words = ", ".join(f"{key}={value}" for key, value in choices.items() if key != "seed")
-    return f"{words} ({read_json(run.status_file)['configuration']})".strip()
+    """What a run is one of several seeds of: its experiment, what its sweep varied, its configuration."""
+    configuration = read_json(run.status_file)["configuration"]
+    if run.ensemble_file.is_file():
+        return f"ensemble={read_json(run.ensemble_file)['ensemble']} ({configuration})"
+    job = read_json(run.job_file) if run.job_file.is_file() else {"overrides": [], "choices": {}}
+    words = [override for override in job["overrides"] if override.startswith("experiment=")]
+    words += [f"{key}={value}" for key, value in job["choices"].items() if key not in ("seed", "experiment")]
+    return f"{', '.join(words)} ({configuration})".strip()
 
 
 def _together(found: Sequence[Found]) -> dict[str, dict[str, tuple[float, float]]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks._robustness.distortions import CURVES, UNITS, distorted, names_of
-from benchmarks._robustness.measure import Heard, measure, numbers_of
+from benchmarks._robustness.measure import measure, numbers_of
 from benchmarks.robustness import draw
+from pneumolit.comparison.ensemble import MEAN, build_ensemble, read_members
+from pneumolit.comparison.ensemble_folder import save_ensemble
 from pneumolit.config import CONFIG_DIR
-from pneumolit.evaluation.calibration import Calibration
-from pneumolit.rundir import RunDir, write_json
+from pneumolit.rundir import RunDir, read_json, write_json
 
 
 def films(count: int = 3, side: int = 48) -> np.ndarray:
@@ -58,39 +58,33 @@ def test_a_distortion_is_the_same_every_time_and_leaves_the_films_given_alone() 
 
 def test_numbers_follow_both_rules() -> None:
     positives, largest = np.array([False, False, True, True]), np.array([False, False, True, True])
-    scores = np.array([-2.0, -0.5, 0.2, 3.0])
-    as_trained = Calibration(slope=1.0, intercept=0.0, prevalence=0.5)
-    found = numbers_of(positives, scores, largest, as_trained)
+    found = numbers_of(positives, np.array([-2.0, -0.5, 0.2, 3.0]), largest)
     assert found["auroc"] == 1.0 and found["argmax_sensitivity"] == found["argmax_specificity"] == 1.0
     assert found["primary_sensitivity"] == found["primary_specificity"] == 1.0
-    # Trained where pneumonia was common: a score of .2 speaks against it, though its logit is the largest.
-    rebased = numbers_of(positives, scores - 1.0, largest, as_trained)
+    # Calibrated, a film may lie on the other side than its largest logit.
+    rebased = numbers_of(positives, np.array([-3.0, -1.5, -0.8, 2.0]), largest)
     assert (rebased["argmax_sensitivity"], rebased["primary_sensitivity"]) == (1.0, 0.5)
 
 
-def test_an_ensemble_is_measured_by_the_weighted_mean_of_its_members_calibrated_log_odds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_films_as_they_are_have_the_numbers_of_the_evaluation_for_a_run_and_for_an_ensemble(
+    small_run: Path, copied_run: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
-    run = RunDir(tmp_path)
-    write_json(run.ensemble_file, {})
-    flat, steep = Calibration(1.0, 0.0, 0.5), Calibration(4.0, -2.0, 0.5)
-    heard = {name: Heard(np.arange(4), np.array([False, False, True, True])) for name in ("one", "other")}
-    heard["one"].scores["plain"] = np.array([-1.0, 1.0, -2.0, 2.0])
-    heard["other"].scores["plain"] = np.array([0.0, 0.4, 2.0, 0.0])  # calibrated -2, -.4, 6, -2
-    ensemble = SimpleNamespace(
-        members=[SimpleNamespace(run=name, calibration=own) for name, own in (("one", flat), ("other", steep))],
-        weights=np.array([0.75, 0.25]),  # together -1.25, .65, 0, 1
-        calibration=Calibration(1.0, -0.8, 0.5),
-    )
-    monkeypatch.setattr("pneumolit.comparison.ensemble_folder.read_ensemble", lambda _: ensemble)
-    monkeypatch.setattr("benchmarks._robustness.measure._hear", lambda one, *_: heard[one])
-    found = measure(run, "block", "stress", None, None)["plain"]
-    assert found["auroc"] == 0.75
-    assert (found["argmax_sensitivity"], found["argmax_specificity"]) == (0.5, 0.5)
-    assert (found["primary_sensitivity"], found["primary_specificity"]) == (0.5, 1.0)
-    heard["other"].rows = np.arange(1, 5)
-    with pytest.raises(SystemExit, match="members have no block images in common"):
-        measure(run, "block", "stress", None, None)
+    other = RunDir(copied_run)
+    told = read_json(other.calibration_file)
+    told["calibration"]["intercept"] += 6.0  # the mean then calls other films than either member
+    write_json(other.calibration_file, told)
+    runs = [RunDir(small_run), other]
+    ensemble = RunDir(tmp_path / "ensembles" / "mean")
+    save_ensemble(build_ensemble(read_members(runs, ["one", "other"]), MEAN), ensemble)
+    for run in (runs[0], ensemble):
+        plain = measure(run, "val", "stress", None, cache_dir)["plain"]
+        metrics = read_json(run.evaluation_metrics_file("val"))
+        assert plain["auroc"] == pytest.approx(metrics["ranking"]["auroc"], abs=1e-6)
+        for rule in ("argmax", "primary"):
+            for side in ("sensitivity", "specificity"):
+                assert plain[f"{rule}_{side}"] == pytest.approx(metrics["rules"][rule][side], abs=1e-6), (rule, side)
+        with pytest.raises(SystemExit, match=r"sets a block aside|members have no block images in common"):
+            measure(run, "block", "stress", None, cache_dir)
 
 
 def test_curves_are_drawn_for_several_recipes(tmp_path: Path) -> None:
