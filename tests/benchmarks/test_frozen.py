@@ -62,7 +62,7 @@ def test_nothing_of_our_own_was_scored_on_test_but_what_was_frozen_before_and_th
     for record in _looked_at():
         assert record.row in frozen, record.row
         own = frozen[record.row]
-        members = record.metrics.get("members", 0)  # which a record is not made without when they are other recipes
+        members = record.metrics.get("members", 0)  # whose configurations were compared when the record was written
         assert record.seed in own.seeds and (members or record.metrics["configuration"] in own.configurations)
         looks = record.metrics["looks"]
         assert len(looks) in {1, 1 + members}, (record.row, record.seed)
