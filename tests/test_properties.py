@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pneumolit.config import SCHEMA, check_config, check_values, configuration_hash, flatten, job_hash
 from pneumolit.data.records import PATIENT_KEYS, identify_patient, parse_name
-from pneumolit.data.split import carve_fold, carve_validation, resplit
+from pneumolit.data.split import carve_fold, carve_patients, resplit
 from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
@@ -126,7 +126,7 @@ carves = st.sampled_from(["random", "blocks"])
 @quickly
 def test_under_every_reading_a_patient_is_on_one_side(data: st.DataObject, key: str, seed: int, share: float) -> None:
     records = data.draw(film_sets(key))
-    is_val = carve_validation(records, val_fraction=share, seed=seed)
+    is_val = carve_patients(records, fraction=share, seed=seed)
     train, val = ({r.patient_id for r in records.select(rows)} for rows in (~is_val, is_val))
     assert not train & val and len(train | val) == len({r.patient_id for r in records})
 

@@ -23,7 +23,7 @@ from pneumolit.auditing.showing import decoded, say
 from pneumolit.auditing.statistics import FEATURES, crude_features, describe_by_group
 from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, open_subject, read_split
 from pneumolit.data.dataset import UNREADABLE, find_copies
-from pneumolit.data.split import carve_validation
+from pneumolit.data.split import carve_patients
 from pneumolit.data.store import Progress, cache_folder
 from pneumolit.rundir import fingerprint, read_json, record_look, shortest, utc_now, write_text
 from pneumolit.training.progress import data_progress
@@ -218,7 +218,7 @@ def _floor(cfg: Mapping[str, Any], subject: Subject, features: np.ndarray, patie
     def side(rows: np.ndarray) -> Side:
         return Side(features[rows], positives[rows], patients[rows])
 
-    is_val = carve_validation(records.select(train), val_fraction=data["val_fraction"], seed=data["seed"])
+    is_val = carve_patients(records.select(train), fraction=data["val_fraction"], seed=data["seed"])
     fitted, val = side(train[~is_val]), side(train[is_val])
     reason = refuse_one_class([("training", fitted), ("validation", val)])
     if cfg["floor_on_test"]:

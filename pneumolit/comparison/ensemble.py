@@ -12,7 +12,7 @@ from pneumolit.comparison.facts import read_auroc, read_config
 from pneumolit.comparison.method import read_calibration
 from pneumolit.config import configuration_hash
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
-from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint, fit_operating_points
+from pneumolit.evaluation.operating_point import PRIMARY_POINT, OperatingPoint, fit_operating_points
 from pneumolit.evaluation.selection import select_greedily
 from pneumolit.labels import BACTERIA, PNEUMONIA, VIRUS, LabelSet
 from pneumolit.predictions import Predictions
@@ -167,9 +167,8 @@ def build_ensemble(members: Sequence[Member], kind: str) -> Ensemble:
     if kind == GREEDY:
         raise ValueError(_why_not_greedy(members, parts))
     weights = np.full(len(members), 1 / len(members))
-    point = OperatingPoint(PRIMARY, 0.5, "fixed at one half before any data were seen")
     # Every member is calibrated already, at prevalence one half.
-    return Ensemble(MEAN, tuple(members), weights, OWN, Calibration(1.0, 0.0, 0.5), (point,), None)
+    return Ensemble(MEAN, tuple(members), weights, OWN, Calibration(1.0, 0.0, 0.5), (PRIMARY_POINT,), None)
 
 
 def best_single(members: Sequence[Member]) -> Member:

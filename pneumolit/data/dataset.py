@@ -21,7 +21,7 @@ from pneumolit.data.records import (
 from pneumolit.data.split import (
     carve_block,
     carve_fold,
-    carve_validation,
+    carve_patients,
     check_classes,
     resplit,
     undersample,
@@ -120,7 +120,7 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     if cfg["train_fraction"] < 1:
         rows = np.flatnonzero(records.is_in("split", "train"))
         epoch_length = len(rows)  # as long as with all films, so that schedules and averages mean the same
-        is_kept = carve_validation(records.select(rows), val_fraction=cfg["train_fraction"], seed=cfg["seed"])
+        is_kept = carve_patients(records.select(rows), fraction=cfg["train_fraction"], seed=cfg["seed"])
         records = records.with_split(DROPPED, rows[~is_kept])
         _check_kept(records, labels, cfg["train_fraction"])
     for name in ("train", "val", *BLOCKS):
@@ -272,9 +272,7 @@ def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     elif cfg["carve"] == "blocks":
         is_val = carve_block(pool, fraction=cfg["val_fraction"])
     else:
-        is_val = carve_validation(
-            pool, val_fraction=cfg["val_fraction"], seed=cfg["seed"], is_stratified=cfg["stratify"]
-        )
+        is_val = carve_patients(pool, fraction=cfg["val_fraction"], seed=cfg["seed"], is_stratified=cfg["stratify"])
     return records.with_split("val", rows[is_val])
 
 

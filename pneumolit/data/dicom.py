@@ -207,7 +207,7 @@ def _pixels(dataset: Any, data: bytes) -> np.ndarray:
             f"its pixels are compressed ({syntax.name}) in a way that no installed package reads; "
             "pip install 'pneumolit[dicom]' has one for the usual ways"
         )
-    from pneumolit.data.dicom_decoder import decode
+    from pneumolit.data.gdcm_process import decode
 
     return decode(data)
 

@@ -20,19 +20,19 @@ def check_fraction(key: str, value: float) -> None:
         raise ValueError(f"{key} must lie strictly between 0 and 1, got {value}; 0.1 to 0.2 is usual for this set")
 
 
-def carve_validation(records: RecordTable, *, val_fraction: float, seed: int, is_stratified: bool = True) -> np.ndarray:
-    """Draw whole patients for validation, stratified by class and cause.
+def carve_patients(records: RecordTable, *, fraction: float, seed: int, is_stratified: bool = True) -> np.ndarray:
+    """Draw whole patients at random, stratified by class and cause: validation, a test side, a part to train on.
 
     Args:
         records: the training side, any order.
-        val_fraction: wanted share of images, strictly between 0 and 1; met as closely as whole patients allow.
+        fraction: wanted share of images, strictly between 0 and 1; met as closely as whole patients allow.
         seed: the same seed and records give the same split.
         is_stratified: False draws from all patients at once, as published work does that stratifies nothing.
 
     Returns:
-        `(N,)` bool, True for validation.
+        `(N,)` bool, True for what is drawn.
     """
-    check_fraction("data.val_fraction", val_fraction)
+    check_fraction("data.val_fraction", fraction)
     rng = np.random.default_rng(seed)
     codes = records.carve_groups()
     sizes = np.bincount(codes)
@@ -40,7 +40,7 @@ def carve_validation(records: RecordTable, *, val_fraction: float, seed: int, is
     strata = _groups_by_stratum(records, codes) if is_stratified else [np.unique(codes).tolist()]
     for order in strata:
         rng.shuffle(order)
-        is_chosen[_take(order, sizes, val_fraction)] = True
+        is_chosen[_take(order, sizes, fraction)] = True
     return np.take(is_chosen, codes)
 
 
@@ -111,12 +111,10 @@ def resplit(records: RecordTable, *, fractions: Sequence[float], seed: int, is_s
         raise ValueError(
             f"data.resplit must be three positive fractions [train, val, test] that sum to 1, got {list(fractions)}"
         )
-    is_test = carve_validation(records, val_fraction=fractions[2], seed=seed, is_stratified=is_stratified)
+    is_test = carve_patients(records, fraction=fractions[2], seed=seed, is_stratified=is_stratified)
     rest = np.flatnonzero(~is_test)
     val_fraction = fractions[1] / (fractions[0] + fractions[1])
-    is_val = carve_validation(
-        records.select(rest), val_fraction=val_fraction, seed=seed + 1, is_stratified=is_stratified
-    )
+    is_val = carve_patients(records.select(rest), fraction=val_fraction, seed=seed + 1, is_stratified=is_stratified)
     val = rest[is_val]
     return records.with_split("train", rest).with_split("val", val).with_split("test", is_test)
 

@@ -48,6 +48,10 @@ class OperatingPoint:
         return cls(**plain)
 
 
+# The rule of the headline numbers. Nobody fits it: what decides, predicts and pools runs takes it from here.
+PRIMARY_POINT = OperatingPoint(PRIMARY, 0.5, "fixed at one half before any data were seen")
+
+
 def fit_operating_points(probs: np.ndarray, targets: np.ndarray) -> list[OperatingPoint]:
     """Fix all operating points on validation.
 
@@ -69,7 +73,7 @@ def fit_operating_points(probs: np.ndarray, targets: np.ndarray) -> list[Operati
     """
     probs, targets = np.asarray(probs, dtype=np.float64), np.asarray(targets).astype(np.int64)
     rules = [
-        (PRIMARY, 0.5, "fixed at one half before any data were seen"),
+        (PRIMARY, PRIMARY_POINT.threshold, PRIMARY_POINT.rule),
         ("youden", _youden_threshold(probs, targets), "largest sensitivity + specificity on validation"),
     ]
     for wanted in _SENSITIVITIES:

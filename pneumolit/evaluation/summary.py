@@ -19,7 +19,7 @@ from pneumolit.evaluation.metrics import (
     decision_metrics,
     macro_auroc,
 )
-from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint
+from pneumolit.evaluation.operating_point import PRIMARY, PRIMARY_POINT, OperatingPoint
 from pneumolit.evaluation.prevalence import PREVALENCES, at_prevalence
 from pneumolit.evaluation.subgroups import subgroups
 from pneumolit.predictions import Predictions
@@ -123,7 +123,7 @@ def decide_by_rule(
     }
     if calibration is not None:
         probs = calibration.probs(predictions.scores, prevalence=0.5)
-        decisions[PRIMARY] = (probs >= 0.5).astype(np.int64)
+        decisions[PRIMARY] = PRIMARY_POINT.decide(probs)
         decisions |= {point.name: point.decide(probs) for point in points}
     return decisions
 
@@ -236,7 +236,7 @@ def _rule_origin(name: str, points: Sequence[OperatingPoint]) -> dict[str, Any]:
     texts = {
         "argmax": "the class with the largest logit means pneumonia",
         "half": "uncalibrated score probability >= 0.5",
-        PRIMARY: "fixed at one half before any data were seen",
+        PRIMARY: PRIMARY_POINT.rule,
     }
     return {"rule": texts[name], "threshold": None if name == "argmax" else 0.5, "promised": None}
 

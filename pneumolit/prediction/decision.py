@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from pneumolit.evaluation.operating_point import PRIMARY, OperatingPoint
+from pneumolit.evaluation.operating_point import PRIMARY, PRIMARY_POINT, OperatingPoint
 
 PNEUMONIA, NORMAL, ABSTAIN = "pneumonia", "normal", "abstain"
 MODES = {"screen": "sensitivity_98", "rule_in": "specificity_95"}  # words for operating points
@@ -86,7 +86,7 @@ def _named(points: Sequence[OperatingPoint], mode: str, shift: float) -> tuple[s
     if mode == PRIMARY or not known:
         if mode != PRIMARY:
             raise ValueError(f"mode={mode}: this model has no operating points; give a threshold such as mode=0.4")
-        return PRIMARY, "probability of at least one half", 0.5
+        return PRIMARY, "probability of at least one half", PRIMARY_POINT.threshold
     point = known.get(MODES.get(mode, mode))
     if point is None:
         allowed = [PRIMARY, *(word for word, own in MODES.items() if own in known), *known]

@@ -372,7 +372,9 @@ _MODEL = {
     "A teacher's scores of the training images make {share} of the loss.": (
         "학습 영상에 대한 교사 모델의 점수가 손실의 {share}를 차지합니다."
     ),
-    "A share of {share} of the training patients trains.": "학습 환자 가운데 {share}의 비율로 학습합니다.",
+    "A share of {share} of the training images trains, by whole patients.": (
+        "학습 영상 가운데 {share}의 비율로, 환자 단위로 골라 학습합니다."
+    ),
     "Validation images are augmented too while training, as published work did.": (
         "발표된 연구처럼 학습하는 동안 검증 영상도 증강합니다."
     ),

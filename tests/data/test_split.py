@@ -15,7 +15,7 @@ from pneumolit.data.records import PATIENT_KEYS, identify_patient, read_kaggle_f
 from pneumolit.data.split import (
     carve_block,
     carve_fold,
-    carve_validation,
+    carve_patients,
     check_classes,
     resplit,
     undersample,
@@ -88,7 +88,7 @@ def assert_contiguous(rest: list[ImageRecord], block: list[ImageRecord]) -> None
 @few
 def test_no_patient_is_on_both_sides_of_the_split(names: list[Pair], fraction: float, seed: int) -> None:
     records = films(names)
-    train, val = parts_of(records, carve_validation(records, val_fraction=fraction, seed=seed))
+    train, val = parts_of(records, carve_patients(records, fraction=fraction, seed=seed))
     assert_partition(records, train, val)
     assert [r for r in records if r in train] == train and [r for r in records if r in val] == val
 
@@ -102,12 +102,12 @@ def test_the_same_seed_gives_the_same_split_in_whatever_order_the_files_come(
     order = list(range(len(records)))
     random.shuffle(order)  # type: ignore[attr-defined]
     shuffled = records.select(np.array(order))
-    one, other = (chosen(r, carve_validation(r, val_fraction=0.3, seed=seed)) for r in (records, shuffled))
+    one, other = (chosen(r, carve_patients(r, fraction=0.3, seed=seed)) for r in (records, shuffled))
     assert paths(one) == paths(other)
 
 
 def test_another_seed_gives_another_split() -> None:
-    drawn = {tuple(carve_validation(EVEN, val_fraction=0.2, seed=seed)) for seed in range(5)}
+    drawn = {tuple(carve_patients(EVEN, fraction=0.2, seed=seed)) for seed in range(5)}
     assert len(drawn) == 5
 
 
@@ -115,7 +115,7 @@ def test_another_seed_gives_another_split() -> None:
 @few
 def test_validation_is_as_large_as_whole_patients_allow(names: list[Pair], fraction: float, seed: int) -> None:
     records = films(names)
-    val = chosen(records, carve_validation(records, val_fraction=fraction, seed=seed))
+    val = chosen(records, carve_patients(records, fraction=fraction, seed=seed))
     sizes = Counter(r.carve_group for r in records)
     strata: dict[str, set[str]] = defaultdict(set)  # group -> what kinds of film it has
     for r in records:
@@ -127,7 +127,7 @@ def test_validation_is_as_large_as_whole_patients_allow(names: list[Pair], fract
 
 
 def test_every_class_and_cause_has_its_share_in_validation() -> None:
-    val = chosen(EVEN, carve_validation(EVEN, val_fraction=0.2, seed=0))
+    val = chosen(EVEN, carve_patients(EVEN, fraction=0.2, seed=0))
     counts = Counter((r.label, r.cause) for r in val)
     assert counts[("NORMAL", "")] == 24  # a fifth of 120
     assert counts[("PNEUMONIA", "bacteria")] == counts[("PNEUMONIA", "virus")] == 12
@@ -137,14 +137,14 @@ def test_every_class_and_cause_has_its_share_in_validation() -> None:
 @few
 def test_validation_never_takes_all_patients_of_a_kind(names: list[Pair], seed: int) -> None:
     records = films(names)
-    train, _ = parts_of(records, carve_validation(records, val_fraction=0.99, seed=seed))
+    train, _ = parts_of(records, carve_patients(records, fraction=0.99, seed=seed))
     assert {r.label for r in train} == {r.label for r in records}
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_a_fraction_outside_0_1_is_refused_and_named(fraction: float) -> None:
     with pytest.raises(ValueError, match=rf"data\.val_fraction .* got {fraction}"):
-        carve_validation(EVEN, val_fraction=fraction, seed=0)
+        carve_patients(EVEN, fraction=fraction, seed=0)
     with pytest.raises(ValueError, match=rf"got {fraction}"):
         carve_block(EVEN, fraction=fraction)
 
@@ -255,7 +255,7 @@ def test_a_draw_that_is_not_stratified_is_one_draw_of_whole_patients(
     names: list[Pair], fraction: float, seed: int
 ) -> None:
     records = films(names)
-    is_val = carve_validation(records, val_fraction=fraction, seed=seed, is_stratified=False)
+    is_val = carve_patients(records, fraction=fraction, seed=seed, is_stratified=False)
     train, val = parts_of(records, is_val)
     assert_partition(records, train, val)
     groups = records.carve_groups()
@@ -321,7 +321,7 @@ def real(shared: Path) -> RecordTable:
 
 
 def test_validation_of_the_real_set_has_a_tenth_of_every_kind(real: RecordTable) -> None:
-    train, val = parts_of(real, carve_validation(real, val_fraction=0.1, seed=0))
+    train, val = parts_of(real, carve_patients(real, fraction=0.1, seed=0))
     assert_partition(real, train, val)
     # Of a person with films of both causes the films are drawn together, so a cause is met less closely than a class.
     for kind, tolerance in (("label", 0.002), ("cause", 0.02)):

@@ -23,7 +23,6 @@ from pneumolit.evaluation.mcnemar import (
     patient_gains,
     sign_flip_mid_p,
 )
-from pneumolit.evaluation.multiplicity import holm
 from pneumolit.evaluation.paired import auroc_differences, resampled_intervals, resampled_metrics
 from tests.evaluation.ovarian import OVARIAN
 
@@ -279,30 +278,6 @@ def test_bootstrap_and_formula_agree_on_how_sure_a_difference_is() -> None:
 def test_one_class_leaves_accuracy_alone() -> None:
     found = resampled_metrics(np.ones(4), None, np.array([[1], [0], [1], [1]]), np.arange(4), num_resamples=20)
     assert list(found) == ["accuracy"] and found["accuracy"].shape == (20, 1)
-
-
-# Holm
-
-
-def test_holm_gives_the_textbook_adjustment() -> None:
-    # By hand: .005 x 4, .01 x 3, then .03 x 2, and .04 x 1 raised to the one before.
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
-def test_holm_equals_stepping_down_one_by_one(p_values: list[float | None]) -> None:
-    known = sorted(p for p in p_values if p is not None)
-    adjusted, reached = holm(p_values), 0.0
-    found: dict[float, float] = {}
-    for step, p in enumerate(known):
-        reached = max(reached, min(1.0, p * (len(known) - step)))
-        found[p] = found.get(p, reached)
-    for given_p, one in zip(p_values, adjusted, strict=True):
-        assert one is None if given_p is None else one is not None and one >= given_p
-    for value, one in found.items():
-        assert min(a for a, p in zip(adjusted, p_values, strict=True) if p == value and a is not None) == pytest.approx(
-            one
-        )
 
 
 # Agreement and bands

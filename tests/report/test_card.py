@@ -101,7 +101,7 @@ def test_what_else_a_run_was_trained_on_is_told_and_nothing_of_what_it_was_not(r
             {"teacher": "a.csv", "share": 0.3},
             "A teacher's scores of the training images make 0.3 of the loss.",
         ),
-        ("data", {"train_fraction": 0.25}, "A share of 0.25 of the training patients trains."),
+        ("data", {"train_fraction": 0.25}, "A share of 0.25 of the training images trains, by whole patients."),
         ("data", {"val_augment": True}, "Validation images are augmented too while training"),
     )
     for group, setting, said in told:

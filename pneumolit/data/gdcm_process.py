@@ -1,6 +1,6 @@
 """DICOM pixels that GDCM has to unpack, in a process of its own: on a damaged file its C++ code can crash.
 
-`python -m pneumolit.data.dicom_decoder` answers files on standard input with pixels on standard output, until the input
+`python -m pneumolit.data.gdcm_process` answers files on standard input with pixels on standard output, until the input
 ends; `decode` starts one and starts another after a crash.
 """
 
@@ -50,7 +50,7 @@ class _Decoder:
         if self._process is None or self._process.poll() is not None:
             # Its standard error is lost on purpose: the libraries print their own words on damaged files.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pneumolit.data.dicom_decoder"],
+                [sys.executable, "-m", "pneumolit.data.gdcm_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
