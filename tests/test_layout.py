@@ -106,15 +106,18 @@ def test_help_and_cfg_take_at_most_a_second_and_import_no_torch(
     assert not roots & {"torch", "pytorch_lightning", "timm", "matplotlib", "sklearn", "scipy", "torchvision"}
     assert first.stdout.strip()
     assert list(tmp_path.iterdir()) == []
-    seconds = []
+    ratios = []
     for _ in range(3):
-        # Processor time: other work on a busy machine is not counted, and reading the command's files is little.
+        # Processor time: other work on a busy machine is not counted, and reading the command's files is little. A slow
+        # machine gets more: the second is that of one that imports Hydra in .2 s.
         before = children_seconds()
+        subprocess.run([line[0], "-c", "import hydra"], capture_output=True, cwd=tmp_path, check=True)
+        bare = children_seconds()
         subprocess.run([line[0], *line[3:]], capture_output=True, cwd=tmp_path, check=True)
-        seconds.append(children_seconds() - before)
-        if seconds[-1] <= 1.0:
+        ratios.append((children_seconds() - bare) / max(1.0, (bare - before) / 0.2))
+        if ratios[-1] <= 1.0:
             break
-    assert min(seconds) <= 1.0
+    assert min(ratios) <= 1.0
 
 
 def options() -> Iterator[tuple[str, str]]:
