@@ -233,12 +233,13 @@ def _rule_origin(name: str, points: Sequence[OperatingPoint]) -> dict[str, Any]:
     if point is not None:
         promised = {"sensitivity": point.promised_sensitivity, "specificity": point.promised_specificity}
         return {"rule": point.rule, "threshold": point.threshold, "promised": promised}
-    texts = {
-        "argmax": "the class with the largest logit means pneumonia",
-        "half": "uncalibrated score probability >= 0.5",
-        PRIMARY: PRIMARY_POINT.rule,
+    fixed = {
+        "argmax": ("the class with the largest logit means pneumonia", None),
+        "half": ("uncalibrated score probability >= 0.5", 0.5),
+        PRIMARY: (PRIMARY_POINT.rule, PRIMARY_POINT.threshold),
     }
-    return {"rule": texts[name], "threshold": None if name == "argmax" else 0.5, "promised": None}
+    rule, threshold = fixed[name]
+    return {"rule": rule, "threshold": threshold, "promised": None}
 
 
 def _without_copies(predictions: Predictions, preds_by_rule: dict[str, np.ndarray]) -> dict[str, Any]:
