@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
-from benchmarks._robustness.distortions import CURVES, UNITS
+from benchmarks._robustness.distortions import CURVES
 from benchmarks._robustness.measure import NUMBERS, Found, measure
 from pneumolit.rundir import DONE, RunDir, read_json
 
@@ -103,10 +103,9 @@ def draw(table: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]], p
     figure = blank_figure(11.0, 5.8 + 0.25 * len(table))
     axes = figure.subplots(2, len(CURVES), sharey="row")  # one scale, so that what hurts most is seen to
     lines = names_and_markers(list(table))
-    for column, (kind, levels) in enumerate(CURVES.items()):
-        neutral = 1.0 if kind == "contrast" else 100.0 if kind == "jpeg" else 0.0
-        places = sorted([neutral, *levels], reverse=kind == "jpeg")
-        keys = ["plain" if level == neutral else f"{kind} {level:g}" for level in places]
+    for column, (kind, curve) in enumerate(CURVES.items()):
+        places = curve.steps
+        keys = ["plain" if level == curve.neutral else f"{kind} {level:g}" for level in places]
         for row, title in enumerate(("AUROC", "balanced accuracy, primary rule")):
             ax = axes[row][column]
             for (name, colour, marker), rows in zip(lines, table.values(), strict=True):
@@ -117,13 +116,8 @@ def draw(table: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]], p
                         (rows[key]["primary_sensitivity"][0] + rows[key]["primary_specificity"][0]) / 2 for key in keys
                     ]
                 ax.plot(range(len(places)), values, marker=marker, color=colour, label=name)
-            ax.set_xticks(range(len(places)), [f"{level:g}" if level != 100 else "as is" for level in places])
-            style(
-                ax,
-                ("JPEG" if kind == "jpeg" else kind) if row == 0 else "",
-                UNITS[kind] if row else "",
-                title if column == 0 else "",
-            )
+            ax.set_xticks(range(len(places)), [curve.name_of(level) for level in places])
+            style(ax, curve.title if row == 0 else "", curve.unit if row else "", title if column == 0 else "")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
     save(figure, path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -46,21 +47,44 @@ def _to_uint8(films: np.ndarray) -> Films:
     return np.asarray(np.clip(np.rint(films), 0, 255), dtype=np.uint8)
 
 
-_KINDS: dict[str, Callable[[Films, float], Films]] = {
-    "blur": _blur, "noise": _noise, "contrast": _contrast, "jpeg": _jpeg,
-}  # fmt: skip
-# Pixels of the stored film, grey levels, factor on the distance to the mean, quality.
-CURVES: dict[str, tuple[float, ...]] = {
-    "blur": (0.5, 1.0, 1.5, 2.0, 3.0),
-    "noise": (4.0, 8.0, 14.0, 20.0, 30.0),
-    "contrast": (0.25, 0.5, 0.75, 1.5, 2.0),
-    "jpeg": (50.0, 30.0, 20.0, 12.0, 5.0),
-}
-UNITS = {
-    "blur": "deviation in pixels",
-    "noise": "deviation in grey levels",
-    "contrast": "factor on the contrast",
-    "jpeg": "quality",
+@dataclass(frozen=True)
+class Curve:
+    """One distortion and the levels at which it is tried.
+
+    Attributes:
+        distort: `(films, level)` to films.
+        levels: what is tried, from the mildest on; a distortion with two sides from its low end to its high one.
+        unit: of a level, as an axis says it.
+        neutral: level at which films stay as they are.
+        title: as a panel says it.
+        falls: whether a lower level is the worse one.
+        neutral_name: of the neutral level, where no number says it.
+    """
+
+    distort: Callable[[Films, float], Films]
+    levels: tuple[float, ...]
+    unit: str
+    neutral: float
+    title: str
+    falls: bool = False
+    neutral_name: str = ""
+
+    @property
+    def steps(self) -> list[float]:
+        """Levels and the neutral one, in the order of an axis."""
+        return sorted([self.neutral, *self.levels], reverse=self.falls)
+
+    def name_of(self, level: float) -> str:
+        """As a tick of an axis."""
+        return self.neutral_name if self.neutral_name and level == self.neutral else f"{level:g}"
+
+
+CURVES: dict[str, Curve] = {
+    "blur": Curve(_blur, (0.5, 1.0, 1.5, 2.0, 3.0), "deviation in pixels", 0.0, "blur"),  # of the stored film
+    "noise": Curve(_noise, (4.0, 8.0, 14.0, 20.0, 30.0), "deviation in grey levels", 0.0, "noise"),
+    "contrast": Curve(_contrast, (0.25, 0.5, 0.75, 1.5, 2.0), "factor on the contrast", 1.0, "contrast"),
+    # Stored films are JPEG already, of a quality that is not known.
+    "jpeg": Curve(_jpeg, (50.0, 30.0, 20.0, 12.0, 5.0), "quality", 100.0, "JPEG", falls=True, neutral_name="as is"),
 }
 
 
@@ -73,7 +97,7 @@ def names_of(kind: str) -> list[str]:
     if kind == STRESS:
         return ["plain", *STRESS_FAMILIES]
     if kind == "curves":
-        return ["plain", *(f"{name} {level:g}" for name, levels in CURVES.items() for level in levels)]
+        return ["plain", *(f"{name} {level:g}" for name, curve in CURVES.items() for level in curve.levels)]
     raise ValueError(f"kind must be stress or curves, got {kind}")
 
 
@@ -90,4 +114,4 @@ def distorted(films: Films, name: str, rows: np.ndarray) -> Films:
     if name in STRESS_FAMILIES:
         return distort(films, name, indices=rows)
     kind, _, level = name.partition(" ")
-    return _KINDS[kind](films, float(level))
+    return CURVES[kind].distort(films, float(level))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks._robustness.distortions import CURVES, UNITS, distorted, names_of
+from benchmarks._robustness.distortions import CURVES, distorted, names_of
 from benchmarks._robustness.measure import measure, numbers_of
 from benchmarks.robustness import draw
 from pneumolit.comparison.ensemble import MEAN, build_ensemble, read_members
@@ -31,18 +31,14 @@ def test_every_level_takes_a_film_further_from_itself_than_the_one_before_on_its
     plain, rows = films(), np.arange(3)
     away = [
         float(np.abs(distorted(plain, f"{kind} {level:g}", rows).astype(float) - plain).mean())
-        for level in CURVES[kind]
+        for level in CURVES[kind].levels
     ]
-    order = (
-        sorted(range(len(away)), key=lambda i: abs(np.log(CURVES[kind][i]))) if kind == "contrast" else range(len(away))
-    )
-    found = [away[i] for i in order]
-    assert all(later > 0 for later in found)
+    assert all(distance > 0 for distance in away)
     if kind == "contrast":  # a half and twice lie on two sides
         assert away[0] > away[1] > away[2] and away[4] > away[3]
     else:
-        assert found == sorted(found)
-    assert kind in UNITS
+        assert away == sorted(away)
+    assert CURVES[kind].neutral in CURVES[kind].steps and CURVES[kind].neutral not in CURVES[kind].levels
 
 
 def test_a_distortion_is_the_same_every_time_and_leaves_the_films_given_alone() -> None:
