@@ -141,7 +141,6 @@ def test_a_table_that_was_cut_off_is_gone_on_with_and_nothing_is_read_twice(
     whole = (tmp_path / "o.csv").read_bytes()
     from pneumolit.prediction.table import TableWriter
 
-    seen: list[Path] = []
     partial = tmp_path / ".o.csv.partial"
     original = TableWriter.finish
 
@@ -156,7 +155,6 @@ def test_a_table_that_was_cut_off_is_gone_on_with_and_nothing_is_read_twice(
         TableWriter.finish = original  # type: ignore[method-assign]
     assert (tmp_path / "o.csv").read_bytes() == whole  # the earlier one stands
     first = sorted(films.iterdir())[0]
-    seen.append(first)
     first.rename(first.with_name(first.name + ".away"))
     (films / first.name).write_bytes(b"was read already")
     done = command(*line)
