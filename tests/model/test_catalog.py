@@ -15,6 +15,7 @@ import torch
 from pneumolit.model.backbone import find_backbone
 from pneumolit.model.catalog import list_backbones
 from pneumolit.model.small_nets import default_cfgs
+from tests.processor_time import times_slower
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_whole_catalogue_takes_seconds_and_neither_builds_a_model_nor_opens_a_co
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     start = time.process_time()
     assert len(list_backbones("*")) > 1500
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 5 * times_slower()
 
 
 def test_pattern_that_matches_nothing_offers_the_nearest_names() -> None:
