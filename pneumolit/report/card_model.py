@@ -133,10 +133,6 @@ def _beside(record: RunRecord) -> tuple[str, ...]:
         )
     if settings["distill"]["teacher"] is not None:
         found.append(f"A teacher's scores of the training images make {settings['distill']['share']:g} of the loss.")
-    if settings["data"]["train_fraction"] < 1:
-        found.append(
-            f"A share of {settings['data']['train_fraction']:g} of the training images trains, by whole patients."
-        )
     if settings["data"]["val_augment"]:
         found.append("Validation images are augmented too while training, as published work did.")
     return tuple(found)

@@ -30,6 +30,13 @@ def partition_entries(record: RunRecord) -> list[Entry]:
 
 
 def _assignment(record: RunRecord) -> tuple[str, ...]:
+    share = record.config["data"].get("train_fraction", 1)
+    if share == 1:
+        return _sides(record)
+    return (*_sides(record), f"A share of {share:g} of the training images trains, by whole patients.")
+
+
+def _sides(record: RunRecord) -> tuple[str, ...]:
     data = record.config["data"]
     if data["split_file"] is not None:
         return ("The sides come from a given split file.",)
