@@ -25,7 +25,8 @@ class Published:
     """What the authors printed for a row, on the test split.
 
     Attributes:
-        texts: accuracy, specificity, sensitivity, auroc, macro_recall, as far as printed, with the digits that were.
+        texts: accuracy, specificity, sensitivity, auroc, macro_recall, as far as printed, with the digits that were; a
+            specificity that only the printed matrix tells, to three digits.
         ranges: by the same names, what was found may have been before it was rounded; of an accuracy whose right and
             wrong images are counted, that quotient.
         epochs: that were trained, where it is said.
@@ -74,6 +75,10 @@ def read_published(path: Path) -> dict[str, Published]:
                 if line["right"] and line["wrong"]:
                     share = int(line["right"]) / (int(line["right"]) + int(line["wrong"]))
                     ranges["accuracy"] = (share, share)
+                if line["matrix"] and not line["specificity"]:
+                    kept, called = map(int, line["matrix"].split("/")[:2])
+                    ranges["specificity"] = (kept / (kept + called), kept / (kept + called))
+                    texts["specificity"] = f"{ranges['specificity'][0]:.3f}".removeprefix("0")
                 told = re.search(r"(\d+) epochs", line["protocol"])
                 found.setdefault(recipe, Published(texts, ranges, int(told[1]) if told else None))
     return found

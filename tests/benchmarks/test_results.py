@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import yaml
 
 from benchmarks._results.page import END, START, found_line, put_between, readme_table, results_page, with_found
 from benchmarks._results.records import LIMIT, Record, halted_seconds, read_record, row_of, write_record
-from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, make_rows, read_published, verdict
+from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, Row, make_rows, read_published, verdict
+from benchmarks._results.tables import split_table
 from pneumolit.config import CONFIG_DIR
 from pneumolit.labels import LabelSet
 from pneumolit.rundir import LEDGER_NAME, RunDir, read_json, record_look, write_json
@@ -177,6 +179,37 @@ def test_several_seeds_make_one_row_whose_interval_holds_both_parts(finished: Ma
     assert low < value < high and high - low > 0.5 * (high_of_one - low_of_one)
 
 
+def test_own_recipes_are_told_by_seed_with_the_largest_logit_beside_the_rule_that_judges(
+    finished: Make, tmp_path: Path
+) -> None:
+    rows = make_rows([recorded(finished("best", seed, 1.5), "best", tmp_path / "runs") for seed in (1, 0)])
+    lines = [line for line in results_page(rows, {}, "", "").splitlines() if re.match(r"\| `best` \| [01] \| ", line)]
+    assert [line.split(" | ")[1] for line in lines] == ["0", "1"]
+    for line, record in zip(lines, rows[0].records, strict=True):
+        rules = record.metrics["sets"]["test"]["rules"]
+        cells = line.strip("| ").split(" | ")
+        assert cells[2].startswith(f"{rules['primary']['accuracy'][0]:.3f}"[1:] + " [")
+        assert cells[-3:] == [f"{rules['argmax'][k][0]:.3f}"[1:] for k in ("accuracy", "specificity", "sensitivity")]
+
+
+def test_splitting_by_image_is_set_against_splitting_by_patients_with_an_interval() -> None:
+    rows = [
+        Row("study_d/dropout_2", (), {"accuracy": (0.8, 0.77, 0.82)}),
+        Row("study_d/by_patients/dropout_2", (), {"accuracy": (0.7, 0.66, 0.75)}),
+        Row("study_d/dropout_5", (), {"accuracy": (0.9, 0.85, 0.95)}),
+    ]
+    (line,) = split_table(rows).splitlines()[2:]
+    # .1 - sqrt(.03^2 + .05^2) and .1 + sqrt(.02^2 + .04^2)
+    assert line == "| `study_d/dropout_2` | .800 [.770, .820] | .700 [.660, .750] | +.100 [+.042, +.145] |"
+    assert split_table(rows[2:]) == ""
+
+
+def test_a_specificity_that_only_the_printed_matrix_tells_is_taken_from_it() -> None:
+    logistic = read_published(ROOT / "docs" / "published.csv")["study_c/logistic"]
+    assert logistic.texts["specificity"] == ".303"  # 71 of 234
+    assert logistic.ranges["specificity"] == pytest.approx((71 / 234, 71 / 234))
+
+
 def test_every_published_row_names_a_recipe_that_exists_and_every_study_has_rows() -> None:
     published = read_published(ROOT / "docs" / "published.csv")
     for name in published:
@@ -226,6 +259,15 @@ def test_a_recipe_s_header_says_what_was_found_once_and_keeps_the_rest(finished:
     before = once.splitlines()[once.splitlines().index(line) - 1]
     assert before.startswith("# Published")
     assert yaml.safe_load(once) == yaml.safe_load(bare)
+
+
+def test_the_short_table_sets_no_number_of_two_classes_beside_an_accuracy_of_three(
+    finished: Make, tmp_path: Path
+) -> None:
+    name = "study_d/baseline_128"
+    rows = make_rows([recorded(finished(name, labels=made_runs.CAUSES), name, tmp_path / "runs")])
+    cells = readme_table(rows, {}, [name]).splitlines()[2].split("|")
+    assert cells[3].strip().startswith((".", "1")) and [cell.strip() for cell in cells[4:7]] == [""] * 3
 
 
 def test_the_readme_keeps_all_but_what_stands_between_the_marks(finished: Make, tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The tables of rows: numbers beside those published, by seed, and by both ways of splitting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from benchmarks._results.rows import Estimate, Published, Row, rule_of, verdict
+
+STAND_INS = ("_lite0", "_lite2")
+NUMBERS = ("accuracy", "specificity", "sensitivity", "auroc")
+CLASS_NUMBERS = ("accuracy", "macro_recall")
+HEADS = {"accuracy": "accuracy", "specificity": "spec.", "sensitivity": "sens.", "auroc": "AUROC"}
+_BY_PATIENTS = "/by_patients"
+
+
+def row_table(rows: Sequence[Row], published: Mapping[str, Published], numbers: Sequence[str]) -> str:
+    """One line for every row.
+
+    Args:
+        rows: those that are shown.
+        published: by recipe; empty leaves the columns of published numbers and the verdict out.
+        numbers: those that are shown.
+    """
+    is_classes = "macro_recall" in numbers
+    heads = [HEADS.get(key, "macro recall") for key in numbers]
+    columns = ["recipe"]
+    for head in heads:
+        columns += [f"{head}: published", "ours"] if published else [head]
+    columns += ([] if is_classes else ["block AUROC"]) + ["epochs", "min", "seeds", "looks"]
+    columns += ["verdict"] if published else []
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+    for row in rows:
+        theirs = published.get(published_name(row.name))
+        cells = [f"`{row.name}`"]
+        for key in numbers:
+            cells += [theirs.texts.get(key, "") if theirs else ""] if published else []
+            cells.append(value_text(row.estimates.get(key)))
+        cells += [] if is_classes else [value_text(row.estimates.get("block_auroc"), 4)]
+        epochs = sorted({record.metrics["epochs"] for record in row.records})
+        cells += [
+            "-".join(map(str, epochs[:: max(len(epochs) - 1, 1)])),
+            minutes_text(row),
+            str(len(row.records)),
+            str(row.looks),
+        ]
+        if published:
+            cells.append(verdict_text(row, theirs, numbers))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def seed_table(rows: Sequence[Row]) -> str:
+    """Test numbers of every seed, with intervals over patients, and by the largest logit without."""
+    lines = [
+        "| recipe | seed | accuracy | spec. | sens. | AUROC | by largest logit: accuracy | spec. | sens. |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        for record in row.records:
+            numbers = record.metrics["sets"]["test"]
+            own, largest = numbers["rules"][rule_of(row.name)], numbers["rules"]["argmax"]
+            cells = [f"`{row.name}`", str(record.seed)]
+            cells += [value_text(tuple(own[key])) for key in NUMBERS[:-1]] + [value_text(tuple(numbers["auroc"]))]
+            cells += [short_text(largest[key][0]) for key in NUMBERS[:-1]]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def split_table(rows: Sequence[Row]) -> str:
+    """Accuracy of the rows that were split by image and by whole patients, and the difference; "" where there is none.
+
+    The interval of the difference joins those of both (MOVER; Zou and Donner, Statistics in Medicine 27, 2008), as if
+    the two test sides had no film in common.
+    """
+    by_name = {row.name: row for row in rows}
+    lines = []
+    for row in rows:
+        other = by_name.get(row.name.replace("/", f"{_BY_PATIENTS}/", 1))
+        if other is not None:
+            image, patients = row.estimates["accuracy"], other.estimates["accuracy"]
+            cells = (value_text(image), value_text(patients), _signed(_difference(image, patients)))
+            lines.append(f"| `{row.name}` | {' | '.join(cells)} |")
+    heads = ["| accuracy | by image | by whole patients | difference |", "| --- | --- | --- | --- |"]
+    return "\n".join(heads + lines) if lines else ""
+
+
+def _difference(one: Estimate, other: Estimate) -> Estimate:
+    (value, low, high), (minus, least, most) = one, other
+    if low is None or high is None or least is None or most is None:
+        return value - minus, None, None
+    difference = value - minus
+    return (
+        difference,
+        difference - math.hypot(value - low, most - minus),
+        difference + math.hypot(high - value, minus - least),
+    )
+
+
+def _signed(estimate: Estimate) -> str:
+    value, low, high = (None if number is None else f"{number:+.3f}".replace("0.", ".", 1) for number in estimate)
+    return f"{value} [{low}, {high}]" if low is not None else str(value)
+
+
+def verdict_text(row: Row, theirs: Published | None, numbers: Sequence[str]) -> str:
+    """By accuracy, and where it differs by AUROC as well."""
+    if theirs is None or "accuracy" not in theirs.texts or "accuracy" not in row.estimates:
+        return "no number published" if theirs is None else ""
+    words = verdict(theirs.ranges["accuracy"], row.estimates["accuracy"])
+    if "auroc" in theirs.texts and "auroc" in numbers and "auroc" in row.estimates:
+        other = verdict(theirs.ranges["auroc"], row.estimates["auroc"])
+        words += f" (AUROC: {other})" if other != words else ""
+    most = row.records[0].config["trainer"]["max_epochs"]
+    return f"{words}, {most} of {theirs.epochs} epochs" if most < (theirs.epochs or 0) else words
+
+
+def published_name(name: str) -> str:
+    """The recipe whose published numbers a row repeats: a stand-in those of what it stands in for."""
+    name = name.replace("/by_patients", "")
+    for ending in STAND_INS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def value_text(estimate: Estimate | None, digits: int = 3) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = estimate
+    text = short_text(value, digits)
+    return text if low is None or high is None else f"{text} [{short_text(low, digits)}, {short_text(high, digits)}]"
+
+
+def minutes_text(row: Row) -> str:
+    return f"{row.minutes:.0f}" if row.minutes >= 1 else "<1"
+
+
+def short_text(value: float, digits: int = 3) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("0") if 0 < value < 1 and text.startswith("0") else text
