@@ -93,7 +93,7 @@ def _of_classes(claim: Claim) -> Fits:
         raise TooManyError("it leaves too much open; give precision, recall and F1 of every class")
     rows = []
     for way in product(*per_class):
-        if is_known and not _has_matrix(way):
+        if not _has_matrix(way):
             continue
         flags = [_agrees(claim.numbers[key], _of_way(key, way, claim)) for key in used]
         if all(rounded or cut_off for rounded, cut_off in flags):
@@ -128,15 +128,17 @@ def _calls(right: int, images: int, total: int, own: Mapping[str, Printed]) -> S
 
 
 def _has_matrix(way: Sequence[Column]) -> bool:
-    """Whether wrong images can be given out so that every class has as many calls as it should.
+    """Whether wrong images can be given out so that every class has as many calls as it should, where that is known.
 
     Of a class' own wrong images none may be called so; it is enough that those of one class find room among
-    the wrong calls of the others.
+    the wrong calls of the others. A class whose calls are not known takes as many wrong images as others miss.
     """
     missed = [column.images - column.right for column in way]
-    strayed = [(column.called or 0) - column.right for column in way]
     total = sum(missed)
-    return total == sum(strayed) and all(m + s <= total for m, s in zip(missed, strayed, strict=True))
+    known = [(own, c.called - c.right) for own, c in zip(missed, way, strict=True) if c.called is not None]
+    room = sum(total - own for own, c in zip(missed, way, strict=True) if c.called is None)
+    left = total - sum(strayed for _, strayed in known)
+    return 0 <= left <= room and all(own + strayed <= total for own, strayed in known)
 
 
 def _is_usable(key: str, calls_are_known: bool) -> bool:

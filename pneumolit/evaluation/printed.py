@@ -9,7 +9,9 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-_FLOAT_DIGITS = 15  # the digits that a float has beyond these are its own, not those of the exact quotient
+_FLOAT_DIGITS = 15  # of a rate; those that a float has beyond them are its own, not the exact quotient's
+# Whoever prints as many significant digits has not rounded, and what was computed in float32 has hardly more good ones.
+_UNROUNDED_DIGITS, _FLOAT32 = 7, Fraction(1, 2**23)
 _WHOLE_PERCENT = 2  # from here on a number without a sign is a percentage: no rate is larger than 1
 
 
@@ -61,9 +63,10 @@ class Printed:
 
     @cached_property
     def rounded(self) -> Bounds:
-        """What is printed so when the last digit is rounded, halves up, down or to even."""
-        is_float = self.digits is not None and self.digits >= _FLOAT_DIGITS
-        slack = self.step if is_float else self.step / 2
+        """What is printed so when the last digit is rounded, halves up, down or to even, or where a float ends."""
+        significant = len(re.sub(r"\D", "", self.text).lstrip("0"))
+        is_float = self.digits is not None and significant >= _UNROUNDED_DIGITS
+        slack = max(self.step, self.value * _FLOAT32) if is_float else self.step / 2
         return Bounds(self.value - slack, Fraction(1) if self.is_at_least else self.value + slack)
 
     @cached_property
@@ -116,7 +119,7 @@ def read_rate(key: str, text: str) -> Printed:
     is_exact = not decimals and scale == 1
     if value > scale:
         raise ValueError(f"{key}={text} is above 1; write a rate as .928 or 92.8%")
-    digits = min(len(decimals), _FLOAT_DIGITS)
+    digits = min(len(decimals), _FLOAT_DIGITS - (len(str(scale)) - 1))
     return Printed(text, round(value, digits) / scale, None if is_exact else digits, scale, bool(plus))
 
 

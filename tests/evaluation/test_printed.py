@@ -3,11 +3,12 @@ from __future__ import annotations
 from decimal import ROUND_DOWN, ROUND_HALF_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumolit.evaluation.printed import Bounds, Printed, read_count, read_rate
+from pneumolit.evaluation.printed import Bounds, read_count, read_rate
 
 ROUNDINGS = (ROUND_HALF_UP, ROUND_HALF_EVEN, ROUND_HALF_DOWN)
 shares = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -132,5 +133,16 @@ def test_what_is_no_count_is_refused(text: str) -> None:
 
 
 def test_no_number_is_printed_so_exactly_that_nothing_lies_around_it() -> None:
-    long = Printed("x", Fraction(1, 3), digits=15)
-    assert long.rounded.high - long.rounded.low == Fraction(2, 10**15)
+    long = read_rate("acc", "." + "3" * 15)
+    assert long.rounded.high - long.rounded.low == 2 * long.value / 2**23
+
+
+@pytest.mark.parametrize("count", [*range(300, 624, 19), 577, 578])
+def test_a_share_with_all_the_digits_that_a_program_printed_is_that_share(count: int) -> None:
+    share, single = count / 624, np.float32(count) / np.float32(624)
+    for text in (
+        repr(share), f"{100 * share!r}%", f"{100 * count / 624!r}%", f"{share:.10f}",
+        str(single), repr(float(single)), f"{100 * float(single)!r}%", f"{single * np.float32(100)}%",
+    ):  # fmt: skip
+        rounded = read_rate("acc", text).rounded
+        assert [k for k in range(625) if rounded.hold(Fraction(k, 624))] == [count], text
