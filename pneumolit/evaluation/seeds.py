@@ -8,6 +8,7 @@ conservative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.stats import t
 from pneumolit.evaluation.clustered import (
     NO_VARIANCE,
     Interval,
+    auroc_components,
     auroc_interval,
     mean_recall_interval,
     patient_rows,
@@ -41,7 +43,8 @@ def mean_over_runs(
 
     Patients are resampled within class, the same ones for all runs, which gives the first part of the variance; the
     second is that between the runs over their number. The interval is taken on the logit scale, by Student's t with the
-    degrees of freedom of both parts together: three seeds are too few to read tails from resamples of them.
+    degrees of freedom of all parts together, ill patients, healthy ones and seeds: three seeds, or a class of a few
+    patients, are too few to read tails from resamples of them.
 
     Args:
         positives: `(N,)` 0/1, 1 is pneumonia. Both must occur.
@@ -77,12 +80,21 @@ def mean_over_runs(
     for weights in patient_weights(positives, rows, num_resamples, seed):
         for name, values in _metrics(positives, scores, hits, rows, weights).items():
             drawn[name].append(values.mean(axis=1))
+    variances = {name: float(np.concatenate(values).var(ddof=1)) for name, values in drawn.items()}
+    shares = _shares_of_classes(positives, scores, rows, variances)
+    patients = [len(np.unique(rows[positives == value])) for value in (1, 0)]
     found = {}
     for name in METRICS:
         sd = float(known[name].std(ddof=1)) if scores.shape[1] > 1 else None
-        mean, se_patients = float(known[name].mean()), float(np.concatenate(drawn[name]).std(ddof=1))
+        # Resamples of k patients vary by (k - 1) / k of what k other patients would.
+        parts = [
+            (share * variances[name] * count / max(count - 1, 1), max(count - 1, 1))
+            for share, count in zip(shares[name], patients, strict=True)
+        ]
+        mean, se_patients = float(known[name].mean()), sum(part for part, _ in parts) ** 0.5
         se_seeds = 0.0 if sd is None else sd / scores.shape[1] ** 0.5
-        interval = _interval(mean, se_patients, se_seeds, num_patients, scores.shape[1], level)
+        parts.append((se_seeds**2, max(scores.shape[1] - 1, 1)))
+        interval = _interval(mean, parts, level) if num_patients > 1 else None
         if interval is None and num_patients > 1:  # every run decides every image alike, rightly or wrongly
             interval = _formula(name, positives, scores[:, 0], hits[:, 0], patient_ids, level)
         found[name] = {
@@ -114,13 +126,39 @@ def _metrics(
     }
 
 
-def _interval(
-    mean: float, se_patients: float, se_seeds: float, num_patients: int, num_runs: int, level: float
-) -> Interval | None:
-    """On the logit scale; None with a single patient, and where the mean has no logit or nothing varies."""
-    if num_patients < 2:
-        return None
-    parts = ((se_patients**2, num_patients - 1), (se_seeds**2, max(num_runs - 1, 1)))
+def _shares_of_classes(
+    positives: np.ndarray, scores: np.ndarray, rows: np.ndarray, variances: dict[str, float]
+) -> dict[str, tuple[float, float]]:
+    """What part of the variance over patients stems from ill ones, and from healthy ones: they are drawn apart."""
+    is_pos = positives == 1
+    weight, ill, healthy = float(is_pos.mean()), variances["sensitivity"], variances["specificity"]
+    components = [auroc_components(is_pos, column) for column in scores.T]  # those of a mean are the means of them
+    of_auroc = []
+    for side, own in zip((is_pos, ~is_pos), zip(*components, strict=True), strict=True):
+        shares = np.mean(own, axis=0)
+        sums = np.bincount(rows[side], shares - shares.mean()) / len(shares)
+        of_auroc.append(float(sums @ sums))
+    parts = {
+        "auroc": (of_auroc[0], of_auroc[1]),
+        "accuracy": (weight**2 * ill, (1 - weight) ** 2 * healthy),
+        "balanced_accuracy": (ill, healthy),
+        "sensitivity": (1.0, 0.0),
+        "specificity": (0.0, 1.0),
+    }
+    return {
+        name: (one / (one + other), other / (one + other)) if one + other else (0.5, 0.5)
+        for name, (one, other) in parts.items()
+    }
+
+
+def _interval(mean: float, parts: Sequence[tuple[float, int]], level: float) -> Interval | None:
+    """On the logit scale; None where the mean has no logit or nothing varies.
+
+    Args:
+        mean: over runs.
+        parts: of its variance, each with its degrees of freedom.
+        level: coverage.
+    """
     variance = sum(part for part, _ in parts)
     if not 0 < mean < 1 or variance <= NO_VARIANCE * mean * (1 - mean):
         return None

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm, ttest_ind
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score, roc_auc_score
 
-from pneumolit.evaluation.clustered import auroc_covariance, auroc_interval, proportion_interval
+from pneumolit.evaluation.clustered import auroc_covariance, auroc_interval, mean_recall_interval, proportion_interval
 from pneumolit.evaluation.seeds import METRICS, mean_over_runs
 
 SIZES = (np.ones(100, dtype=int), np.repeat([1, 2, 3, 5], [60, 30, 15, 5]))  # images per patient, normal and pneumonia
@@ -49,13 +49,13 @@ def test_means_and_their_spread_are_those_of_the_single_runs(three: tuple[np.nda
 def test_the_interval_has_the_width_of_welchs_two_sample_interval_on_the_logit_scale(
     three: tuple[np.ndarray, ...], level: float
 ) -> None:
-    # Two samples whose means have just the standard errors of both parts, one as large as there are patients, one as
-    # there are runs: Welch's degrees of freedom are Satterthwaite's.
+    # Two samples whose means have just the standard errors of both parts, one as large as there are patients of the
+    # class, one as there are runs: Welch's degrees of freedom are Satterthwaite's.
     targets, scores, patients = three
     found = mean_over_runs(targets, scores, (scores > 0.9).astype(int), patients, num_resamples=200, level=level)
-    for row in found.values():
-        samples = []
-        for error, count in ((row["se_patients"], len(set(patients.tolist()))), (row["se_seeds"], 3)):
+    for name, value in (("sensitivity", 1), ("specificity", 0)):
+        row, samples = found[name], []
+        for error, count in ((row["se_patients"], len(set(patients[targets == value]))), (row["se_seeds"], 3)):
             plain = np.arange(count, dtype=float)
             samples.append((plain - plain.mean()) / plain.std(ddof=1) * error * count**0.5)
         half = ttest_ind(*samples, equal_var=False).confidence_interval(level).high
@@ -81,6 +81,27 @@ def test_more_runs_of_the_same_images_do_not_make_patients_surer(three: tuple[np
     assert many["se_patients"] == pytest.approx(single["se_patients"])
     assert many["sd_seeds"] == 0 and single["sd_seeds"] is None
     assert many["interval"] == pytest.approx(single["interval"])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_of_a_class_of_few_patients_runs_that_are_alike_promise_no_more_than_one_of_them(name: str) -> None:
+    # Six ill patients with ten films each: resamples of six vary by 5/6 of what others would, with five degrees.
+    rng = np.random.default_rng(0)
+    hits = np.concatenate([[1] * right + [0] * (10 - right) for right in (10, 10, 9, 8, 6, 4)])
+    targets, patients = np.repeat([1, 0], 60), np.concatenate([np.repeat(np.arange(6), 10), 100 + np.arange(60)])
+    preds = np.concatenate([hits, np.repeat([1, 0], [5, 55])])
+    scores = preds + rng.normal(0, 0.7, 120)
+    found = mean_over_runs(targets, np.column_stack([scores] * 2), np.column_stack([preds] * 2), patients)[name]
+    low, high = found["interval"]
+    if name == "auroc":
+        single = auroc_interval(targets, scores, patients)
+    elif name in ("sensitivity", "specificity"):
+        side = targets == (name == "sensitivity")
+        single = proportion_interval((preds == targets)[side], patients[side])
+    else:
+        weights = "images" if name == "accuracy" else "classes"
+        single = mean_recall_interval((preds == targets).astype(float), targets, patients, weights=weights)
+    assert single is not None and high - low > 0.95 * (single[1] - single[0])
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:
