@@ -120,20 +120,39 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
             width, height = image.size
             # Of several pictures in one file, as some cameras write, the first is taken.
             kind = "JPEG" if image.format == "MPO" else str(image.format)
+            is_stored_as_rgb = False
             if kind == "PNG":
                 _check_png(data)
             if kind == "JPEG" and (size is not None or with_color):
                 # Decodes at a reduced scale that never goes below 2 x size: 0.27 gray levels of 255 from a
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
-                image.draft("YCbCr" if with_color else "L", (2 * size, 2 * size) if size is not None else image.size)
+                scale = (2 * size, 2 * size) if size is not None else image.size
+                is_stored_as_rgb = with_color and _is_stored_as_rgb(image)
+                image.draft("YCbCr" if with_color and not is_stored_as_rgb else "L", scale)
                 image.decodermaxblock = len(data)  # all at once: at the end of every 64 kB a row would be begun anew
-            distance = colorfulness(image) if with_color else math.nan
+            distance = math.nan
+            if is_stored_as_rgb:  # libjpeg makes gray of it, but no YCbCr: once more for the colors
+                with _open(data) as colored:
+                    colored.draft(None, scale)
+                    distance = colorfulness(colored)
+            elif with_color:
+                distance = colorfulness(image)
             gray = _to_gray(_turn_upright(image))
             if size is not None:
                 gray = _squash(gray, size)
             return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, distance)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise ImageError(_reason(error)) from error
+
+
+def _is_stored_as_rgb(image: Image.Image) -> bool:
+    """Whether a JPEG's own components are red, green and blue, by Adobe's mark or else by their names."""
+    if image.mode != "RGB":
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    names = [component[0] for component in getattr(image, "layer", ())]
+    return "jfif" not in image.info and names == [ord(letter) for letter in "RGB"]
 
 
 def _check_png(data: bytes) -> None:

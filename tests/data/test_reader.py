@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from pneumolit.data.reader import MAX_PIXELS, ImageError, read_gray, read_size
+from pneumolit.data.reader import MAX_PIXELS, ImageError, read_film, read_gray, read_size
 
 GRAY = np.add.outer(np.arange(30) * 5, np.arange(20) * 4).astype(np.uint8)  # (30, 20), no two sides alike
 ORIENTATION, X_RESOLUTION = 0x0112, 0x011A
@@ -46,6 +46,25 @@ def jpeg_claiming(width: int, height: int) -> bytes:
 
 
 # Depth and color
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+@pytest.mark.parametrize("size", [None, 8])
+def test_a_jpeg_that_stores_red_green_and_blue_is_read_alike_with_and_without_its_colors(
+    has_mark: bool, size: int | None
+) -> None:
+    pink = np.stack([GRAY, GRAY // 2, GRAY // 2], axis=-1)
+    for picture, is_colorful in ((pink, True), (np.stack([GRAY] * 3, axis=-1), False)):
+        data = encoded(Image.fromarray(picture), "JPEG", keep_rgb=True, quality=95)
+        if not has_mark:  # without Adobe's segment the names of the components tell it
+            start = data.index(b"\xff\xee")
+            data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
+        film = read_film(data, size, with_color=True)
+        np.testing.assert_array_equal(film.gray, read_gray(data, size))
+        assert (film.colorfulness > 10) == is_colorful
+        if size is None:
+            expected = np.asarray(Image.fromarray(picture).convert("L"), dtype=int)
+            assert np.abs(film.gray - expected).max() < 12
 
 
 def test_16_bit_films_are_scaled_and_not_clipped(tmp_path: Path) -> None:
