@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
         FileNotFoundError, ValueError: as the readers, the splits and the store say; unreadable files are all named.
     """
     root, records = read_records(cfg, cache_dir)
+    _refuse_outside(records, root)
     labels, records = choose_labels(records, cfg["target"], cfg["positive"])
     records = _divide_given(records, cfg)
     is_named = cfg["resplit"] is None and bool(records.is_in("split", "val").any())
@@ -128,6 +130,16 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
         if name not in BLOCKS or side:
             check_classes(side, labels.classes, name, _remedy(name, cfg, is_named))
     return ChestXrayData(records, store, labels, is_copy, epoch_length)
+
+
+def _refuse_outside(records: RecordTable, root: Path) -> None:
+    """A run knows its images by their place below the root, which may be another tomorrow."""
+    outside = [p for p in records.texts("path") if os.path.isabs(p) or p.startswith(f"{os.pardir}/")]  # noqa: PTH117
+    if outside:
+        raise ValueError(
+            f"{len(outside)} of {len(records)} images are not below {root}, the first {outside[:2]}; set data.root to "
+            "a folder that holds all of them (paths are then relative to it, or absolute and below it)"
+        )
 
 
 def _remedy(name: str, cfg: Mapping[str, Any], is_named: bool) -> str:

@@ -113,7 +113,8 @@ def read_manifest(manifest: Path, root: Path | None) -> RecordTable:
 
     Args:
         manifest: the CSV file, UTF-8, with a header.
-        root: folder that the paths are relative to; None means the folder of the manifest.
+        root: folder that the paths are relative to; None means the folder of the manifest. What is written otherwise
+            and lies below it becomes relative.
 
     Raises:
         FileNotFoundError: the manifest, or a file that it names, does not exist.
@@ -127,7 +128,7 @@ def read_manifest(manifest: Path, root: Path | None) -> RecordTable:
             reader = csv.DictReader(handle)
             columns = list(reader.fieldnames or [])
             is_manifest = {"path", "label"} <= set(columns)
-            rows = (_manifest_record(row, line, manifest) for line, row in enumerate(reader, start=2))
+            rows = (_manifest_record(row, line, manifest, base) for line, row in enumerate(reader, start=2))
             records = RecordTable.of(rows if is_manifest else ())
             count = len(records) if is_manifest else sum(1 for _ in reader)
     except UnicodeDecodeError as error:
@@ -276,13 +277,16 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _manifest_record(row: dict[str, str | None], line: int, manifest: Path) -> ImageRecord:
+def _manifest_record(row: dict[str, str | None], line: int, manifest: Path, base: Path) -> ImageRecord:
     path, label = (row.get("path") or "").strip(), (row.get("label") or "").strip()
     split = (row.get("split") or "").strip()
     if not path or not label:
         raise ValueError(f"{manifest}, line {line}: path and label must not be empty, got {dict(row)}")
     if split not in {"", *SPLITS}:
         raise ValueError(f"{manifest}, line {line}: split must be train, val, test or empty, got {split!r}")
+    if os.path.isabs(path) or ".." in path.split("/"):  # noqa: PTH117  a Path per row is slow
+        found = os.path.relpath(os.path.join(base, path), base)  # noqa: PTH118
+        path = path if found.startswith(f"{os.pardir}/") else found
     series, number, cause = parse_name(path) or ("", None, "")
     patient = (row.get("patient_id") or "").strip()
     if "\0" in path + patient:

@@ -332,6 +332,18 @@ def test_a_fraction_beside_the_official_validation_is_refused(films: Path, load:
         load(films, carve="official", val_fraction=0.25)
 
 
+def test_images_that_do_not_lie_below_the_root_are_refused_before_anything_is_read(
+    films: Path, tmp_path: Path, load: Load
+) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    paths = sorted(films.rglob("*.jpeg"))
+    rows = [f"{path if i % 2 else Path('..') / path.relative_to(tmp_path)},x" for i, path in enumerate(paths)]
+    (lists / "list.csv").write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(ValueError, match=rf"{len(paths)} of {len(paths)} images are not below .*lists.*set data\.root"):
+        load(lists, source="manifest", manifest=str(lists / "list.csv"))
+
+
 def test_a_manifest_without_validation_has_it_carved(films: Path, load: Load) -> None:
     rows = [(name, name.split("/")[1], "") for name in sides(load(films))]
     data = load(films, source="manifest", manifest=str(manifest(films, rows)), target="binary")

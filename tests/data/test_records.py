@@ -269,6 +269,13 @@ def test_paths_are_relative_to_the_given_root(films: Path, tmp_path: Path) -> No
         read_manifest(elsewhere, None)
 
 
+def test_a_path_that_is_written_otherwise_and_lies_below_the_root_becomes_relative(films: Path) -> None:
+    text = f"path,label\n{films}/x/a.png,sick\nx/../x/b.png,well\n"
+    (first, second) = read_manifest(manifest(films, text), None)
+    assert [first.path.as_posix(), second.path.as_posix()] == ["x/a.png", "x/b.png"]
+    assert first.patient_id == "x/a.png"
+
+
 def test_a_manifest_saved_by_excel_as_utf8_is_read(films: Path) -> None:
     assert len(read_manifest(manifest(films, "path,label\r\nx/a.png,sick\r\n", "utf-8-sig"), None)) == 1
 
