@@ -14,7 +14,7 @@ _UNUSED = {
     "hydra.sweep.subdir": "whose jobs are named by what they are",
     "hydra.run.dir": "whose folder is named by sweep.name or hydra.sweep.dir",
 }
-_begun: list[Path] = []  # folders that Hydra's sweeper makes before anything was checked
+_begun: list[tuple[Path, Path]] = []  # folders that Hydra's sweeper makes before anything was checked, and output_dir
 
 
 class SweepRefusedError(Exception):
@@ -23,20 +23,23 @@ class SweepRefusedError(Exception):
 
 def begin_sweep(config: Any) -> None:
     """Remember the folder of a sweep, so that a refused one leaves none behind."""
-    _begun.append(Path(config.hydra.sweep.dir))
+    _begun.append((Path(config.hydra.sweep.dir).absolute(), Path(str(config.output_dir)).absolute()))
 
 
 @contextlib.contextmanager
 def bare_sweeps_removed() -> Iterator[None]:
-    """Folders of sweeps that were refused go, with the file that Hydra's sweeper writes into each."""
+    """Folders of sweeps that were refused go, with the file that Hydra's sweeper writes into each.
+
+    Nothing above output_dir is touched: an empty folder there belongs to the user.
+    """
     _begun.clear()
     try:
         yield
     finally:
-        for folder in map(Path.absolute, _begun):
+        for folder, base in _begun:
             (folder / "multirun.yaml").unlink(missing_ok=True)  # sweep.json says what was asked for
             with contextlib.suppress(OSError):
-                for path in (folder, *folder.parents):
+                for path in (folder, *(p for p in folder.parents if p == base or base in p.parents)):
                     if path != Path.cwd():
                         path.rmdir()  # refused where anything is inside, and that ends it
         _begun.clear()

@@ -26,6 +26,7 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
     """Fit, calibrate and report one run in a folder, or go on with one."""
     from rich.console import Console
 
+    from pneumolit.data.store import cache_folder
     from pneumolit.rundir import shortest
     from pneumolit.stage_plan import check_run
     from pneumolit.training.resume import newest_unfinished
@@ -47,7 +48,7 @@ def train(cfg: dict[str, Any], folder: Path) -> None:
             console.print("No unfinished run has this configuration; a new one starts.", highlight=False)
         else:
             folder = found.path
-    _look_at_the_data(asked["data"], asked["distill"]["teacher"])
+    _look_at_the_data(asked["data"], asked["distill"]["teacher"], cache_folder(asked["cache_dir"]))
     from pneumolit.training.fit import fit
 
     fit(asked, shortest(folder), console, resume=is_resumed)
@@ -106,7 +107,7 @@ def _known_run(asked: dict[str, Any], run_dir: str) -> tuple[dict[str, Any], Pat
     return with_places_of(read_config(run), asked, keys), run.path
 
 
-def _look_at_the_data(cfg: dict[str, Any], teacher: str | None) -> None:
+def _look_at_the_data(cfg: dict[str, Any], teacher: str | None, cache: Path) -> None:
     """Refuse a folder or manifest that cannot be read, before the wait for torch; phantoms are made later."""
     from pneumolit.data.dataset import read_records
     from pneumolit.data.records import choose_labels
@@ -115,7 +116,7 @@ def _look_at_the_data(cfg: dict[str, Any], teacher: str | None) -> None:
     if teacher is not None:
         find_predictions(str(teacher))
     if cfg["source"] != "demo" or cfg["root"]:
-        _, records = read_records(cfg, Path())
+        _, records = read_records(cfg, cache)
         choose_labels(records, cfg["target"], cfg["positive"])
 
 

@@ -66,6 +66,13 @@ def test_mistake_is_one_message_and_leaves_nothing(multirun: Command, arguments:
     assert "Traceback" not in outcome.err and outcome.left == []
 
 
+def test_a_refused_sweep_leaves_empty_folders_above_its_output_alone(multirun: Command, tmp_path: Path) -> None:
+    place = tmp_path / "mine" / "study"
+    place.mkdir(parents=True)
+    assert multirun(f"output_dir={place / 'out'}", "seed=0,1", "optim.lr=-1").code == 2
+    assert place.is_dir() and not list(place.iterdir())
+
+
 @pytest.mark.parametrize("key", ["sweep=grid", "sweep.name=x", "sweep.rerun=true"])
 def test_keys_of_a_sweep_are_refused_for_a_single_run(command: Command, key: str) -> None:
     outcome = command("train", key)

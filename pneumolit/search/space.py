@@ -258,6 +258,11 @@ def _refuse_key(name: str) -> None:
             f"search.space.{name} would change the images that trials are scored on, so that their numbers could not "
             f"be compared; leave it out, or set {name} for all of them"
         )
+    if name == "experiment":
+        raise ValueError(
+            "search.space.experiment would take recipes whose images may differ, so that their numbers could not be "
+            "compared; search the settings in which they differ, or compare them by --multirun experiment=A,B"
+        )
     if name.partition(".")[0] in _NO_SETTING:
         raise ValueError(f"search.space.{name} is no setting of a model or its training; leave it out")
 

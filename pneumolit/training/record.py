@@ -74,12 +74,15 @@ def write_record(
 
 
 def note_resumption(run: RunDir, epochs: int, processes: Mapping[str, Any] | None = None) -> None:
-    """Write down that a run goes on: when, after how many epochs, and what of the environment is another."""
+    """Write down that a run goes on: when, after how many epochs, and what of environment and code is another."""
     before, now = read_json(run.environment_file), {**describe_environment(), DISTRIBUTED: processes}
     changed = {key: value for key, value in now.items() if before.get(key) != value}
+    code, code_before = source_hash(), read_json(run.status_file).get("code")
+    if code != code_before:
+        changed["code"] = code
     resumed = [*before.get("resumed", []), {"time": utc_now(), "epochs": epochs, "changed": changed}]
     write_json(run.environment_file, {**before, "resumed": resumed})
-    run.write_status(RUNNING)
+    run.write_status(RUNNING, code=code)  # a sweep counts a run as that of the code that ended it
 
 
 def refuse_other_weights(run: RunDir, source: WeightsSource) -> None:

@@ -84,7 +84,7 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     cache = cache_folder(cfg["cache_dir"])
     root, records = read_records(settings, cache)
     labels, records = choose_labels(records, settings["target"], settings["positive"])
-    _refuse_foreign_classes(labels, model.labels)
+    labels = _as_the_run_decides(labels, model.labels, settings["positive"])
     if not records.is_in("split", "").all():
         records = records.select(records.is_in("split", cfg["split"]))
         if not records:
@@ -131,12 +131,21 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     return metrics
 
 
-def _refuse_foreign_classes(labels: LabelSet, known: LabelSet) -> None:
+def _as_the_run_decides(labels: LabelSet, known: LabelSet, positive: Sequence[str] | None) -> LabelSet:
+    """The labels of a set; of the run's own classes those mean pneumonia that did when it was trained."""
+    if labels.classes == known.classes:
+        if positive is not None and set(positive) != set(known.positive):
+            raise ValueError(
+                f"data.positive={list(positive)} is not what the run was trained and calibrated for, "
+                f"{list(known.positive)}; leave it out"
+            )
+        return known
     if labels.classes != known.classes and not (labels.is_two_class_view and known.is_two_class_view):
         raise ValueError(
             f"the set has the classes {list(labels.classes)}, the model {list(known.classes)}; they must be "
             "the same, or both must say which of them mean pneumonia (data.positive)"
         )
+    return labels
 
 
 def _refuse_other_images(cfg: Mapping[str, Any], run: RunDir, name: str, images: str) -> None:
@@ -150,9 +159,9 @@ def _refuse_other_images(cfg: Mapping[str, Any], run: RunDir, name: str, images:
 
 
 def _sides_of_the_run(run: RunDir, hashes: Sequence[str]) -> set[str]:
-    """On which sides of the run these files lie."""
-    side = {row["sha256"]: row["split"] for row in run.read_split() if "sha256" in row}
-    return {side[value[:16]] for value in hashes if value[:16] in side}
+    """On which sides of the run these files, or copies of them, lie."""
+    asked = {value[:16] for value in hashes}
+    return {row["split"] for row in run.read_split() if row.get("sha256") in asked}
 
 
 def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:

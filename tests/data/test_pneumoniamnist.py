@@ -74,6 +74,18 @@ def test_a_run_trains_on_it_with_the_published_validation(
     assert data.labels.positive == ("PNEUMONIA",)
 
 
+def test_the_first_look_at_it_writes_into_the_cache_and_not_where_the_user_stands(
+    published: Path, compose_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.train import _look_at_the_data
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    cfg = compose_config("data=pneumoniamnist", f"data.root={published}", "data.store_size=28")
+    _look_at_the_data(cfg["data"], None, tmp_path / "cache")
+    assert not list((tmp_path / "here").iterdir()) and (tmp_path / "cache" / "pneumoniamnist").is_dir()
+
+
 def test_without_a_network_it_says_what_to_do_within_seconds(tmp_path: Path) -> None:
     pytest.importorskip("medmnist")
     with pytest.raises(ValueError, match="does not answer, so there is no network; fetch pneumoniamnist_64"):

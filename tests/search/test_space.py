@@ -68,6 +68,7 @@ def test_what_is_null_is_left_out() -> None:
         ({"optim.lr": {"low": 1, "high": 2}, "optim": {"lr": {"low": 1, "high": 2}}}, r"names optim\.lr twice"),
         ({"data.seed": {"choices": [0, 1]}}, r"data\.seed would change the images that trials are scored on"),
         ({"data": {"choices": ["demo", "manifest"]}}, r"search\.space\.data would change the images"),
+        ({"experiment": {"choices": ["best", "demo"]}}, r"search\.space\.experiment would take recipes whose images"),
         ({"test": {"choices": [True, False]}}, r"search\.space\.test is no setting of a model"),
         ({"search.sampler.name": {"choices": ["tpe", "gp"]}}, r"search\.sampler\.name is no setting of a model"),
     ],

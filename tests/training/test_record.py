@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pneumolit.model.weights import WeightsSource
-from pneumolit.rundir import RunDir, write_json
-from pneumolit.training.record import refuse_other_teacher, refuse_other_weights, teacher_hash
+from pneumolit.rundir import RUNNING, RunDir, read_json, write_json
+from pneumolit.training import record
+from pneumolit.training.record import note_resumption, refuse_other_teacher, refuse_other_weights, teacher_hash
 
 PACKAGE = WeightsSource("package", "net.in1k", "net_model", sha256="a1")
 RANDOM = WeightsSource("none", "net")
@@ -58,3 +59,16 @@ def test_a_run_goes_on_with_the_teacher_that_it_began_with_and_no_other(tmp_path
                 refuse_other_teacher(run, other)
     write_json(run.data_file, {})  # of a run from before there were teachers
     refuse_other_teacher(run, taught())
+
+
+def test_a_run_counts_as_that_of_the_code_that_went_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(tmp_path)
+    write_json(run.environment_file, {"weights": {}})
+    for code, changed in (("a" * 16, None), ("a" * 16, None), ("b" * 16, "b" * 16)):
+        monkeypatch.setattr(record, "source_hash", lambda code=code: code)
+        if not run.status_file.is_file():
+            run.write_status(RUNNING, code=code)
+            continue
+        note_resumption(run, 1)
+        assert read_json(run.status_file)["code"] == code
+        assert read_json(run.environment_file)["resumed"][-1]["changed"].get("code") == changed

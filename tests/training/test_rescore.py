@@ -13,8 +13,15 @@ import pytest
 import yaml
 from rich.console import Console
 
+from pneumolit.labels import LabelSet
 from pneumolit.rundir import RunDir
-from pneumolit.training.rescore import load_model, reopen_data, score_other_set
+from pneumolit.training.rescore import (
+    _as_the_run_decides,
+    _sides_of_the_run,
+    load_model,
+    reopen_data,
+    score_other_set,
+)
 
 QUIET = Console(file=io.StringIO())
 
@@ -83,6 +90,24 @@ def test_images_that_the_run_was_trained_on_are_no_other_set(
     cfg = compose_config(*overrides, f"cache_dir={cache_dir}", name="evaluate")
     with pytest.raises(ValueError, match=r"trained or calibrated on"):
         score_other_set(cfg, RunDir(copied_run), "again", QUIET)
+
+
+@pytest.mark.parametrize("kept_as", ["dropped", "val"])
+def test_a_training_image_with_a_copy_elsewhere_in_the_run_is_still_one(copied_run: Path, kept_as: str) -> None:
+    run = RunDir(copied_run)
+    rows = list(run.read_split())
+    trained = next(row for row in rows if row["split"] == "train")
+    rows.append({**trained, "path": "train/NORMAL/copy.jpeg", "split": kept_as, "is_copy": "1"})
+    run.write_split(rows)
+    assert _sides_of_the_run(run, [trained["sha256"] + "0" * 48]) == {"train", kept_as}
+
+
+def test_a_set_with_the_run_s_classes_is_decided_as_the_run_was_trained() -> None:
+    classes = ("NORMAL", "BACTERIA", "VIRUS")
+    known, theirs = LabelSet(classes, ("VIRUS",)), LabelSet(classes, ("BACTERIA", "VIRUS"))
+    assert _as_the_run_decides(theirs, known, None) == known == _as_the_run_decides(theirs, known, ["VIRUS"])
+    with pytest.raises(ValueError, match=r"data\.positive=\['BACTERIA'\] is not what the run was trained"):
+        _as_the_run_decides(LabelSet(classes, ("BACTERIA",)), known, ["BACTERIA"])
 
 
 def test_test_images_under_another_name_are_a_look_and_other_images_are_refused_under_it(
