@@ -363,6 +363,19 @@ def scored_epoch(rows: Sequence[Mapping[str, float]], use: str | None, monitor: 
     return rows[-1] if rows else {}
 
 
+def choosing_metric(callbacks: Mapping[str, Any], scored: str | None) -> str | None:
+    """What the scored epoch, or when to stop, was chosen by; None where a fixed number of epochs ran to its end.
+
+    Args:
+        callbacks: of the last stage.
+        scored: the checkpoint: last or best.
+    """
+    checkpoint, stopping = (callbacks.get(key) or {} for key in ("checkpoint", "early_stopping"))
+    if scored == "best":
+        return checkpoint.get("monitor")
+    return None if stopping.get("patience") is None else stopping.get("monitor") or checkpoint.get("monitor")
+
+
 def _combinations(flat: Mapping[str, Any]) -> list[str]:
     """Choices that contradict each other, and settings that would have no effect."""
     problems = [*_unknown_monitors(flat), *_early_stopping(flat)]

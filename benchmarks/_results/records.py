@@ -229,16 +229,25 @@ def read_record(place: Path) -> Record:
     )
 
 
-def halted_seconds(epochs: Sequence[float]) -> float:
-    """Seconds that a run stood still: of epochs that took over twice the median, what is beyond the median."""
-    times = np.array(epochs)
-    usual = float(np.median(times)) if len(times) else 0.0
-    return float((times - usual)[times > 2 * usual].sum())
+def halted_seconds(epochs: Sequence[float], stages: Sequence[float] | None = None) -> float:
+    """Seconds that a run stood still: of epochs that took over twice the median of their stage, what is beyond it.
+
+    Args:
+        epochs: seconds of each.
+        stages: of each; None where there is one.
+    """
+    times, found = np.array(epochs), 0.0
+    own = np.zeros(len(times)) if stages is None else np.array(stages)
+    for stage in np.unique(own):
+        part = times[own == stage]
+        found += float((part - np.median(part))[part > 2 * np.median(part)].sum())
+    return found
 
 
 def _seconds(run: RunDir, status: Mapping[str, Any]) -> int:
-    epochs = [row["seconds"] for row in run.read_metrics() if "seconds" in row]
-    return round(float(status["seconds"]) - halted_seconds(epochs))
+    rows = [row for row in run.read_metrics() if "seconds" in row]
+    stages = [row.get("stage", 0.0) for row in rows]
+    return round(float(status["seconds"]) - halted_seconds([row["seconds"] for row in rows], stages))
 
 
 def _numbers(run: RunDir, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumolit.config import configuration_hash, scored_epoch
+from pneumolit.config import choosing_metric, configuration_hash, scored_epoch
 from pneumolit.labels import log_softmax
 from pneumolit.rundir import RunDir, read_json, read_yaml
 
@@ -27,6 +27,7 @@ class Facts:
         machine: where.
         seed: of the run.
         configuration: hash of what was decided, seed aside.
+        chosen_by: metric that chose its epoch or when to stop, `block/auroc`.
         val_auroc: on the run's own validation images.
         train_accuracy: of the chosen weights on the training images as they are, by the rule of the comparison.
         train_loss: their cross-entropy in nats, measured so; or the last logged one.
@@ -43,6 +44,7 @@ class Facts:
     machine: str = ""
     seed: int | None = None
     configuration: str = ""
+    chosen_by: str = ""
     val_auroc: float | None = None
     train_accuracy: float | None = None
     train_loss: float | None = None
@@ -79,6 +81,7 @@ def read_facts(run: RunDir, rule: str) -> Facts:
         machine=", ".join(environment.get("gpus") or [environment.get("processor", "")]),
         seed=cfg.get("seed"),
         configuration=status.get("configuration") or configuration_hash(cfg),
+        chosen_by=choosing_metric(cfg.get("callbacks", {}), used) or "",
         val_auroc=read_auroc(run, "val"),
         train_accuracy=accuracy,
         train_loss=logged if loss is None else loss,

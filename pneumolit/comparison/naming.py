@@ -44,13 +44,17 @@ def name_methods(methods: Sequence[Method]) -> list[Method]:
 
 
 def distinct(methods: Sequence[Method]) -> list[Method]:
-    """A number behind every further method of the same name."""
+    """A number behind every further method of the same name, one that no other name has."""
+    taken = {method.name for method in methods}
     seen: Counter[str] = Counter()
     found = []
     for method in methods:
         seen[method.name] += 1
-        count = seen[method.name]
-        found.append(replace(method, name=f"{method.name} ({count})") if count > 1 else method)
+        name, count = method.name, seen[method.name]
+        while count > 1 and name in taken:
+            name, count = f"{method.name} ({count})", count + 1
+        taken.add(name)
+        found.append(replace(method, name=name))
     return found
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pneumolit.comparison.method import Method
 
@@ -111,12 +113,22 @@ def _in_order(method: Method) -> Method:
 
 
 def _with_one_reading(methods: Sequence[Method]) -> RowGroup:
-    """All with the coarsest reading of who was imaged, which claims the least."""
-    coarsest = min(methods, key=lambda m: len(set(m.patient_ids)))
-    if all((m.patient_ids == coarsest.patient_ids).all() for m in methods):
-        return RowGroup(tuple(methods))
-    note = (
-        f"The methods read differently who was imaged; tests take the {len(set(coarsest.patient_ids))} patients of "
-        f"{coarsest.name}, the fewest."
+    """All with a reading of who was imaged that claims the least: one patient where any of them says so."""
+    first = methods[0].patient_ids
+    numbers = [np.unique(m.patient_ids, return_inverse=True)[1] for m in methods]
+    together = [np.unique(np.stack([numbers[0], own]), axis=1).shape[1] for own in numbers]
+    if all(pairs == len(set(numbers[0])) == len(set(own)) for pairs, own in zip(together, numbers, strict=True)):
+        return RowGroup(tuple(replace(m, patient_ids=first) for m in methods))
+    # Images are the links of a graph between the patients of one reading and those of the others.
+    starts = np.cumsum([0, *(own.max() + 1 for own in numbers)])
+    places = np.stack([own + start for own, start in zip(numbers, starts, strict=False)])  # (M, N)
+    links = coo_array(
+        (np.ones(places[1:].size), (np.tile(places[0], len(places) - 1), places[1:].ravel())), shape=(starts[-1],) * 2
     )
-    return RowGroup(tuple(replace(m, patient_ids=coarsest.patient_ids) for m in methods), note)
+    _, parts = connected_components(links, directed=False)
+    patients = parts[places[0]].astype(str)
+    note = (
+        f"The methods read differently who was imaged; tests take for one patient whom any of them does, "
+        f"{len(set(patients))} in all."
+    )
+    return RowGroup(tuple(replace(m, patient_ids=patients) for m in methods), note)

@@ -177,7 +177,13 @@ def _notes(group: RowGroup, rows: Sequence[MethodRow], settings: Settings) -> li
     rules = sorted({row.rule for row in rows})
     named = "; ".join(f"{rule_label(rule)}: {_PRIMARY}" if rule == "primary" else rule_label(rule) for rule in rules)
     notes.append(f"Decisions by the rule {named}. Numbers in brackets are 95 % intervals over patients.")
-    if settings.split == "val" and any(row.facts.get("val_auroc") for row in rows):
+    chosen = [m.facts.chosen_by for m in group.methods if m.facts.chosen_by.startswith(f"{settings.split}/")]
+    if chosen:
+        notes.append(
+            f"The epoch of {len(chosen)} of {len(group.methods)} methods was chosen by these very images "
+            f"({', '.join(sorted(set(chosen)))}), so that their numbers are too good here."
+        )
+    if settings.split == "val" and settings.reference is None and any(row.facts.get("val_auroc") for row in rows):
         notes.append("These are the images that the reference was chosen by, so that it looks better here than it is.")
     greedy = [r.title for r in rows if r.kind == ENSEMBLE and str(r.facts.get("model", "")).startswith(GREEDY)]
     if settings.split == "val" and greedy:

@@ -30,6 +30,8 @@ def choose_reference(methods: Sequence[Method], wanted: str | None, split: str =
         return methods[0], "the first one given, since none of them has a validation AUROC"
     best = max(known, key=lambda method: method.facts.val_auroc or 0.0)  # the first of equals
     part = {"val": " (chosen by these very images)", "train": ""}.get(split, "; this set had no part in it")
+    if split != "val" and best.facts.chosen_by.startswith(f"{split}/"):
+        part = f"; these images chose its epoch ({best.facts.chosen_by})"
     return best, f"the highest validation AUROC ({best.facts.val_auroc:.4f}) of {len(known)}{part}"
 
 

@@ -43,8 +43,8 @@ def subgroups(
         level: of the intervals.
 
     Returns:
-        One dict per group: kind, name, num_images, num_patients, sensitivity, specificity, auroc, and `intervals` of
-        the three; None where a class is missing from the group.
+        One dict per group: kind, name, num_images, num_positives, num_patients, sensitivity, specificity, auroc, and
+        `intervals` of the three; None where a class is missing from the group.
     """
     is_pos = np.asarray(positives) == 1
     causes, series = np.asarray(causes).astype(str), np.asarray(series).astype(str)
@@ -76,7 +76,11 @@ def _numbers(
     patient_ids: np.ndarray,
     level: float,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"num_images": int(rows.sum()), "num_patients": len(np.unique(patient_ids[rows]))}
+    found: dict[str, Any] = {
+        "num_images": int(rows.sum()),
+        "num_positives": int((rows & is_pos).sum()),
+        "num_patients": len(np.unique(patient_ids[rows])),
+    }
     intervals = {}
     for name, side, right in (("sensitivity", rows & is_pos, 1), ("specificity", rows & ~is_pos, 0)):
         hits = (preds[side] == right).astype(np.float64)

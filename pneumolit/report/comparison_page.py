@@ -154,7 +154,8 @@ def _tests(found: Comparison) -> list[Section]:
     if few:
         words.append(
             f"In {few} of {len(pairs)} comparisons the methods differ in accuracy on fewer than {FEW_GAINS} patients; "
-            "their p is that of flipped signs (mid-p), here and in Holm's correction."
+            "their p is that of flipped signs (mid-p), here and in Holm's correction. Their intervals are the normal "
+            "ones, which may leave out zero where p does not call it."
         )
     if len(pairs) > MOST_PAIRS:
         words.append(f"The {MOST_PAIRS} surest of {len(pairs)} differences; pairs.csv has all.")

@@ -196,8 +196,8 @@ def counted(value: float | None) -> str:
     if value is None:
         return "n/a"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
+        if value >= size * (1 - 0.5e-3):  # what three digits round up to it as well
+            return f"{max(value / size, 1):.3g} {unit}"
     return f"{value:.0f}"
 
 

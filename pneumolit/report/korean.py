@@ -226,6 +226,16 @@ _REPORT = {
         "시험 세트는 평가하지 않았습니다. 임계값과 보정을 검증 세트에서 정했으므로 검증 세트의 수치는 실제보다 좋게 "
         "나옵니다."
     ),
+    "There is no test side. Validation chose thresholds and calibration, so its numbers flatter. {metric} chose the "
+    "epoch, so its images flatter as well.": (
+        "시험 세트가 없습니다. 임계값과 보정을 검증 세트에서 정했으므로 검증 세트의 수치는 실제보다 좋게 나옵니다. "
+        "에폭은 {metric} 기준으로 정했으므로 그 영상의 수치도 실제보다 좋게 나옵니다."
+    ),
+    "The test split was not scored. Validation chose thresholds and calibration, so its numbers flatter. {metric} "
+    "chose the epoch, so its images flatter as well.": (
+        "시험 세트는 평가하지 않았습니다. 임계값과 보정을 검증 세트에서 정했으므로 검증 세트의 수치는 실제보다 좋게 "
+        "나옵니다. 에폭은 {metric} 기준으로 정했으므로 그 영상의 수치도 실제보다 좋게 나옵니다."
+    ),
     "Result": "결과",
     "Decisions in the headline use the primary rule: an image is called pneumonia where the calibrated probability, "
     "re-based to prevalence one half, is at least 0.5. Slope and intercept of the calibration come from validation; "

@@ -213,8 +213,11 @@ def _subgroups(metrics: dict[str, Any]) -> Iterable[str]:
         if len(groups) > 1:
             worst = min(groups, key=lambda group: float(group[key]))
             interval = (worst.get("intervals") or {}).get(key)
+            count = worst.get("num_positives", worst["num_images"])  # which older records do not have
+            if key == "specificity":
+                count = worst["num_images"] - worst.get("num_positives", 0)
             yield (
-                f"The lowest {key} of a subgroup is {with_interval(worst[key], interval)}, on {worst['num_images']} "
+                f"The lowest {key} of a subgroup is {with_interval(worst[key], interval)}, on {count} "
                 f"images ({worst['kind']}: {worst['name']})."
             )
 

@@ -117,7 +117,8 @@ def _sets_words(record: RunRecord) -> str:
     if "test" not in record.evaluations:
         start = "The test split was not scored." if record.has_test else "There is no test side."
         if has_rules:
-            return f"{start} Validation chose thresholds and calibration, so its numbers flatter."
+            rules = f"{start} Validation chose thresholds and calibration, so its numbers flatter."
+            return rules if metric is None else f"{rules} {metric} chose the epoch, so its images flatter as well."
         return start if metric is None else f"{start} {metric} chose the epoch."
     if metric is None and has_rules:
         return "Thresholds and calibration were chosen on validation; the test split took part in no choice."

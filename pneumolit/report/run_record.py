@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pneumolit.config import flatten, scored_epoch
+from pneumolit.config import choosing_metric, flatten, scored_epoch
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.language import ENGLISH
 from pneumolit.rundir import RunDir, read_json, read_looks
@@ -144,10 +144,7 @@ class RunRecord:
     @property
     def choosing_metric(self) -> str | None:
         """What the scored epoch, or when to stop, was chosen by; None where a fixed number of epochs ran to its end."""
-        checkpoint, stopping = (self.last_stage["callbacks"].get(key) or {} for key in ("checkpoint", "early_stopping"))
-        if self._scored_checkpoint == "best":
-            return checkpoint.get("monitor")
-        return None if stopping.get("patience") is None else stopping.get("monitor") or checkpoint.get("monitor")
+        return choosing_metric(self.last_stage["callbacks"], self._scored_checkpoint)
 
     @property
     def scored_epoch(self) -> Mapping[str, float]:

@@ -101,6 +101,9 @@ def test_a_record_that_grows_too_large_is_refused(finished: Make, tmp_path: Path
 def test_epochs_in_which_a_run_stood_still_are_taken_out_of_its_time_and_slower_ones_are_not() -> None:
     assert halted_seconds([100, 102, 98, 700, 101]) == 700 - 101
     assert halted_seconds([100, 150, 100]) == 0 and halted_seconds([]) == 0
+    stages = [0.0] * 10 + [1.0] * 5  # a head, then everything
+    assert halted_seconds([1.5] * 10 + [68] * 5, stages) == 0
+    assert halted_seconds([1.5] * 10 + [68, 68, 300, 68, 68], stages) == 300 - 68
 
 
 @pytest.mark.parametrize("extra", ["optim.lr=1e-3", "data.patient_key=number", "trainer.max_epochs=2"])

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pneumolit.comparison.method import Method, read_method
-from pneumolit.comparison.naming import name_methods
+from pneumolit.comparison.naming import distinct, name_methods
 from pneumolit.comparison.pairs import against_one, all_pairs, compare_pairs
 from pneumolit.comparison.rows import RowGroup, group_methods, why_apart
 from pneumolit.comparison.run import Settings, collect_methods, compare
@@ -70,7 +70,46 @@ def test_of_two_readings_of_who_was_imaged_the_tests_take_the_fewer_patients(met
     alone = replace(methods[1], patient_ids=np.array([f"p{i}" for i in range(120)], dtype=object))
     (group,) = group_methods([alone, methods[0]])
     assert len(set(group.patient_ids)) == 60
-    assert f"the 60 patients of {methods[0].name}" in group.note
+    assert "60 in all" in group.note
+
+
+def test_readings_that_part_the_images_alike_are_one_and_others_are_joined(methods: list[Method]) -> None:
+    def read(*names: str) -> Method:
+        size = len(names)
+        one = methods[0]
+        return replace(
+            one, paths=one.paths[:size], targets=one.targets[:size], decisions=one.decisions[:size],
+            scores=None if one.scores is None else one.scores[:size], patient_ids=np.array(names, dtype=object),
+            causes=one.causes[:0],
+        )  # fmt: skip
+
+    (alike,) = group_methods([read("bacteria-1", "bacteria-1", "virus-3", "virus-4"), read("7", "7", "8", "9")])
+    assert not alike.note and [len(set(m.patient_ids)) for m in alike.methods] == [3, 3]
+    (joined,) = group_methods([read("1", "1", "2", "3"), read("1", "2", "3", "3")])  # 1-2 by one, 3-4 by the other
+    assert "2 in all" in joined.note
+    first, second, third, fourth = joined.patient_ids
+    assert first == second != third == fourth
+
+
+def test_images_that_chose_an_epoch_are_said_to_flatter(methods: list[Method]) -> None:
+    chosen = [replace(m, facts=replace(m.facts, chosen_by="block/auroc")) for m in methods[:2]]
+    for split, number in (("block", 2), ("test", 0)):
+        page = compare([*chosen, *methods[2:]], [], Settings("t", split=split, num_resamples=100)).page
+        told = [note for note in page.notes if "was chosen by these very images (block/auroc)" in note]
+        assert bool(told) == bool(number) and all(f"The epoch of {number} of 4 methods" in note for note in told)
+    _, how = choose_reference(chosen, None, "block")
+    assert how.endswith("these images chose its epoch (block/auroc)")
+
+
+def test_on_validation_only_a_reference_that_it_chose_is_said_to_look_better(methods: list[Method]) -> None:
+    for wanted in (None, methods[2].name):
+        page = compare(methods, [], Settings("t", split="val", reference=wanted, num_resamples=100)).page
+        assert any("that the reference was chosen by" in note for note in page.notes) == (wanted is None)
+
+
+def test_a_number_behind_a_name_is_none_that_another_name_has(methods: list[Method]) -> None:
+    named = distinct([replace(one, name=name) for one, name in zip(methods, ("a", "a (2)", "a", "a"), strict=True)])
+    assert [one.name for one in named] == ["a", "a (2)", "a (3)", "a (4)"]
 
 
 def test_pairs_say_first_minus_second_and_count_images_one_by_one(methods: list[Method]) -> None:

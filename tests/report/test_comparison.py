@@ -157,7 +157,16 @@ def test_p_values_are_written_as_one_writes_them(value: float | None, text: str)
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(451_000, "451 k"), (3.37e6, "3.37 M"), (8.6e7, "86 M"), (1.2e9, "1.2 G"), (12, "12")]
+    ("value", "text"),
+    [
+        (451_000, "451 k"),
+        (3.37e6, "3.37 M"),
+        (8.6e7, "86 M"),
+        (1.2e9, "1.2 G"),
+        (999_700, "1 M"),
+        (999_400, "999 k"),
+        (12, "12"),
+    ],
 )
 def test_parameters_carry_their_unit(value: float, text: str) -> None:
     assert counted(value) == text

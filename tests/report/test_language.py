@@ -26,6 +26,7 @@ NOT_BY_THEMSELVES = {
     "python -m pneumolit.explain run_dir=FOLDER split=Xx",
     "over patients", "over images: patients are not known", "Xx Test images changed nothing.",
     "Xx Validation chose thresholds and calibration, so its numbers flatter.", "Xx Xx chose the epoch.",
+    "Xx Xx chose the epoch, so its images flatter as well.",
     ", Xx patients", "Xx (Xx imagesXx):", "Xx: Xx imagesXx", "Xx accuracy over all classes Xx.",
     "Xx AUROC Xx, sensitivity Xx, specificity Xx by the Xx rule.",
     "no class", " (this run)", ", Xx training images", " of Xx patients",

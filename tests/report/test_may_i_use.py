@@ -97,6 +97,10 @@ def test_the_lowest_subgroup_is_named_with_its_interval(record: RunRecord) -> No
     found = list(failures(dataclasses.replace(record, evaluations={record.main_set: metrics})))
     lowest = "The lowest sensitivity of a subgroup is 0.800 [0.700, 0.850], on 99 images (sharpness: sharp third)."
     assert lowest in found
+    counted = [{**group, "num_positives": 60} for group in groups]  # of the ill alone, where it is known
+    metrics = {**record.main, "subgroups": counted}
+    found = list(failures(dataclasses.replace(record, evaluations={record.main_set: metrics})))
+    assert lowest.replace("99 images", "60 images") in found
     assert not [text for text in found if "lowest specificity" in text]
 
 

@@ -274,6 +274,22 @@ def test_where_the_last_epoch_is_scored_a_patience_chose_when_to_stop(record: Ru
     assert found == [None, "val/auroc", "val/loss"]
 
 
+def test_where_test_was_not_scored_what_chose_the_epoch_is_told_beside_what_chose_the_rules(record: RunRecord) -> None:
+    from pneumolit.report.language import translate
+    from pneumolit.report.run_page import _sets_words
+
+    checkpoint = {"use": "best", "monitor": "block/auroc"}
+    config = {**record.config, "callbacks": {**record.config["callbacks"], "checkpoint": checkpoint}, "stages": None}
+    status = {**record.status, "checkpoint": "best"}
+    unscored = dataclasses.replace(
+        record, config=config, status=status, evaluations={"val": record.evaluations["val"]},
+        calibration={"calibration": {"slope": 1.0}},
+    )  # fmt: skip
+    words = _sets_words(unscored)
+    assert words.endswith("so its numbers flatter. block/auroc chose the epoch, so its images flatter as well.")
+    assert "block/auroc" in translate(words, "ko") and "flatter" not in translate(words, "ko")
+
+
 def test_without_calibration_errors_are_judged_by_the_sigmoid_of_the_score(record: RunRecord) -> None:
     table, _ = run_sections.worst_errors(dataclasses.replace(record, calibration={}), "val")
     predictions = record.run.read_predictions("val")
