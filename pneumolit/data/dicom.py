@@ -32,6 +32,7 @@ SUFFIXES = frozenset({".dcm", ".dicom"})
 _PREFIX_AT, _PREFIX = 128, b"DICM"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_JPEG_12_BIT = "1.2.840.10008.1.2.4.51"  # JPEG Extended, of 8 or 12 bits
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _PIXELS = 0x7FE00010
 _MOST_ENTRIES = 20_000  # films have some hundred; hundreds of megabytes of empty ones would take minutes
@@ -198,6 +199,10 @@ def _pixels(dataset: Any, data: bytes) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax == _DEFLATED:
         return np.asarray(_pydicom().pixels.pixel_array(dataset))
+    if syntax == _JPEG_12_BIT and int(dataset.BitsStored) > 8:
+        raise ImageError(
+            "its pixels are a 12-bit JPEG, which no installed package reads; unpack it first, for example with dcmdjpeg"
+        )
     known = _pydicom().pixels.get_decoder(syntax).available_plugins
     for plugin in ("pydicom", "pillow"):
         if plugin in known:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLSLossless
 
 from pneumolit.data import dicom
 from pneumolit.data.film import ImageError, MissingReaderError
@@ -29,6 +29,14 @@ def packed(kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     Image.fromarray(GRAY).save(out, kind, **options)
     return out.getvalue()
+
+
+def test_a_12_bit_jpeg_is_not_called_damaged() -> None:
+    twelve = dicom_bytes(WIDE // 16, bits=12, syntax=JPEGExtended12Bit, PixelData=packed("JPEG"))
+    with pytest.raises(ImageError, match=r"12-bit JPEG, which no installed package reads; unpack it first"):
+        read_gray(twelve)
+    eight = dicom_bytes(GRAY, syntax=JPEGExtended12Bit, PixelData=packed("JPEG", quality=100))
+    assert np.abs(read_gray(eight).astype(int) - GRAY).mean() < 1
 
 
 # One film, as many files
