@@ -139,6 +139,7 @@ def sum_of_facts(kind: str, members: Sequence[Facts], val_auroc: float | None) -
         parameters=sum(parameters) if len(parameters) == len(members) else None,
         seconds=sum(seconds) if len(seconds) == len(members) else None,
         machine=", ".join(dict.fromkeys(facts.machine for facts in members if facts.machine)),
+        chosen_by=next((facts.chosen_by for facts in members if facts.chosen_by), ""),
         val_auroc=val_auroc,
     )
 

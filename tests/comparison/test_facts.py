@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from pneumolit.comparison.facts import read_facts, what_trained
+from pneumolit.comparison.facts import read_facts, sum_of_facts, what_trained
 from pneumolit.comparison.method import Absent, Method, read_method
 from pneumolit.rundir import RunDir, read_json, write_json
 
@@ -60,6 +60,18 @@ def test_a_measured_training_loss_replaces_the_logged_one(made_runs: ModuleType,
     assert facts.train_loss == pytest.approx(log_loss(said.targets, said.probs, labels=[0, 1, 2]), abs=1e-9)
     assert facts.train_accuracy == read_json(run.evaluation_metrics_file("train"))["rules"]["primary"]["accuracy"]
     assert not facts.is_loss_logged
+
+
+def test_what_chose_the_epoch_is_known_of_a_run_and_of_an_ensemble_of_it(made_runs: ModuleType, tmp_path: Path) -> None:
+    found = []
+    for use in ("best", "last"):
+        settings = {"callbacks": {"checkpoint": {"use": use, "monitor": "block/auroc"}}}
+        run = made_runs.write_run(tmp_path / use, settings=settings)
+        run.write_status("done", checkpoint=use)
+        found.append(read_facts(run, "primary"))
+    chosen, fixed = found
+    assert (chosen.chosen_by, fixed.chosen_by) == ("block/auroc", "")
+    assert sum_of_facts("mean", [fixed, chosen], None).chosen_by == "block/auroc"
 
 
 def test_what_is_not_scored_is_named_with_the_command_that_helps(made_runs: ModuleType, tmp_path: Path) -> None:
