@@ -69,7 +69,8 @@ def test_gradients_are_as_near_to_float64_as_the_librarys(size: int, stride: int
     assert set(fast) == set(exact)
     for name, value in exact.items():
         assert fast[name].dtype == library[name].dtype
-        assert distance(fast[name], value) <= 1.05 * distance(library[name], value) < 0.003, name
+        # The library's own kernels for processors without bf16 are off by up to .006.
+        assert distance(fast[name], value) <= min(1.05 * distance(library[name], value), 0.003), name
 
 
 @pytest.mark.parametrize("side", [(9, 16), (16, 9), (7, 7)])
