@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from benchmarks._results.rows import Estimate, Published, Row, rule_of, verdict
+from pneumolit.evaluation.clustered import weighted_sum_interval
 
 STAND_INS = ("_lite0", "_lite2")
 NUMBERS = ("accuracy", "specificity", "sensitivity", "auroc")
@@ -70,8 +70,7 @@ def seed_table(rows: Sequence[Row]) -> str:
 def split_table(rows: Sequence[Row]) -> str:
     """Accuracy of the rows that were split by image and by whole patients, and the difference; "" where there is none.
 
-    The interval of the difference joins those of both (MOVER; Zou and Donner, Statistics in Medicine 27, 2008), as if
-    the two test sides had no film in common.
+    The interval of the difference joins those of both as if the two test sides had no film in common.
     """
     by_name = {row.name: row for row in rows}
     lines = []
@@ -89,12 +88,8 @@ def _difference(one: Estimate, other: Estimate) -> Estimate:
     (value, low, high), (minus, least, most) = one, other
     if low is None or high is None or least is None or most is None:
         return value - minus, None, None
-    difference = value - minus
-    return (
-        difference,
-        difference - math.hypot(value - low, most - minus),
-        difference + math.hypot(high - value, minus - least),
-    )
+    below, above = weighted_sum_interval((value, minus), ([low, high], [least, most]), (1, -1))
+    return value - minus, below, above
 
 
 def _signed(estimate: Estimate) -> str:
@@ -123,6 +118,7 @@ def published_name(name: str) -> str:
 
 
 def value_text(estimate: Estimate | None, digits: int = 3) -> str:
+    """`.949 [.928, .963]`; "" for None, the value alone where it has no interval."""
     if estimate is None:
         return ""
     value, low, high = estimate
@@ -131,9 +127,11 @@ def value_text(estimate: Estimate | None, digits: int = 3) -> str:
 
 
 def minutes_text(row: Row) -> str:
+    """Whole minutes, or `<1`."""
     return f"{row.minutes:.0f}" if row.minutes >= 1 else "<1"
 
 
 def short_text(value: float, digits: int = 3) -> str:
+    """`.949`, without the zero of a share below 1."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("0") if 0 < value < 1 and text.startswith("0") else text

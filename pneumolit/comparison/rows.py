@@ -114,21 +114,18 @@ def _in_order(method: Method) -> Method:
 
 def _with_one_reading(methods: Sequence[Method]) -> RowGroup:
     """All with a reading of who was imaged that claims the least: one patient where any of them says so."""
-    first = methods[0].patient_ids
     numbers = [np.unique(m.patient_ids, return_inverse=True)[1] for m in methods]
-    together = [np.unique(np.stack([numbers[0], own]), axis=1).shape[1] for own in numbers]
-    if all(pairs == len(set(numbers[0])) == len(set(own)) for pairs, own in zip(together, numbers, strict=True)):
-        return RowGroup(tuple(replace(m, patient_ids=first) for m in methods))
-    # Images are the links of a graph between the patients of one reading and those of the others.
-    starts = np.cumsum([0, *(own.max() + 1 for own in numbers)])
-    places = np.stack([own + start for own, start in zip(numbers, starts, strict=False)])  # (M, N)
-    links = coo_array(
-        (np.ones(places[1:].size), (np.tile(places[0], len(places) - 1), places[1:].ravel())), shape=(starts[-1],) * 2
-    )
-    _, parts = connected_components(links, directed=False)
-    patients = parts[places[0]].astype(str)
+    sizes = [int(own.max()) + 1 for own in numbers]
+    # Patients of all readings are the nodes of a graph, images the links between those of the first and of the others.
+    nodes = np.stack([own + start for own, start in zip(numbers, np.cumsum([0, *sizes[:-1]]), strict=True)])  # (M, N)
+    others = nodes[1:].ravel()
+    links = (np.ones(len(others)), (np.tile(nodes[0], len(nodes) - 1), others))
+    count, parts = connected_components(coo_array(links, shape=(sum(sizes),) * 2), directed=False)
+    if all(count == size for size in sizes):  # nothing was joined: they part the images alike
+        return RowGroup(tuple(replace(m, patient_ids=methods[0].patient_ids) for m in methods))
+    patients = parts[nodes[0]].astype(str)
     note = (
-        f"The methods read differently who was imaged; tests take for one patient whom any of them does, "
-        f"{len(set(patients))} in all."
+        "The methods read differently who was imaged; tests take for one patient whom any of them does, "
+        f"{count} in all."
     )
     return RowGroup(tuple(replace(m, patient_ids=patients) for m in methods), note)

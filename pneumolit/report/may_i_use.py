@@ -213,9 +213,9 @@ def _subgroups(metrics: dict[str, Any]) -> Iterable[str]:
         if len(groups) > 1:
             worst = min(groups, key=lambda group: float(group[key]))
             interval = (worst.get("intervals") or {}).get(key)
-            count = worst.get("num_positives", worst["num_images"])  # which older records do not have
-            if key == "specificity":
-                count = worst["num_images"] - worst.get("num_positives", 0)
+            count, ill = worst["num_images"], worst.get("num_positives")
+            if ill is not None:  # which older records do not have
+                count = ill if key == "sensitivity" else count - ill
             yield (
                 f"The lowest {key} of a subgroup is {with_interval(worst[key], interval)}, on {count} "
                 f"images ({worst['kind']}: {worst['name']})."
