@@ -155,7 +155,7 @@ def _tests(found: Comparison) -> list[Section]:
         words.append(
             f"In {few} of {len(pairs)} comparisons the methods differ in accuracy on fewer than {FEW_GAINS} patients; "
             "their p is that of flipped signs (mid-p), here and in Holm's correction. Their intervals are the normal "
-            "ones, which may leave out zero where p does not call it."
+            "ones, so that one may leave out zero although p is above .05."
         )
     if len(pairs) > MOST_PAIRS:
         words.append(f"The {MOST_PAIRS} surest of {len(pairs)} differences; pairs.csv has all.")
