@@ -64,10 +64,10 @@ def _with_ensemble(
     """The comparison with an ensemble of its runs as a method more, and the ensemble's folder if it is kept."""
     from pneumolit.comparison.ensemble import build_ensemble, read_members
     from pneumolit.comparison.ensemble_folder import save_ensemble
+    from pneumolit.comparison.ensemble_method import ensemble_method, ensemble_part
     from pneumolit.comparison.method import RUN
     from pneumolit.comparison.naming import distinct
     from pneumolit.comparison.run import compare
-    from pneumolit.comparison.together import ensemble_method, ensemble_part
     from pneumolit.rundir import RunDir, shortest
 
     named = [(method.run, method.name) for method in methods if method.kind == RUN and method.run is not None]

@@ -24,9 +24,9 @@ from pneumolit.comparison.ensemble import (
     read_members,
 )
 from pneumolit.comparison.ensemble_folder import combined_context, read_ensemble, save_ensemble
+from pneumolit.comparison.ensemble_method import ensemble_method, ensemble_part
 from pneumolit.comparison.method import ENSEMBLE, Method, read_method
 from pneumolit.comparison.run import Settings, collect_methods, compare
-from pneumolit.comparison.together import ensemble_method, ensemble_part
 from pneumolit.evaluation.selection import balanced_log_loss, select_greedily
 from pneumolit.report.ensemble import write_ensemble_page
 from pneumolit.report.evaluation import rule_sentence
