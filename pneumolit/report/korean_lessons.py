@@ -50,10 +50,10 @@ LESSON_TEXTS = {
     "Fix the threshold on validation; calibration.json does, before test is looked at.": (
         "임계값은 검증 세트에서 정하십시오. calibration.json은 시험 세트를 보기 전에 그렇게 정해집니다."
     ),
-    "Chosen on test instead of validation, the threshold changed balanced accuracy by {a} points on test and by {b} on "
-    "new patients: {c} points were the choosing.": (
+    "Chosen on test instead of validation, a threshold changes balanced accuracy by {a} points on test and by {b} on "
+    "new patients, on average over {n} test sets of {m} films: {c} points are the choosing.": (
         "임계값을 검증 세트 대신 시험 세트에서 고르면 균형 정확도가 시험 세트에서는 {a}%p, 새 환자에서는 {b}%p "
-        "달라지며, 그 차이 {c}%p는 고른 덕분일 뿐입니다."
+        "달라지며(영상 {m}장짜리 시험 세트 {n}개의 평균), 그 차이 {c}%p는 고른 덕분일 뿐입니다."
     ),
     "threshold chosen on test: balanced accuracy on test": "시험 세트에서 고른 임계값: 시험 세트의 균형 정확도",
     "threshold chosen on test: balanced accuracy in new patients": "시험 세트에서 고른 임계값: 새 환자의 균형 정확도",

@@ -16,7 +16,7 @@ from pneumolit.data.datamodule import rows_of
 from pneumolit.data.dataset import load_data
 from pneumolit.evaluation.metrics import auroc
 from pneumolit.labels import LabelSet
-from pneumolit.lessons.choosing import Films, best_threshold
+from pneumolit.lessons.choosing import Films, best_threshold, gains_over_draws
 from pneumolit.lessons.finding import balanced_accuracy
 from pneumolit.lessons.plan import LESSONS
 from pneumolit.lessons.taught import scores_of
@@ -114,14 +114,37 @@ def test_threshold_that_was_chosen_on_test_never_looks_worse_there(command: Comm
     _, folder = taught(command, "threshold_on_test")
     run, content = RunDir(folder / "model"), read_json(folder / "lesson.json")
     test, new, val = (run.read_predictions(name) for name in ("test", "new_patients", "val"))
-    gains = [
-        balanced_accuracy(p.positives, p.scores >= best_threshold(test))
-        - balanced_accuracy(p.positives, p.scores >= best_threshold(val))
+    rates = [
+        balanced_accuracy(p.positives, p.scores >= best_threshold(chosen_on)) for chosen_on in (test, val)
         for p in (test, new)
-    ]
-    assert gains[0] >= 0
-    assert content["number"] == pytest.approx(100 * (gains[0] - gains[1]), abs=0.3)
+    ]  # fmt: skip
+    assert rates[0] >= rates[2]
+    assert [value for _, value in content["measured"]] == [f"{100 * rate:.1f} %" for rate in rates]
+    there, later = gains_over_draws(test, new, best_threshold(val), np.random.default_rng(0))
+    assert content["number"] == pytest.approx(100 * (there - later), abs=0.11)
+    assert f"sets of {len(test)} films: {content['number']:.1f} points" in content["sentence"]["en"]
     assert len(read_looks(folder.parents[2])) == 1
+
+
+def of_scores(scores: np.ndarray, positives: np.ndarray) -> Predictions:
+    names = np.array([str(n) for n in range(len(scores))], dtype=object)
+    logits = np.stack([np.zeros(len(scores)), scores], axis=1)
+    return Predictions(LabelSet(("NORMAL", "PNEUMONIA"), ("PNEUMONIA",)), names, names, positives, logits)
+
+
+def test_choosing_costs_less_the_larger_the_test_set_and_nothing_is_gained_over_the_best() -> None:
+    rng = np.random.default_rng(3)
+    positives = (np.arange(400) < 300).astype(np.int64)
+    patients = of_scores(rng.normal(positives.astype(float)), positives)
+    best, costs = best_threshold(patients), []
+    for count in (20, 80, 320):
+        size = of_scores(np.zeros(count), (np.arange(count) % 4 > 0).astype(np.int64))
+        there, later = gains_over_draws(size, patients, best, np.random.default_rng(0))
+        assert there > 0 >= later
+        costs.append(there - later)
+    assert costs[0] > 1.5 * costs[1] > 1.5 * 1.5 * costs[2] > 0
+    # Over a fixed threshold far from the best one there is something to gain for every patient.
+    assert gains_over_draws(size, patients, best + 2, np.random.default_rng(0))[1] > 0.1
 
 
 def test_order_of_the_films_matters_to_statistics_of_the_batch_alone(command: Command) -> None:
