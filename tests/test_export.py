@@ -20,6 +20,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 import pneumolit
+from pneumolit.data.reader import read_gray
 from pneumolit.exporting.graph import resize_matrix
 from pneumolit.rundir import RunDir
 from pneumolit.training.fit import fit
@@ -145,7 +146,7 @@ def test_the_example_beside_the_onnx_file_needs_no_pneumolit(
     exported: Path, small_run: Path, demo_root: Path, tmp_path: Path
 ) -> None:
     text = (exported / "example_onnx.py").read_text()
-    assert "pneumolit" not in text.replace("pneumonia", "") and len(text.splitlines()) <= 26
+    assert "pneumolit" not in text.replace("pneumonia", "") and len(text.splitlines()) <= 30
     paths, _ = evaluated(small_run, demo_root, "val")
     line = [sys.executable, str(exported / "example_onnx.py"), paths[0]]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -154,6 +155,16 @@ def test_the_example_beside_the_onnx_file_needs_no_pneumolit(
     (tmp_path / "cut.jpeg").write_bytes(Path(paths[0]).read_bytes()[:300])
     done = subprocess.run([*line[:2], "cut.jpeg", paths[0]], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "cut.jpeg cannot be read" in done.stdout and done.stdout.splitlines()[1].startswith(paths[0])
+    gray = read_gray(Path(paths[0]))
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter to the right makes it upright
+    Image.fromarray(np.rot90(gray)).save(tmp_path / "turned.png", exif=exif)
+    line[2:] = ["deep.png", "turned.png"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True)
+    deep, turned = done.stdout.splitlines()
+    assert deep == "deep.png cannot be read: more than 8 bits a pixel; store it with 8"
+    assert float(turned.split()[1]) == pytest.approx(chance, abs=2e-4)
     alone = subprocess.run(line[:2], capture_output=True, text=True, check=False)
     assert alone.returncode == 1 and "python example_onnx.py FILMS" in alone.stderr
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from pneumolit.cores import available_cores
 from pneumolit.data.dicom import is_dicom
 from pneumolit.data.film import check_size
-from pneumolit.data.reader import FORMATS, SUFFIXES, colorfulness, read_size
+from pneumolit.data.reader import FORMATS, SUFFIXES, colorfulness, exif_orientation, read_size
 from pneumolit.data.store import Progress
 from pneumolit.data.table import RecordTable
 
@@ -89,7 +89,7 @@ def inspect_file(path: Path) -> FileFacts:
         with Image.open(path, formats=FORMATS) as image:
             check_size(*image.size)
             (width, height), kind, mode = image.size, str(image.format), image.mode
-            turn = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+            turn = exif_orientation(image)
             frames = getattr(image, "n_frames", 1)
             is_transparent = "transparency" in image.info
             distance = _color_distance(image)

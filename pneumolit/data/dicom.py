@@ -39,6 +39,7 @@ _MOST_ENTRIES = 20_000  # films have some hundred; hundreds of megabytes of empt
 _MOST_INFLATED = 3 * MAX_PIXELS + 10_000_000  # bytes: a color film, and what stands before it
 _LEAST_SHARE = 0.5  # of the stored range that values fill where no window is given; below that they are stretched
 _STRETCH = (0.1, 99.9)  # percentiles that become black and white then: a few hot pixels must not darken the film
+_MAY_BE_BLANK = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction")
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -297,12 +298,17 @@ def _windowed(dataset: Any, pixels: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def _shades(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, bool]:
     """`(2^bits,)` in [0, 1] of all stored values, and whether a window or table of the file made them."""
+    for name in _MAY_BE_BLANK:  # an empty element says what a missing one does; pydicom takes it for a value
+        if name in dataset and (dataset[name].value is None or not str(dataset[name].value).strip("[] ")):
+            del dataset[name]
     processing = _pydicom().pixels
-    physical = np.asarray(processing.apply_modality_lut(values, dataset), dtype=np.float64)
+    if dataset.get("ModalityLUTSequence"):
+        physical, _ = _looked_up(values, dataset.ModalityLUTSequence[0], dataset)
+    else:
+        physical = np.asarray(processing.apply_modality_lut(values, dataset), dtype=np.float64)
     if dataset.get("VOILUTSequence"):
-        table = dataset.VOILUTSequence[0]
-        shown = np.asarray(processing.apply_voi(physical.astype(np.int64), dataset), dtype=np.float64)
-        return shown / (2.0 ** int(table.LUTDescriptor[2]) - 1), True
+        shown, depth = _looked_up(physical, dataset.VOILUTSequence[0], dataset)
+        return shown / (2.0**depth - 1), True
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         ends = 1e6 * (abs(float(_first(dataset.WindowWidth))) + abs(float(_first(dataset.WindowCenter))) + 1)
         with np.errstate(over="ignore"):  # of the exponential of a sigmoid window
@@ -313,6 +319,26 @@ def _shades(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, bool]:
         return np.asarray((shown[:-2] - black) / (white - black)), True
     span = physical[-1] - physical[0]
     return (physical - min(physical[0], physical[-1])) / (abs(span) or 1.0), False
+
+
+def _looked_up(values: np.ndarray, table: Any, dataset: Any) -> tuple[np.ndarray, int]:
+    """What a table of the file has for some values, as floats, and its bits per entry; its ends go on for ever.
+
+    Not by pydicom, which takes places modulo 256 in VOI tables of 8 bits and expects two bytes for each such entry.
+    """
+    count, first, depth = (int(part) for part in table.LUTDescriptor)
+    count = count or 2**16
+    if not 8 <= depth <= 16:
+        raise ImageError(f"its table of gray values has {depth} bits per entry; 8 to 16 are expected")
+    data = table.LUTData
+    if isinstance(data, bytes):
+        width = 1 if depth == 8 and len(data) < 2 * count else 2
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        data = np.frombuffer(data[: len(data) // width * width], f"{order}u{width}")
+    entries = np.atleast_1d(np.asarray(data, dtype=np.float64))[:count]
+    if len(entries) < count:
+        raise ImageError(f"its table of gray values has {len(entries)} entries of {count}")
+    return entries[np.clip(values.astype(np.int64) - first, 0, count - 1)], depth
 
 
 def _stretched(shades: np.ndarray, places: np.ndarray) -> np.ndarray:

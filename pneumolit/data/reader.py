@@ -6,6 +6,7 @@ import io
 import math
 import os
 import stat
+import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pneumolit.data.film import MAX_PIXELS as MAX_PIXELS
 from pneumolit.data.film import Film, check_size, color_distance
 from pneumolit.data.film import ImageError as ImageError
 
-READER_VERSION = 1  # part of every store's key: raise it whenever the pixels of any file would change
+READER_VERSION = 2  # part of every store's key: raise it whenever the pixels of any file would change
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", *dicom.SUFFIXES})
@@ -28,6 +29,9 @@ _OTHERS = (
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"BM", "BMP"), (b"GIF8", "GIF"), (b"%PDF", "PDF"),
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )  # fmt: skip
+# Of values in 16-bit PNGs: detectors give 10 to 16, and often they are stored as they come. Read as 16 bits, a film of
+# 12 would be 16 shades of black.
+_DEPTHS = (10, 12, 14, 16)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -103,7 +107,8 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
 
     Args:
         source: a file, or the bytes of one: JPEG, PNG or DICOM; color becomes luminance, 16-bit is scaled (not
-            clipped), EXIF rotation is applied, DICOM is windowed and MONOCHROME1 inverted.
+            clipped) by the bits that its values take (10, 12, 14 or 16), EXIF rotation is applied, DICOM is windowed
+            and MONOCHROME1 inverted.
         size: side in pixels of the result; None keeps the image as it is.
         with_color: whether to tell how colorful it was; the gray image is the same.
 
@@ -204,16 +209,25 @@ def colorfulness(image: Image.Image) -> float:
     return color_distance(np.asarray(image.convert("RGB")))
 
 
+def exif_orientation(image: Image.Image) -> int:
+    """How an opened picture is turned, 1 to 8 by EXIF; 1, upright, where nothing is said or its tags are damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+        return 1
+
+
 def _turn_upright(image: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the tags anew and fails in many ways on tags with odd values.
-    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = _UPRIGHT.get(exif_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
 def _to_gray(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # "I;16", "I;16B" and "I": Pillow's own convert("L") would clip at 255
-        values = np.asarray(image, dtype=np.int64)
-        return Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
+        values = np.asarray(image, dtype=np.int64).clip(0, 65535)
+        white = next(2**bits - 1 for bits in _DEPTHS if values.max() < 2**bits)
+        return Image.fromarray((values * 255 // white).astype(np.uint8))
     if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         opaque = Image.new("RGBA", rgba.size, "black")  # films are black where there is nothing

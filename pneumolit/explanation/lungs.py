@@ -65,11 +65,14 @@ def _find(folder: Path, path: str) -> Path | None:
 
 def _read(file: Path, size: int) -> np.ndarray:
     try:
-        gray = read_gray(file)
-    except ImageError as error:
+        is_lung = read_gray(file) > 0
+        with Image.open(file) as image:
+            if image.mode.startswith("I"):  # of 16 bits: a 1 would be black as a shade
+                is_lung = np.asarray(image) > 0
+    except (ImageError, OSError) as error:
         raise ValueError(f"the lung mask {file} cannot be read: {error}") from error
     # Before any resizing: a mask of 0 and 1 would vanish in rounded means.
-    lung = Image.fromarray((gray > 0).astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+    lung = Image.fromarray(is_lung.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
     mask = np.asarray(lung) >= 128
     if mask.all() or not mask.any():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The program of some twenty lines that uses an ONNX file without pneumolit; written beside every such file."""
+"""The program of some thirty lines that uses an ONNX file without pneumolit; written beside every such file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(str(Path(__file__).with_name("{file}")))
 told = session.get_modelmeta().custom_metadata_map
@@ -21,7 +21,10 @@ side, threshold = session.get_inputs()[0].shape[2], json.loads(told["thresholds"
 
 for name in sys.argv[1:] or sys.exit(__doc__):
     try:
-        film = Image.open(name).convert("L").resize((side, side), Image.Resampling.BILINEAR)
+        film = ImageOps.exif_transpose(Image.open(name))
+        if film.mode.startswith("I"):  # convert("L") would make it white
+            raise OSError("more than 8 bits a pixel; store it with 8")
+        film = film.convert("L").resize((side, side), Image.Resampling.BILINEAR)
     except OSError as error:
         print(name, "cannot be read:", error)
         continue

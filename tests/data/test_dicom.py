@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLSLossless
 
 from pneumolit.data import dicom
@@ -108,14 +109,56 @@ def test_a_negative_slope_turns_black_and_white() -> None:
     np.testing.assert_array_equal(read_gray(dicom_bytes(WIDE, RescaleSlope="-1", RescaleIntercept="65535")), 255 - GRAY)
 
 
-def test_a_table_of_the_file_is_applied() -> None:
-    from pydicom.dataset import Dataset
+def table(entries: np.ndarray, first: int, depth: int, *, packed: bool = False) -> Dataset:
+    """A table of gray values; with `packed` one byte for each entry, as the standard stores those of 8 bits."""
+    made = Dataset()
+    made.LUTDescriptor = [len(entries) % 2**16, first, depth]
+    made.LUTData = entries.astype(np.uint8 if packed else np.uint16).tobytes()
+    made["LUTData"].VR = "OW"
+    return made
 
-    table = Dataset()
-    table.LUTDescriptor = [256, 0, 16]
-    table.LUTData = (np.arange(256)[::-1] * 257).astype(np.uint16).tobytes()
-    table["LUTData"].VR = "OW"
-    np.testing.assert_array_equal(read_gray(dicom_bytes(GRAY, VOILUTSequence=[table])), 255 - GRAY)
+
+def test_a_table_of_the_file_is_applied() -> None:
+    turned = table(np.arange(256)[::-1] * 257, 0, 16)
+    np.testing.assert_array_equal(read_gray(dicom_bytes(GRAY, VOILUTSequence=[turned])), 255 - GRAY)
+
+
+@pytest.mark.parametrize(("depth", "packed"), [(8, False), (8, True), (12, False), (16, False)])
+def test_a_table_of_any_depth_shows_a_12_bit_film(depth: int, packed: bool) -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    shades = np.round(np.linspace(0, 2**depth - 1, 2048))
+    # Values below the first of the table have its first entry, those behind it the last.
+    film = read_film(dicom_bytes(values, bits=12, VOILUTSequence=[table(shades, 1024, depth, packed=packed)]))
+    expected = np.round(255 * np.clip((values - 1024.0) / 2047, 0, 1))
+    assert np.abs(film.gray - expected).max() <= 1 and film.exam is not None and film.exam.is_windowed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_modality_table_comes_before_the_window(packed: bool) -> None:
+    sequence: dict[str, Any] = {"ModalityLUTSequence": [table(np.arange(256)[::-1], 0, 8, packed=packed)]}
+    film = read_gray(dicom_bytes(GRAY, **sequence, WindowCenter=128, WindowWidth=256))
+    assert np.abs(film.astype(int) - (255 - GRAY.astype(int))).max() <= 1
+
+
+@pytest.mark.parametrize(("count", "depth", "told"), [(300, 16, "256 entries of 300"), (256, 4, "4 bits per entry")])
+def test_a_table_that_is_none_is_told(count: int, depth: int, told: str) -> None:
+    wrong = table(np.arange(256), 0, depth)
+    wrong.LUTDescriptor = [count, 0, depth]
+    with pytest.raises(ImageError, match=f"^its table of gray values has {told}"):
+        read_gray(dicom_bytes(GRAY, VOILUTSequence=[wrong]))
+
+
+@pytest.mark.parametrize("blank", ["", None])
+def test_elements_left_blank_say_what_missing_ones_do(blank: str | None) -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    window: dict[str, Any] = {"WindowCenter": 1024, "WindowWidth": 512}
+    expected = read_gray(dicom_bytes(values, bits=12, **window))
+    found = read_gray(
+        dicom_bytes(values, bits=12, **window, VOILUTFunction=blank, RescaleSlope=blank, RescaleIntercept=blank)
+    )
+    np.testing.assert_array_equal(found, expected)
+    plain = read_gray(dicom_bytes(values, bits=12))
+    np.testing.assert_array_equal(read_gray(dicom_bytes(values, bits=12, WindowCenter=blank, WindowWidth=blank)), plain)
 
 
 def test_a_12_bit_film_without_a_window_that_uses_few_values_is_stretched_and_a_full_one_is_not() -> None:

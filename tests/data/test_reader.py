@@ -73,6 +73,19 @@ def test_16_bit_films_are_scaled_and_not_clipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_gray(tmp_path / "full.png"), levels)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_a_16_bit_png_of_values_as_a_detector_gives_them_is_no_black_film(tmp_path: Path, bits: int) -> None:
+    values = np.linspace(0, 2**bits - 1, 4096).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / "film.png")
+    expected = values.astype(int) * 255 // (2**bits - 1)
+    np.testing.assert_array_equal(read_gray(tmp_path / "film.png"), expected)
+
+
+def test_damaged_exif_tags_turn_nothing(tmp_path: Path) -> None:
+    Image.fromarray(GRAY).save(tmp_path / "film.png", exif=b"Exif\0\0II*\0")
+    np.testing.assert_array_equal(read_gray(tmp_path / "film.png"), GRAY)
+
+
 def test_a_16_bit_film_shrinks_like_its_8_bit_twin(tmp_path: Path) -> None:
     Image.fromarray(GRAY.astype(np.uint16) * 257).save(tmp_path / "16.png")
     Image.fromarray(GRAY).save(tmp_path / "8.png")

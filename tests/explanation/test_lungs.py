@@ -33,7 +33,10 @@ def test_masks_lie_at_the_path_of_the_image_or_all_in_one_folder(tmp_path: Path)
     left[:, :30] = 1  # 0 and 1: resized as gray values they would vanish
     write(tmp_path / "train" / "NORMAL" / "a.png", left)
     write(tmp_path / "b.png", 255 - 255 * left)
-    masks = read_masks(tmp_path, ["train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg"], 16)
+    write(tmp_path / "c.png", left.astype(np.uint16))  # of 16 bits: as a shade its 1 would be black
+    masks = read_masks(tmp_path, ["train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg", "c.jpeg"], 16)
+    np.testing.assert_array_equal(masks[2], masks[0])
+    masks = masks[:2]
     assert masks.shape == (2, 16, 16)
     assert masks[0, :, :7].all() and not masks[0, :, 9:].any()
     assert masks[1, :, 9:].all() and not masks[1, :, :7].any()
