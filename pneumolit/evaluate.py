@@ -148,12 +148,15 @@ def _print(console: Console, name: str, metrics: dict[str, Any], **files: Path) 
 
     from pneumolit.scoring import headline
 
-    table = Table(box=box.SIMPLE, title=f"{escape(name)}, with 95 % intervals over patients", title_justify="left")
+    over = "patients" if metrics.get("has_patients", True) else "images"
+    table = Table(box=box.SIMPLE, title=f"{escape(name)}, with 95 % intervals over {over}", title_justify="left")
     table.add_column("")
     table.add_column(f"{metrics['num_images']} images", justify="right")
     for label, value in headline(metrics):
         table.add_row(label, value)
     console.print(table)
+    if "split" in metrics["context"]:
+        console.print(f"  Scored: {metrics['context']['split']}.", highlight=False)
     if "look" in metrics["context"]:
         console.print(f"  Test: {metrics['context']['look']}.", highlight=False)
     console.print("  Research software, not a medical device.", highlight=False)

@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from pneumolit.report.card_study import headline_sentence
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
+from pneumolit.report.run_record import RunRecord, set_title
+from pneumolit.report.run_sections import set_sections
+from pneumolit.report.run_tables import sets_table
 from pneumolit.rundir import RunDir, read_json, read_looks
 from pneumolit.scoring import read_calibration
 
@@ -123,9 +128,40 @@ def test_another_set_is_scored_under_its_own_name(
     outcome = command("evaluate", f"run_dir={copied_run}", *arguments)
     assert outcome.code == 0, outcome.err
     run = RunDir(copied_run)
-    assert read_json(run.evaluation_metrics_file("ward7"))["num_images"] == len(films)
+    metrics = read_json(run.evaluation_metrics_file("ward7"))
+    assert metrics["num_images"] == len(films) and "split" not in metrics["context"]
+    # The list names no patients, though the run's own data do.
+    assert "intervals over images" in outcome.out and not metrics["has_patients"]
+    record = RunRecord.read(run)
+    assert not record.knows_patients("ward7") and record.knows_patients("val")
+    rows = {row[0]: row for row in sets_table(record).rows}
+    assert rows["ward7"][2] == "n/a" and rows[set_title("val")][2] == f"{record.evaluations['val']['num_patients']:,}"
+    assert "patients" not in headline_sentence(record, "ward7")
+    assert "patients" in headline_sentence(record, "val")
+    result = set_sections(record, "ward7")[0]
+    assert "over images" in result.tables[0].header[1] and result.note == PATIENTS_UNKNOWN
     # Its names tell the cause, so that the model's three classes are known here too.
     assert run.read_predictions("ward7").labels.classes == ("NORMAL", "BACTERIA", "VIRUS")
+
+
+def test_part_that_is_scored_of_a_set_with_splits_is_told(
+    command: Command, copied_run: Path, demo_root: Path, tmp_path: Path
+) -> None:
+    films = sorted((demo_root / "test").rglob("*.jpeg"))
+    splits = ["val" if number % 3 == 0 else "train" for number in range(len(films))]
+    lines = ["path,label,split,patient_id"]
+    lines += [
+        f"{film.relative_to(demo_root)},{film.parent.name},{split},p{number // 2}"
+        for number, (film, split) in enumerate(zip(films, splits, strict=True))
+    ]
+    manifest = tmp_path / "ward7.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    arguments = ("data=manifest", f"data.manifest={manifest}", f"data.root={demo_root}", "name=ward7")
+    outcome = command("evaluate", f"run_dir={copied_run}", *arguments)
+    assert outcome.code == 0, outcome.err
+    told = f"val, {splits.count('val')} of {len(films)} images; split= chooses another part"
+    assert f"Scored: {told}." in outcome.out and "intervals over patients" in outcome.out
+    assert told in (RunDir(copied_run).evaluation_folder("ward7") / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def headline_sentence(record: RunRecord, name: str) -> str:
     """The result of one set in one line."""
     metrics = record.evaluations[name]
     intervals = metrics["intervals"]
-    patients = f", {metrics['num_patients']:,} patients" if record.has_patients else ""
+    patients = f", {metrics['num_patients']:,} patients" if record.knows_patients(name) else ""
     start = f"{set_title(name)} ({metrics['num_images']:,} images{patients}):"
     if "rules" not in metrics:
         value = with_interval(metrics["class_view"]["accuracy"], intervals["class_view"]["accuracy"])

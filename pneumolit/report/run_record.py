@@ -117,6 +117,11 @@ class RunRecord:
         """Evaluated sets that are none of the run's own sides."""
         return [name for name in self.evaluations if name not in TITLES]
 
+    def knows_patients(self, name: str) -> bool:
+        """Whether patients of an evaluated set are known: another set's own list may tell, or not tell, them apart."""
+        told = bool(self.evaluations[name].get("has_patients", True))
+        return told and (self.has_patients or name in self.other_sets)
+
     @property
     def is_kaggle(self) -> bool:
         """Whether this is the set of Kermany et al. 2018, as far as layout and counts can tell.

@@ -47,9 +47,9 @@ def set_sections(record: RunRecord, name: str) -> list[Section]:
     title = set_title(name)
     is_known = "rules" in metrics and metrics["format_version"] >= _PATIENTS_ONLY
     note = interval_sentence(metrics) if is_known else ""
-    if not record.has_patients:
+    if not record.knows_patients(name):
         note = PATIENTS_UNKNOWN
-    headline = tables.headline_table(metrics, has_patients=record.has_patients)
+    headline = tables.headline_table(metrics, has_patients=record.knows_patients(name))
     found = [Section("Result", _first_words(metrics), [headline], label=title, note=note)]
     if "rules" in metrics:
         found += _two_class_sections(record, name, metrics)

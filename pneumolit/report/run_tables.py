@@ -54,7 +54,8 @@ def sets_table(record: RunRecord) -> Table:
         else:
             accuracy = metrics["class_view"]["accuracy"], metrics["intervals"]["class_view"]["accuracy"]
             cells = ["n/a", "n/a", "n/a", with_interval(*accuracy)]
-        rows.append((set_title(name), f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}", *cells))
+        patients = f"{metrics['num_patients']:,}" if record.knows_patients(name) else "n/a"
+        rows.append((set_title(name), f"{metrics['num_images']:,}", patients, *cells))
     return Table(("set", "images", "patients", "AUROC", "sensitivity", "specificity", "accuracy"), tuple(rows))
 
 
@@ -157,12 +158,12 @@ def scored_text(record: RunRecord, name: str) -> str:
     """What a set consists of."""
     metrics = record.evaluations[name]
     images, patients = f"{metrics['num_images']:,}", f"{metrics['num_patients']:,}"
-    return f"{set_title(name)}: {images} images{f' of {patients} patients' if record.has_patients else ''}"
+    return f"{set_title(name)}: {images} images{f' of {patients} patients' if record.knows_patients(name) else ''}"
 
 
 def interval_text(record: RunRecord) -> str:
     """What the intervals of the headline are."""
-    over = "over patients" if record.has_patients else "over images: patients are not known"
+    over = "over patients" if record.knows_patients(record.main_set) else "over images: patients are not known"
     return f"{100 * record.main['intervals']['level']:g} %, {over}"
 
 

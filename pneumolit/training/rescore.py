@@ -85,10 +85,12 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
     root, records = read_records(settings, cache)
     labels, records = choose_labels(records, settings["target"], settings["positive"])
     labels = _as_the_run_decides(labels, model.labels, settings["positive"])
+    part = {}
     if not records.is_in("split", "").all():
-        records = records.select(records.is_in("split", cfg["split"]))
+        all_images, records = len(records), records.select(records.is_in("split", cfg["split"]))
         if not records:
             raise ValueError(f"split={cfg['split']}: the set names splits, but has no such images")
+        part = {"split": f"{cfg['split']}, {len(records):,} of {all_images:,} images; split= chooses another part"}
     records = records.with_split("test", np.arange(len(records)))
     with data_progress(console) as progress:
         store = open_store(
@@ -100,6 +102,7 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
         "run": run.path.name,
         "data": f"{settings['source']} {root.name}",
         "images": data.set_fingerprint("test"),
+        **part,
     }
     _refuse_other_images(cfg, run, name, context["images"])
     sides = _sides_of_the_run(run, store.hashes)
