@@ -106,7 +106,7 @@ def plan_lesson(cfg: Mapping[str, Any], content: Any, given: Sequence[str]) -> L
     return Lesson(
         name=name,
         phantoms=_read_phantoms(content.get("phantoms") or {}),
-        new_patients=_count("lesson.new_patients", content.get("new_patients", 400)),
+        new_patients=_count("lesson.new_patients", content.get("new_patients", 400), least=8),
         runs=_plan_runs(cfg, content["runs"], seeds),
         cfg=copy.deepcopy(dict(cfg)),
         seeds=seeds,
@@ -178,6 +178,12 @@ def _read_phantoms(content: Mapping[str, Any]) -> Phantoms:
         if key in content:
             _count(f"lesson.phantoms.{key}", content[key], least=8)
     films = content.get("films", Phantoms.films)
-    for number in films if isinstance(films, list | tuple) else ():
+    films = tuple(films) if isinstance(films, list | tuple) else (films,)
+    for number in films:
         _count("lesson.phantoms.films", number)
-    return Phantoms(**{**content, "films": tuple(films) if isinstance(films, list | tuple) else (films,)})
+    density, same_stance = content.get("density", 1.0), content.get("same_stance", False)
+    if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
+        raise ValueError(f"lesson.phantoms.density must be a number above 0 and at most 1, got {density!r}")
+    if not isinstance(same_stance, bool):
+        raise ValueError(f"lesson.phantoms.same_stance must be true or false, got {same_stance!r}")
+    return Phantoms(**{**content, "films": films})
