@@ -440,6 +440,16 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
             not flat["data.stratify"] and flat["data.carve"] == "blocks",
             "data.carve=blocks draws nothing",
         ),
+        (
+            "data.patient_key",
+            flat["data.patient_key"] != "full" and flat["data.source"] == "manifest",
+            "a manifest tells its patients itself, in the column patient_id",
+        ),
+        (
+            "data.patient_key",
+            flat["data.patient_key"] != "full" and flat["data.source"] == "pneumoniamnist",
+            "pneumoniamnist tells no patients",
+        ),
         ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
         (
             "distill.share",

@@ -551,7 +551,7 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
         rows = csv.DictReader(handle)
         first = next(rows, None)
         if first is None or not {"path", "split"} <= set(first):

@@ -168,6 +168,10 @@ def test_monitors_that_are_offered_are_those_that_a_run_really_logs(
 
 NO_EFFECT: list[tuple[dict[str, Any], str]] = [
     ({"data__fold": 2}, r"data\.fold=2 has no effect because data\.folds is not set"),
+    (
+        {"data__patient_key": "number", "data__source": "manifest", "data__manifest": "x.csv"},
+        r"data\.patient_key=number has no effect because a manifest tells its patients itself",
+    ),
     ({"data__manifest": "x.csv"}, r"data\.manifest=x\.csv has no effect because data is not manifest"),
     (
         {"model__weights": "w.pth", "model__pretrained": False},

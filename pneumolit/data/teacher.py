@@ -58,7 +58,7 @@ def teacher_log_odds(records: RecordTable, pattern: str) -> np.ndarray:
 
 def _read(path: Path) -> list[tuple[str, float]]:
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
         found = [(row["path"], float(row["score"])) for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error) as error:

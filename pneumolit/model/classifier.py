@@ -36,7 +36,7 @@ from pneumolit.model.front import FrontCut, Rear, cut_for, front_output
 from pneumolit.model.gathered import Gathered
 from pneumolit.model.loss import build_loss, taught_loss
 from pneumolit.model.optim import build_optimizer, parameter_groups
-from pneumolit.model.schedule import build_scheduler, is_plateau
+from pneumolit.model.schedule import build_scheduler, is_plateau, monitor_of
 from pneumolit.run_checks import MODEL_SETTINGS, check_record
 
 _VAL_STREAM = 0x76616C  # added to the seed for the draws of augmented validation
@@ -334,7 +334,7 @@ class PneumoniaClassifier(LightningModule):
         """Step a plateau schedule, before the epoch's checkpoint so that resuming continues with the new rate."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(self.trainer.callback_metrics[self.settings["scheduler"]["monitor"]])
+            scheduler.step(self.trainer.callback_metrics[monitor_of(self.settings["scheduler"])])
 
     def configure_gradient_clipping(
         self,
@@ -372,7 +372,7 @@ class PneumoniaClassifier(LightningModule):
             settings["scheduler"], optimizer, total_steps=steps_per_epoch * epochs, steps_per_epoch=steps_per_epoch
         )
         if is_plateau(settings["scheduler"]):
-            monitor = settings["scheduler"]["monitor"]
+            monitor = monitor_of(settings["scheduler"])
             by_epoch = {"scheduler": scheduler, "interval": "epoch", "frequency": _NEVER, "monitor": monitor}
             return {"optimizer": optimizer, "lr_scheduler": by_epoch}  # type: ignore[typeddict-item]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from pneumolit.config import monitor_mode
 
 PLATEAU = "plateau"
+DEFAULT_MONITOR = "val/loss"  # of a plateau schedule
 _MOMENTUM_SWING = 0.05  # to either side of the optimizer's own; at 0.9 these are the usual 0.85 and 0.95
 
 
@@ -55,6 +56,11 @@ def check_scheduler(settings: Mapping[str, Any]) -> None:
 def is_plateau(settings: Mapping[str, Any]) -> bool:
     """Whether the schedule is stepped once per epoch, with the value of `scheduler.monitor`."""
     return bool(settings["name"] == PLATEAU)
+
+
+def monitor_of(settings: Mapping[str, Any]) -> str:
+    """The metric that a plateau schedule looks at."""
+    return str(settings.get("monitor", DEFAULT_MONITOR))
 
 
 def _constant(
@@ -144,7 +150,7 @@ def _plateau(
     total_steps: int,
     steps_per_epoch: int,
     *,
-    monitor: str = "val/loss",
+    monitor: str = DEFAULT_MONITOR,
     factor: float = 0.1,
     patience: int = 2,
     min_lr: float = 0.0,

@@ -66,7 +66,9 @@ def _disjoint(record: RunRecord) -> tuple[str, ...]:
     shared = ", ".join(f"{set_title(b)} {record.shared_patients(a, b)}" for a, b in pairs)
     if not record.has_patients:
         return (PATIENTS_UNKNOWN,)
-    apart = f"Patients, as far as file names or the list tell them apart (data.patient_key={key})."
+    apart = f"Patients, as far as file names tell them apart (data.patient_key={key})."
+    if record.config["data"]["source"] == "manifest":
+        apart = "Patients, as the column patient_id of the list tells them apart."
     return (apart, f"Patients that training shares with other sides: {shared}.") if pairs else (apart,)
 
 

@@ -240,8 +240,11 @@ _STUDY = {
         "검증 세트는 학습 쪽에서 환자 단위로, 범주와 원인별로 층화하여 {n} %를 뽑았습니다(데이터 세트가 따로 정한 "
         "경우는 예외)."
     ),
-    "Patients, as far as file names or the list tell them apart (data.patient_key={key}).": (
-        "환자 단위. 파일 이름이나 목록으로 구별되는 범위 안에서입니다(data.patient_key={key})."
+    "Patients, as far as file names tell them apart (data.patient_key={key}).": (
+        "환자 단위. 파일 이름으로 구별되는 범위 안에서입니다(data.patient_key={key})."
+    ),
+    "Patients, as the column patient_id of the list tells them apart.": (
+        "환자 단위. 목록의 patient_id 열에 따라 구별합니다."
     ),
     "Patients that training shares with other sides: {list}.": "학습 세트와 다른 세트에 함께 있는 환자 수: {list}.",
     "No sample size was computed: the data set is what it is. How far its size reaches can be seen from the width "

@@ -375,6 +375,11 @@ def refuse_without_effect(stages: Sequence[Stage], plans: Sequence[FreezePlan], 
             "data.val_augment=true has no effect because augment changes no image; choose another one, such as "
             "augment=light, or leave it out"
         )
+    if first["model"]["bn_inference"] == "batch" and not any(plan.moving_norms for plan in plans):
+        raise ValueError(
+            "model.bn_inference=batch has no effect because no batch norm collects statistics; leave it out, or train "
+            "more than freeze does"
+        )
     if probability := first["model"]["mixstyle_prob"]:
         shape = _train_shape(first)
         if not any(can_mix(backbone, plan, image_shape=shape) for plan in plans):

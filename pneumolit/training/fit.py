@@ -22,6 +22,7 @@ from pneumolit.data.store import cache_folder
 from pneumolit.interrupts import RunInterruptedError, RunPrunedError
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.gradients import ROUTES
+from pneumolit.model.loss import build_loss
 from pneumolit.predictions import Predictions
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.run_page import write_page
@@ -35,6 +36,7 @@ from pneumolit.training.build import (
     check_backbones,
     check_names,
     choose_accelerator,
+    loss_settings,
     model_device,
     plan_of,
     refuse_without_effect,
@@ -124,6 +126,7 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
     part = Part(count=count_processes(cfg["trainer"]["devices"], accelerator))
     check_backbones(stages, spec, needs_weights=found is None)
     datamodule = build_datamodule(cfg, _load(cfg, console), part)
+    datamodule.train_sampler()  # refuses a balance that the data do not allow
     refuse_unequal_parts(stages, part.count, datamodule.data.num_drawn)
     _refuse_absent_images(cfg, stages, datamodule)
     precision = choose_precision(cfg["precision"], accelerator)
@@ -133,6 +136,8 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
         began = read_json(run.environment_file)
         precision = Precision(**began["precision"])
         routes = tuple(name for name in ROUTES if name in began["conv_gradients"])
+    if precision.training == "fp16" and accelerator == "cpu":  # where Lightning would take bf16, and say so to nobody
+        raise ValueError("precision=fp16 needs a GPU; a CPU trains in bf16 or float32, or choose precision=auto")
     cache_dir = cache_folder(cfg["cache_dir"])
     place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes, watch)
     model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)
@@ -156,6 +161,8 @@ def _set_up(
     reasons = []
     for stage, plan in zip(stages, plans, strict=True):
         try:
+            # Which classes there are is known with the data; stages before it would have trained in vain.
+            build_loss(loss_settings(stage.cfg, datamodule), datamodule.data.labels, datamodule.sampled_prior)
             reason = why_images(
                 stage.cfg,
                 plan,

@@ -28,18 +28,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
-def out_of_memory_message(batch_size: int, image_size: int, device: torch.device | str) -> str:
-    """What to tell a person whose training step did not fit."""
+def validation_out_of_memory_message(batch_size: int, image_size: int, device: torch.device | str) -> str:
+    """What to tell a person whose validation did not fit, which takes batches of one size whatever training takes."""
+    return (
+        f"validation, {batch_size} images at a time with model.image_size={image_size}, does not fit into the memory "
+        f"of {device}; start a new run with a lower model.image_size or a smaller backbone (data.batch_size is that of "
+        "training alone)"
+    )
+
+
+def out_of_memory_message(batch_size: int, image_size: int, device: torch.device | str, *, is_sought: bool) -> str:
+    """What to tell a person whose training step did not fit.
+
+    Args:
+        batch_size: of training.
+        image_size: of training, in pixels.
+        device: that it was to fit into.
+        is_sought: whether trainer.auto_batch_size is on.
+    """
     found = (
         f"a training step with data.batch_size={batch_size} and model.image_size={image_size} does not fit into the "
         f"memory of {device}"
     )
     if batch_size == 1:
         return f"{found}; lower model.image_size, or choose a smaller backbone"
+    other = "" if is_sought else " or trainer.auto_batch_size=true, which finds what fits,"
     return (
         f"{found}; start a new run with data.batch_size={batch_size // 2} and trainer.accumulate_grad_batches=2 (twice "
-        "what it was), which keeps the batch of an optimizer step, or trainer.auto_batch_size=true, which finds what "
-        "fits, or lower model.image_size"
+        f"what it was), which keeps the batch of an optimizer step,{other} or lower model.image_size"
     )
 
 
@@ -69,7 +85,7 @@ def find_batch_size(
             if _fits(model, size, device, precision, image_side):
                 return size
             size //= 2
-    raise ValueError(out_of_memory_message(1, model.train_size, device))
+    raise ValueError(out_of_memory_message(1, model.train_size, device, is_sought=True))
 
 
 def _fits(model: PneumoniaClassifier, size: int, device: torch.device, precision: str, image_side: int) -> bool:

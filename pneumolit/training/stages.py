@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pneumolit.data.datamodule import EVAL_BATCH
 from pneumolit.model.backbone import transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.collectives import share_state
@@ -30,7 +31,12 @@ from pneumolit.training.compiling import compile_backbone, compiler_errors_expla
 from pneumolit.training.cuda_graphs import Recording, why_unrecorded
 from pneumolit.training.distributed import unused_weights_explained
 from pneumolit.training.frozen import has_features, store_features, why_images
-from pneumolit.training.memory import find_batch_size, is_out_of_memory, out_of_memory_message
+from pneumolit.training.memory import (
+    find_batch_size,
+    is_out_of_memory,
+    out_of_memory_message,
+    validation_out_of_memory_message,
+)
 from pneumolit.training.place import Workplace
 
 Found = tuple[Stage, Mapping[str, Any]]  # from `find_progress`: a stage that has begun, and how far it is
@@ -175,13 +181,20 @@ def _train_stage(
                 trainer.fit(model.use_channels_last(), datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         except Exception as error:
             if is_out_of_memory(error):
-                size, side = cfg["data"]["batch_size"], model.train_size
-                raise ValueError(out_of_memory_message(size, side, place.accelerator)) from error
+                raise ValueError(_out_of_memory(cfg, model, place.accelerator)) from error
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     saver = next(c for c in callbacks if isinstance(c, EpochCheckpoints))
     return saver.progress
+
+
+def _out_of_memory(cfg: Mapping[str, Any], model: PneumoniaClassifier, accelerator: str) -> str:
+    if not model.training:  # the trainer has forgotten what it was doing
+        return validation_out_of_memory_message(EVAL_BATCH, int(model.settings["image_size"]), accelerator)
+    return out_of_memory_message(
+        cfg["data"]["batch_size"], model.train_size, accelerator, is_sought=cfg["trainer"]["auto_batch_size"]
+    )
 
 
 def _note_recording(stage: Stage, place: Workplace, what: str) -> None:

@@ -203,14 +203,15 @@ def test_refusal_of_the_real_allocator_is_recognised() -> None:
 
 @given(st.integers(2, 4096), st.integers(16, 2048), st.sampled_from(["cpu", "gpu", "cuda:1", "mps"]))
 def test_message_names_what_was_too_much_and_what_to_type_instead(size: int, side: int, device: str) -> None:
-    message = out_of_memory_message(size, side, device)
+    message = out_of_memory_message(size, side, device, is_sought=False)
     assert f"data.batch_size={size} and model.image_size={side} does not fit into the memory of {device}" in message
     tried = re.search(r"start a new run with data\.batch_size=(\d+) and trainer\.accumulate_grad_batches=2", message)
     assert tried and int(tried[1]) >= 1 and size - 1 <= 2 * int(tried[1]) <= size
     assert "trainer.auto_batch_size=true" in message
+    assert "auto_batch_size" not in out_of_memory_message(size, side, device, is_sought=True)
 
 
 def test_message_for_a_single_image_offers_no_smaller_batch() -> None:
-    message = out_of_memory_message(1, 224, torch.device("cuda"))
+    message = out_of_memory_message(1, 224, torch.device("cuda"), is_sought=False)
     assert "model.image_size=224" in message and "smaller backbone" in message
     assert "batch_size=0" not in message and "auto_batch_size" not in message
