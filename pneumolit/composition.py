@@ -178,6 +178,8 @@ def _refuse_several_options(overrides: Sequence[str]) -> None:
     for override in overrides:
         group, _, names = override.partition("=")
         if group in config_groups() and group != "experiment" and names.startswith("["):
+            # Ready sweeps and searches are started one after the other.
+            each = f", or --multirun {group}={names.strip('[]')} for a run each"
             raise ValueError(
-                f"{override} names several options; give one, or --multirun {group}={names.strip('[]')} for a run each"
+                f"{override} names several options; give one{each if group not in ('sweep', 'search') else ''}"
             )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OWN_KEYS = (
     "search", "n_trials", "timeout", "name", "storage", "monitor", "max_failed", "accept_code_change",
 )  # fmt: skip
+_TWO_CLASS_LOSS = "binary_cross_entropy"
 _OF_TRAIN = ("run_dir", "resume", "sweep")  # keys of the command `train` that a search has no use for
 
 
@@ -67,11 +68,16 @@ def plan_search(cfg: Mapping[str, Any], folder: Path) -> Search:
     """
     from pneumolit.search.space import name_of_key, read_space
     from pneumolit.search.strategy import check_strategy
+    from pneumolit.stage_plan import check_run
 
     given = given_keys()
-    _refuse_keys(cfg, given)
     base = expand_run({key: value for key, value in cfg.items() if key not in OWN_KEYS})
-    settings = _settings(cfg, base)
+    try:
+        _refuse_keys(cfg, given)
+        settings = _settings(cfg, base)
+    except (KeyError, TypeError):  # a group that is a value, or a key that was taken out: a run's check has the words
+        check_run(base)
+        raise
     launcher = _launcher(settings)
     content = cfg["search"]
     if not isinstance(content, Mapping) or set(content) != {"sampler", "pruner", "space"}:
@@ -87,6 +93,7 @@ def plan_search(cfg: Mapping[str, Any], folder: Path) -> Search:
                 f"{name} is varied by the search, so that your own value has no effect; leave it out, or take it from "
                 f"the search by search.space.{name}=null"
             )
+    _refuse_unlike_losses(base, settings.monitor, axes)
     _probe(axes)
     return _search(cfg, folder, base, settings, launcher, axes)
 
@@ -164,6 +171,22 @@ def _settings(cfg: Mapping[str, Any], base: Mapping[str, Any]) -> SearchSettings
         raise ValueError(f"monitor={monitor} is no number of a validation set{offer} (there are {', '.join(names)})")
     keys = ("n_trials", "timeout", "storage", "max_failed", "accept_code_change")
     return SearchSettings(monitor=monitor, **{key: cfg[key] for key in keys})
+
+
+def _refuse_unlike_losses(base: Mapping[str, Any], monitor: str, axes: Sequence[Axis]) -> None:
+    """One loss looks at two classes where the others look at all: the smaller number would win."""
+    from pneumolit.search.space import name_of_key
+
+    if not monitor.endswith("/loss") or base["data"]["target"] == "binary":
+        return
+    for axis in axes:
+        is_two_class = [value == _TWO_CLASS_LOSS for value in axis.samples]
+        if name_of_key(axis.key) in ("loss", "loss.name") and any(is_two_class) and not all(is_two_class):
+            raise ValueError(
+                f"monitor={monitor} is of two classes under loss={_TWO_CLASS_LOSS} and of all under the others, so "
+                f"that it cannot choose between them; give monitor={monitor.replace('/loss', '/auroc')}, or "
+                "data.target=binary"
+            )
 
 
 def _launcher(settings: SearchSettings) -> Any:

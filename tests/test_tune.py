@@ -123,6 +123,12 @@ def test_the_space_of_the_random_search_is_that_of_the_default(compose_config: C
         (["test=true"], r"test=true would score the test split in every trial"),
         (["resume=true"], "resume has no place in a search"),
         (["run_dir=x"], "run_dir has no place in a search"),
+        (
+            ["monitor=val/loss", "+search.space.loss.choices=[cross_entropy,binary_cross_entropy]"],
+            r"monitor=val/loss is of two classes under loss=binary_cross_entropy .* give monitor=val/auroc",
+        ),
+        (["data.holdout_fraction=0.1", "data.holdout_blocks=2.0"], r"data\.holdout_blocks must be .* got 2\.0"),
+        (["~data.stress"], r"data\.stress"),
         (["sweep.name=x"], r"sweep\.name has no place in a search"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm has no effect here.*the same command on several machines"),
         (["hydra.launcher.sweep_minutes=3"], r"hydra\.launcher\.sweep_minutes has no effect.* give timeout=SECONDS"),
@@ -138,6 +144,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tune: Command, arguments: list
     assert re.search(message, result.err), result.err
     assert result.err.count("\n") == 1 and "Traceback" not in result.err and "secret" not in result.err
     assert [path for path in result.left if path.is_file() and path.suffix != ".lock" and path.name != ".lock"] == []
+
+
+def test_a_value_in_place_of_a_group_is_told_in_the_words_of_a_run(tune: Command) -> None:
+    result = tune(*QUICK, "callbacks.checkpoint=best")
+    assert result.code == 2 and "Traceback" not in result.err
+    assert "callbacks.checkpoint.use is missing" in result.err
 
 
 OWN_OPTIMIZER = """_target_: torch.optim.NAdam

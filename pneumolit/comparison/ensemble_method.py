@@ -66,23 +66,28 @@ def ensemble_method(
 def ensemble_part(
     ensemble: Ensemble, name: str, result: Result, settings: Settings
 ) -> tuple[str, Sequence[str], Sequence[Table]] | None:
-    """Weights, calibration and the gain over the best member, for the page; None where it was not compared."""
+    """Weights, calibration and the gain over the best member, for the page; None where it was not compared.
+
+    Members of folds have no images in common with it, so that no gain can be told.
+    """
     group, rows = result.group, result.page.methods
     single = best_single(ensemble.members)
     folders = [method.run.path if method.run is not None else None for method in group.methods]
-    if name not in [m.name for m in group.methods] or single.run.path not in folders:
+    if name not in [m.name for m in group.methods]:
         return None
-    first, second = group.place(name), folders.index(single.run.path)
-    titles = [row.title for row in rows]
-    two = RowGroup((group.methods[first], group.methods[second]))  # not all others again
-    pairs = compare_pairs(
-        two, [(0, 1)], [titles[first], titles[second]], num_resamples=settings.num_resamples, seed=settings.seed
-    )
-    words = [
-        f"{titles[first]}: {COMBINES}. {_ON[ensemble.validation]}",
-        f"Its gain over the best single member by validation AUROC, {titles[second]}; the p-values are of this one "
-        "comparison.",
-    ]
+    first, titles = group.place(name), [row.title for row in rows]
+    words, gains = [f"{titles[first]}: {COMBINES}. {_ON[ensemble.validation]}"], []
+    if single.run.path in folders:
+        second = folders.index(single.run.path)
+        two = RowGroup((group.methods[first], group.methods[second]))  # not all others again
+        pairs = compare_pairs(
+            two, [(0, 1)], [titles[first], titles[second]], num_resamples=settings.num_resamples, seed=settings.seed
+        )
+        words.append(
+            f"Its gain over the best single member by validation AUROC, {titles[second]}; the p-values are of this "
+            "one comparison."
+        )
+        gains = [pair_table(pairs, is_against_one=False), resampled_table(pairs, is_against_one=False)]
     weighed = sorted(zip(ensemble.members, ensemble.weights, strict=True), key=lambda pair: -pair[1])
     weights = Table(("member", "weight"), tuple((m.name, f"{weight:.3f}") for m, weight in weighed))
     if ensemble.record:
@@ -97,5 +102,4 @@ def ensemble_part(
             "It is not saved, so that the ledger of looks does not name it: to compare it on test is a further choice "
             "all the same.",
         )
-    tables = [pair_table(pairs, is_against_one=False), resampled_table(pairs, is_against_one=False), weights]
-    return "Ensemble", words, tables
+    return "Ensemble", words, [*gains, weights]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pneumolit.config import choosing_metric, configuration_hash, scored_epoch
+from pneumolit.config import choosing_metric, configuration_hash, filled, scored_epoch
 from pneumolit.labels import log_softmax
 from pneumolit.rundir import RunDir, read_json, read_yaml
+from pneumolit.stage_plan import plan_stages
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def read_facts(run: RunDir, rule: str) -> Facts:
     stages = _read(run, "freeze_plan_file").get("stages", [])
     rows = run.read_metrics()
     accuracy, loss = _measured_on_train(run, rule)
-    checkpoint = cfg.get("callbacks", {}).get("checkpoint", {})
+    callbacks = _callbacks(cfg)
+    checkpoint = callbacks.get("checkpoint", {})
     used = status.get("checkpoint") or checkpoint.get("use")
     logged = scored_epoch(rows, used, checkpoint.get("monitor")).get("train/loss")
     last: Mapping[str, Any] = stages[-1] if stages else {}
@@ -81,13 +83,21 @@ def read_facts(run: RunDir, rule: str) -> Facts:
         machine=", ".join(environment.get("gpus") or [environment.get("processor", "")]),
         seed=cfg.get("seed"),
         configuration=status.get("configuration") or configuration_hash(cfg),
-        chosen_by=choosing_metric(cfg.get("callbacks", {}), used) or "",
+        chosen_by=choosing_metric(callbacks, used) or "",
         val_auroc=read_auroc(run, "val"),
         train_accuracy=accuracy,
         train_loss=logged if loss is None else loss,
         is_loss_logged=loss is None and logged is not None,
         choices=_read(run, "job_file").get("choices", {}),
     )
+
+
+def _callbacks(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of the last stage, whose weights are scored; where the stages cannot be read, of the run."""
+    try:
+        return plan_stages(filled(cfg))[-1].cfg.get("callbacks", {})  # type: ignore[no-any-return]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return cfg.get("callbacks", {})  # type: ignore[no-any-return]
 
 
 def read_config(run: RunDir) -> dict[str, Any]:

@@ -99,7 +99,9 @@ def compare(methods: Sequence[Method], absent: Sequence[Absent], settings: Setti
     """
     groups = group_methods(methods)
     if settings.reference is None:
-        main = groups[0]
+        # Runs of different folds share no images: then the ensemble of them all stands for them.
+        largest = [group for group in groups if len(group.methods) == len(groups[0].methods)]
+        main = next((g for g in largest if any(m.kind == ENSEMBLE for m in g.methods)), groups[0])
         reference, how = choose_reference(main.methods, None, settings.split)
     else:
         reference, how = choose_reference(methods, settings.reference, settings.split)

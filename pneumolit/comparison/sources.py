@@ -78,7 +78,9 @@ def _texts(given: Any, key: str) -> list[str]:
 
 def _runs_of(text: str) -> list[Path]:
     path = Path(text).expanduser()
-    return [run for folder in ([path] if path.is_dir() else _matches(text)) for run in _runs_below(folder)]
+    # What a sweep has set aside is compared only where somebody names it.
+    folders = [path] if path.is_dir() else [found for found in _matches(text) if found.name not in _NOT_RUNS]
+    return [run for folder in folders for run in _runs_below(folder)]
 
 
 def _matches(text: str) -> list[Path]:

@@ -122,8 +122,8 @@ def check_record(search: Search, study: SharedStudy) -> None:
             f"the study {name} belongs to another search: {'; '.join(found)}. To go on with it give the same command "
             "as then; for another search give another name"
         )
-    if known["code"] != search.code and any(trial.state.is_finished() for trial in study.trials()):
-        if not settings.accept_code_change:
+    if known["code"] != search.code:
+        if not settings.accept_code_change and any(trial.state.is_finished() for trial in study.trials()):
             raise ValueError(
                 f"trials of the study {name} were run by other code (of labels, data, model or training). Give "
                 "accept_code_change=true to count them and go on, or another name to begin anew"

@@ -176,7 +176,7 @@ class _Work:
                 self.display.say("all trials that are still wanted run in other processes; waiting for them")
             return None
         self._has_waited = False
-        study.study.sampler = build_sampler(search.sampler, trial.number)
+        study.study.sampler = build_sampler(search.sampler, study.rank(trial.number))
         overrides: list[str] = []
         try:
             point = suggest_point(search.axes, trial)

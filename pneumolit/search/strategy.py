@@ -78,12 +78,12 @@ def check_strategy(sampler: Any, pruner: Any) -> None:
 def build_sampler(settings: Mapping[str, Any], number: int) -> Any:
     """A sampler for one trial.
 
-    Its random numbers follow from the seed and the trial's number alone: a search that was cut off goes on as if it had
+    Its random numbers follow from the seed and the trial's place alone: a search that was cut off goes on as if it had
     not been, and processes that share a study never draw the same ones.
 
     Args:
         settings: the mapping `search.sampler`, checked.
-        number: of the trial.
+        number: of the trial, those aside that repeat one which was cut off.
 
     Raises:
         ValueError: an argument's value is none that Optuna takes.

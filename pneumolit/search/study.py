@@ -89,6 +89,10 @@ class SharedStudy:
             return None
         return trial
 
+    def rank(self, number: int) -> int:
+        """Place of a trial among those that are no repetition of one that was cut off: what its draw follows from."""
+        return sum("tries" not in trial.user_attrs for trial in self.trials()[:number])
+
     def end(self, number: int, state: TrialState, value: float | None = None, **attributes: Any) -> bool:
         """End a trial; whether it was this call that ended it."""
         self._own.discard(number)

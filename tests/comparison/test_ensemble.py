@@ -200,6 +200,18 @@ def test_the_gain_is_that_over_the_best_member_by_validation_with_an_interval(fo
     assert not any(row.is_reference for row in result.page.methods if row.kind == ENSEMBLE)
 
 
+def test_an_ensemble_of_folds_leads_the_page_that_its_members_have_no_images_in(folds: list[RunDir]) -> None:
+    settings = Settings("t", split="val", num_resamples=100)
+    methods, absent = collect_methods(folds, [], settings)
+    ensemble = ensemble_of(folds, MEAN)
+    result = compare([*methods, ensemble_method(ensemble, methods, "together", "", settings)], absent, settings)
+    assert [row.kind for row in result.page.methods] == [ENSEMBLE] and len(result.page.apart) == 2
+    part = ensemble_part(ensemble, "together", result, settings)
+    assert part is not None
+    _, words, (weights,) = part
+    assert len(weights.rows) == 2 and "best single member" not in " ".join(words)
+
+
 # The folder
 
 

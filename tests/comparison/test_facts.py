@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import log_loss
 
 from pneumolit.comparison.facts import read_facts, sum_of_facts, what_trained
 from pneumolit.comparison.method import Absent, Method, read_method
+from pneumolit.comparison.sources import find_runs
 from pneumolit.rundir import RunDir, read_json, write_json
 
 
@@ -72,6 +76,28 @@ def test_what_chose_the_epoch_is_known_of_a_run_and_of_an_ensemble_of_it(made_ru
     chosen, fixed = found
     assert (chosen.chosen_by, fixed.chosen_by) == ("block/auroc", "")
     assert sum_of_facts("mean", [fixed, chosen], None).chosen_by == "block/auroc"
+
+
+def test_what_chose_the_epoch_is_what_the_last_stage_says(
+    compose_config: Callable[..., dict[str, Any]], made_runs: ModuleType, tmp_path: Path
+) -> None:
+    run = made_runs.write_run(tmp_path / "run")
+    stages = "stages=[{epochs: 2}, {epochs: 4, callbacks.checkpoint.monitor: block/auroc}]"
+    choices = ("callbacks.checkpoint.use=best", "callbacks.checkpoint.monitor=val/auroc", "data.holdout_fraction=0.1")
+    run.config_file.write_text(yaml.safe_dump(compose_config(*choices, stages)))
+    write_json(run.status_file, read_json(run.status_file) | {"checkpoint": "best"})
+    assert read_facts(run, "primary").chosen_by == "block/auroc"
+
+
+def test_runs_that_a_sweep_has_set_aside_are_compared_where_they_are_named_alone(
+    made_runs: ModuleType, tmp_path: Path
+) -> None:
+    now = made_runs.write_run(tmp_path / "sweep" / "a")
+    before = made_runs.write_run(tmp_path / "sweep" / "superseded" / "a_2026")
+    for given in (tmp_path / "sweep", tmp_path / "sweep" / "*"):
+        assert [run.path for run in find_runs(str(given))] == [now.path]
+    for given in (tmp_path / "sweep" / "superseded", tmp_path / "sweep" / "superseded" / "*"):
+        assert [run.path for run in find_runs(str(given))] == [before.path]
 
 
 def test_what_is_not_scored_is_named_with_the_command_that_helps(made_runs: ModuleType, tmp_path: Path) -> None:

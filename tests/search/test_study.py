@@ -17,11 +17,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from pneumolit.rundir import TuneDir, is_locked
+from pneumolit.search.space import read_space, suggest_point
 from pneumolit.search.storage import mend_last_line, open_storage
-from pneumolit.search.strategy import quiet_optuna
+from pneumolit.search.strategy import build_sampler, quiet_optuna
 from pneumolit.search.study import DIED, SharedStudy
 
 HELPER = Path(__file__).with_name("quick_search.py")
@@ -80,6 +82,37 @@ def test_the_same_seed_gives_the_same_study_also_in_two_calls(quick: ModuleType,
     points = {name: [t.params for t in quick.trials_of(tmp_path / name)] for name in ("whole", "parts", "other")}
     assert points["whole"] == points["parts"] != points["other"]
     assert len({json.dumps(point) for point in points["whole"]}) == 14
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_trial_that_is_cut_off_changes_no_draw_of_those_behind_it(
+    quick: ModuleType, tmp_path: Path, name: str
+) -> None:
+    sampler = {"name": name, **({"n_startup_trials": 8} if name == "tpe" else {})}
+    quick.search_quickly(str(tmp_path / "whole"), 6, sampler=sampler)
+    quick.search_quickly(str(tmp_path / "parts"), 2, sampler=sampler)
+    study = SharedStudy(TuneDir(tmp_path / "parts"), None, "min")
+    trial = study.claim(6)
+    assert trial is not None
+    study.study.sampler = build_sampler({**sampler, "seed": 0}, study.rank(trial.number))
+    suggest_point(read_space(quick.SPACE), trial)
+    study.end(trial.number, TrialState.FAIL, reason="stopped", cut_off=True)
+    study.again(trial.number)
+    study.close()
+    quick.search_quickly(str(tmp_path / "parts"), 6, sampler=sampler)
+    points = {
+        folder: [t.params for t in quick.trials_of(tmp_path / folder) if t.state.name == "COMPLETE"]
+        for folder in ("whole", "parts")
+    }
+    assert points["parts"] == points["whole"] and len(points["whole"]) == 6
+
+
+def test_code_that_changed_before_any_trial_was_finished_is_the_studys_code(quick: ModuleType, tmp_path: Path) -> None:
+    folder = str(tmp_path / "study")
+    quick.search_quickly(folder, 1, code="before", seconds=0.0)
+    assert finished(quick.trials_of(tmp_path / "study")) == 0
+    assert quick.search_quickly(folder, 2, code="after").is_reached
+    assert quick.search_quickly(folder, 3, code="after").is_reached
 
 
 @pytest.mark.parametrize("name", ["random", "gp", "qmc", "nsgaii"])
