@@ -210,10 +210,14 @@ def colorfulness(image: Image.Image) -> float:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """How an opened picture is turned, 1 to 8 by EXIF; 1, upright, where nothing is said or its tags are damaged."""
+    """How an opened picture is turned, 1 to 8 by EXIF; 1, upright, where nothing is said or its tags are cut off.
+
+    Raises:
+        OSError, ValueError, SyntaxError: its pixels are damaged: of a PNG they are decoded before its tags are read.
+    """
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+    except (struct.error, KeyError, TypeError):
         return 1
 
 

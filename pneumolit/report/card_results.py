@@ -74,8 +74,9 @@ def _discussion(record: RunRecord, known: Provenance) -> list[Entry]:
               "metrics.json, test_looks.jsonl" if record.looks else "metrics.json"),
         Entry(chapter, "What follows for practice", (41,), ("27c",), (next_steps,), "may_i_use.html"),
         Entry(chapter, "Poor or missing images", (), ("27a",),
-              ("A file that cannot be read is refused. Whether an image is of use at all (another body part, side "
-               "view, wrong exposure) the model does not check; a person must.",), "README", PARTLY),
+              ("A file that cannot be read is refused. `predict` warns of films that are turned, inverted, noisy, "
+               "blurred or flat beyond those of training, and of what a DICOM file says of its body part and view. "
+               "Nothing stops it, and what a picture shows no check can tell; a person must.",), "README", PARTLY),
         Entry(chapter, "What users have to do", (), ("27b",),
               ("Choose frontal chest radiographs and start a command. To judge the answer takes somebody who reads "
                "radiographs.",), "README"),

@@ -493,10 +493,12 @@ _RESULTS = {
         "다른 실행과의 비교는 같은 환자의 영상을 고려한 검정과 함께 `python -m pneumolit.compare`가 보여 줍니다. "
         "공정성은 판단할 수 없습니다."
     ),
-    "A file that cannot be read is refused. Whether an image is of use at all (another body part, side view, wrong "
-    "exposure) the model does not check; a person must.": (
-        "읽을 수 없는 파일은 거부합니다. 영상이 쓸 만한지(다른 부위, 측면 촬영, 잘못된 노출)는 모델이 확인하지 "
-        "않으므로 사람이 확인해야 합니다."
+    "A file that cannot be read is refused. `predict` warns of films that are turned, inverted, noisy, blurred or flat "
+    "beyond those of training, and of what a DICOM file says of its body part and view. Nothing stops it, and what a "
+    "picture shows no check can tell; a person must.": (
+        "읽을 수 없는 파일은 거부합니다. `predict`는 학습 영상에 비해 돌아갔거나 반전되었거나 잡음이 많거나 흐리거나 "
+        "대비가 낮은 영상, 그리고 DICOM 파일에 적힌 부위와 촬영 방향에 대해 경고합니다. 경고가 처리를 멈추지는 않으며, "
+        "영상에 무엇이 찍혔는지는 어떤 검사로도 알 수 없으므로 사람이 확인해야 합니다."
     ),
     "Choose frontal chest radiographs and start a command. To judge the answer takes somebody who reads radiographs.": (
         "정면 흉부 X선 영상을 골라 명령을 실행합니다. 결과를 판단하려면 X선 영상을 판독할 수 있는 사람이 필요합니다."
