@@ -8,7 +8,7 @@ import glob
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -329,6 +329,24 @@ def check_values(cfg: Mapping[str, Any]) -> None:
         raise ValueError("\n".join(problems))
 
 
+def refuse_unknown_keys(place: str, found: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse keys that nobody reads.
+
+    Args:
+        place: the group that they stand in.
+        found: keys of it.
+        known: those that there are.
+
+    Raises:
+        ValueError: names the first, and the nearest that there is.
+    """
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            offer = f"; did you mean {place}.{near[0]}?" if near else ""
+            raise ValueError(f"{place}.{key} is no key that does anything{offer} (there are {', '.join(known)})")
+
+
 def loggable_metrics(flat: Mapping[str, Any]) -> list[str]:
     """Names that a run with this configuration logs once per epoch."""
     blocks = ["block", "block2", "block3"][: flat["data.holdout_blocks"]] if flat["data.holdout_fraction"] else []
@@ -443,12 +461,12 @@ def _combinations(flat: Mapping[str, Any]) -> list[str]:
         (
             "data.patient_key",
             flat["data.patient_key"] != "full" and flat["data.source"] == "manifest",
-            "a manifest tells its patients itself, in the column patient_id",
+            "a manifest tells its patients itself, in the column patient_id (the default is full)",
         ),
         (
             "data.patient_key",
             flat["data.patient_key"] != "full" and flat["data.source"] == "pneumoniamnist",
-            "pneumoniamnist tells no patients",
+            "pneumoniamnist tells no patients (the default is full)",
         ),
         ("data.demo_seed", flat["data.demo_seed"] != 0 and flat["data.source"] != "demo", "data is not demo"),
         (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from pneumolit.composition import expand_run, plain_config
+from pneumolit.config import refuse_unknown_keys
 
 _SHOWN = 5  # unsound jobs that are named
 _UNUSED = {
@@ -95,11 +95,11 @@ def _run_sweep(
     ready = {given for job in overrides for given in job if given.startswith("sweep=")}
     if len(ready) > 1:  # Hydra would leave out what each of them varies
         raise ValueError(f"{' and '.join(sorted(ready))} are several ready sweeps; start one after the other")
-    _refuse_unknown("hydra.launcher", settings, SETTINGS[kind])
+    refuse_unknown_keys("hydra.launcher", settings, [field.name for field in fields(SETTINGS[kind])])
     launcher = SETTINGS[kind](**_plain(settings))
     keys = _plain(config.sweep)
     name = keys.pop("name")
-    _refuse_unknown("sweep", keys, SweepSettings, "name")
+    refuse_unknown_keys("sweep", keys, [field.name for field in fields(SweepSettings)])
     if name is not None and (not isinstance(name, str | int) or "/" in str(name) or str(name).startswith(".")):
         raise ValueError(f"sweep.name must be the name of a folder, such as sweep.name=night1, got {name!r}")
     if isinstance(launcher, DevicesSettings):
@@ -119,16 +119,6 @@ def _run_sweep(
     )
     (asked.sweep.path / "multirun.yaml").unlink(missing_ok=True)
     return sweep_jobs(asked, Console(soft_wrap=False))
-
-
-def _refuse_unknown(place: str, found: Mapping[str, Any], kind: type, *more: str) -> None:
-    """Keys that an own file or `+key=value` adds and nobody reads."""
-    known = [*more, *(field.name for field in fields(kind))]
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            offer = f"; did you mean {place}.{near[0]}?" if near else ""
-            raise ValueError(f"{place}.{key} is no key that does anything{offer} (there are {', '.join(known)})")
 
 
 def _refuse_unused(config: Any) -> None:

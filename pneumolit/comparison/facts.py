@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumolit.config import choosing_metric, configuration_hash, filled, scored_epoch
+from pneumolit.config import choosing_metric, configuration_hash, scored_epoch
 from pneumolit.labels import log_softmax
 from pneumolit.rundir import RunDir, read_json, read_yaml
 from pneumolit.stage_plan import plan_stages
@@ -67,7 +67,7 @@ def read_facts(run: RunDir, rule: str) -> Facts:
     stages = _read(run, "freeze_plan_file").get("stages", [])
     rows = run.read_metrics()
     accuracy, loss = _measured_on_train(run, rule)
-    callbacks = _callbacks(cfg)
+    callbacks = plan_stages(cfg)[-1].cfg.get("callbacks", {})  # of the stage whose weights are scored
     checkpoint = callbacks.get("checkpoint", {})
     used = status.get("checkpoint") or checkpoint.get("use")
     logged = scored_epoch(rows, used, checkpoint.get("monitor")).get("train/loss")
@@ -90,14 +90,6 @@ def read_facts(run: RunDir, rule: str) -> Facts:
         is_loss_logged=loss is None and logged is not None,
         choices=_read(run, "job_file").get("choices", {}),
     )
-
-
-def _callbacks(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of the last stage, whose weights are scored; where the stages cannot be read, of the run."""
-    try:
-        return plan_stages(filled(cfg))[-1].cfg.get("callbacks", {})  # type: ignore[no-any-return]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return cfg.get("callbacks", {})  # type: ignore[no-any-return]
 
 
 def read_config(run: RunDir) -> dict[str, Any]:

@@ -210,14 +210,15 @@ def colorfulness(image: Image.Image) -> float:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """How an opened picture is turned, 1 to 8 by EXIF; 1, upright, where nothing is said or its tags are cut off.
+    """How an opened picture is turned, 2 to 8 by EXIF; 1, upright, where it says nothing or what has no meaning.
 
     Raises:
         OSError, ValueError, SyntaxError: its pixels are damaged: of a PNG they are decoded before its tags are read.
     """
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (struct.error, KeyError, TypeError):
+        turn = image.getexif().get(ExifTags.Base.Orientation)
+        return int(turn) if turn in _UPRIGHT else 1
+    except (struct.error, KeyError, TypeError):  # tags that are cut off
         return 1
 
 
@@ -230,7 +231,8 @@ def _turn_upright(image: Image.Image) -> Image.Image:
 def _to_gray(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # "I;16", "I;16B" and "I": Pillow's own convert("L") would clip at 255
         values = np.asarray(image, dtype=np.int64).clip(0, 65535)
-        white = next(2**bits - 1 for bits in _DEPTHS if values.max() < 2**bits)
+        taken = int(values.max()).bit_length()
+        white = 2 ** next(bits for bits in _DEPTHS if bits >= taken) - 1
         return Image.fromarray((values * 255 // white).astype(np.uint8))
     if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         rgba = image.convert("RGBA")

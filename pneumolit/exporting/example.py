@@ -25,7 +25,7 @@ for name in sys.argv[1:] or sys.exit(__doc__):
         if film.mode.startswith("I"):  # convert("L") would make it white
             raise OSError("more than 8 bits a pixel; store it with 8")
         film = film.convert("L").resize((side, side), Image.Resampling.BILINEAR)
-    except OSError as error:
+    except Exception as error:  # whatever a damaged file makes Pillow raise
         print(name, "cannot be read:", error)
         continue
     classes, pneumonia = session.run(None, {{"image": np.asarray(film, dtype=np.uint8)[None, None]}})

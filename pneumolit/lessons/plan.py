@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pneumolit.config import flatten
+from pneumolit.config import flatten, refuse_unknown_keys
 from pneumolit.stage_plan import check_run
 
 # Every lesson with the runs that its number is made of.
@@ -90,7 +89,7 @@ def plan_lesson(cfg: Mapping[str, Any], content: Any, given: Sequence[str]) -> L
         raise ValueError(
             f"lesson.name must be one of {', '.join(LESSONS)}, got {name!r}; start one by experiment=lesson/NAME"
         )
-    _refuse_unknown("lesson", content, _KEYS)
+    refuse_unknown_keys("lesson", content, _KEYS)
     name, needed = content["name"], LESSONS[content["name"]]
     runs = content.get("runs")
     if not isinstance(runs, Mapping) or tuple(runs) != needed:
@@ -147,14 +146,6 @@ def _refuse_in_vain(cfg: Mapping[str, Any], content: Mapping[str, Any], given: S
                 raise ValueError(f"{key} is what the run `{run}` of this lesson is about; leave it out")
 
 
-def _refuse_unknown(place: str, found: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            offer = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{place}.{key} is no key that does anything{offer} (there are {', '.join(known)})")
-
-
 def _count(key: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{key} must be a whole number of at least {least}, got {value!r}")
@@ -173,7 +164,7 @@ def _set(cfg: dict[str, Any], key: str, value: Any) -> None:
 
 def _read_phantoms(content: Mapping[str, Any]) -> Phantoms:
     """The phantoms of a recipe, checked; `make_demo` checks the rest."""
-    _refuse_unknown("lesson.phantoms", content, [field.name for field in fields(Phantoms)])
+    refuse_unknown_keys("lesson.phantoms", content, [field.name for field in fields(Phantoms)])
     for key in ("patients", "test_patients"):
         if key in content:
             _count(f"lesson.phantoms.{key}", content[key], least=8)

@@ -123,6 +123,8 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
         raise ValueError(f"{run.path} holds checkpoints without the record of a run; choose another folder")
     spec, *_ = [check_names(stage.cfg) for stage in stages]
     accelerator = choose_accelerator(cfg["trainer"]["accelerator"])
+    if cfg["precision"] == "fp16" and accelerator == "cpu":  # where Lightning would take bf16
+        raise ValueError("precision=fp16 needs a GPU; a CPU trains in bf16 or float32, or choose precision=auto")
     part = Part(count=count_processes(cfg["trainer"]["devices"], accelerator))
     check_backbones(stages, spec, needs_weights=found is None)
     datamodule = build_datamodule(cfg, _load(cfg, console), part)
@@ -136,8 +138,6 @@ def _fit(cfg: Mapping[str, Any], run: RunDir, console: Console, watch: Watch | N
         began = read_json(run.environment_file)
         precision = Precision(**began["precision"])
         routes = tuple(name for name in ROUTES if name in began["conv_gradients"])
-    if precision.training == "fp16" and accelerator == "cpu":  # where Lightning would take bf16, and say so to nobody
-        raise ValueError("precision=fp16 needs a GPU; a CPU trains in bf16 or float32, or choose precision=auto")
     cache_dir = cache_folder(cfg["cache_dir"])
     place = Workplace(run, spec, datamodule, accelerator, precision.training, console, cache_dir, routes, watch)
     model = _take_up(stages, place, found) if goes_on else _set_up(cfg, stages, place, precision)

@@ -65,6 +65,13 @@ def test_a_plain_film_is_not_odd_even_where_it_has_three_equal_channels(name: st
     assert facts.num_bytes == (tmp_path / name).stat().st_size
 
 
+def test_an_orientation_that_has_no_meaning_is_not_called_a_turn(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    PLAIN.save(tmp_path / "a.jpeg", exif=exif)
+    assert inspect_file(tmp_path / "a.jpeg").odd == ()
+
+
 def test_files_keep_their_order_and_broken_ones_have_no_size(tmp_path: Path) -> None:
     for number in range(70):
         Image.fromarray(GRAY).resize((120 + number, 120)).save(tmp_path / f"{number}.png")

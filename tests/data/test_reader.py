@@ -162,6 +162,14 @@ def test_exif_orientation_is_applied_as_pillow_does(tmp_path: Path, kind: str, o
     np.testing.assert_array_equal(read_gray(tmp_path / "film"), wanted)
 
 
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_has_no_meaning_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(GRAY).save(tmp_path / "film.png", exif=exif)
+    np.testing.assert_array_equal(read_gray(tmp_path / "film.png"), GRAY)
+
+
 def film_with_odd_tag(kind: str) -> bytes:
     """Orientation 6 and a resolution that is a text: Pillow's `exif_transpose` breaks on it with a TypeError."""
     exif = Image.Exif()

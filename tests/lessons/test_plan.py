@@ -70,7 +70,10 @@ def test_lesson_on_the_split_has_several_films_of_a_patient(planned: Callable[..
         (["test=true"], r"test=true has no place in a lesson"),
         (["data.root=/films"], r"a lesson draws its own phantoms.*leave them out"),
         (["data.patient_key=full"], r"data\.patient_key is what the run `wrong` of this lesson is about"),
-        (["+lesson.phantoms.patient=9"], r"lesson\.phantoms\.patient is no key.*did you mean patients\?"),
+        (
+            ["+lesson.phantoms.patient=9"],
+            r"lesson\.phantoms\.patient is no key.*did you mean lesson\.phantoms\.patients\?",
+        ),
         (["lesson.phantoms.patients=few"], r"lesson\.phantoms\.patients must be .*'few'"),
         (["lesson.new_patients=5"], r"lesson\.new_patients must be a whole number of at least 8, got 5"),
         (["lesson.phantoms.density=low"], r"lesson\.phantoms\.density must be a number above 0 .*'low'"),
