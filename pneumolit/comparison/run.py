@@ -185,7 +185,8 @@ def _notes(group: RowGroup, rows: Sequence[MethodRow], settings: Settings) -> li
             f"The epoch of {len(chosen)} of {len(group.methods)} methods was chosen by these very images "
             f"({', '.join(sorted(set(chosen)))}), so that their numbers are too good here."
         )
-    if settings.split == "val" and settings.reference is None and any(row.facts.get("val_auroc") for row in rows):
+    is_chosen = settings.reference is None and len(rows) > 1
+    if settings.split == "val" and is_chosen and any(row.facts.get("val_auroc") for row in rows):
         notes.append("These are the images that the reference was chosen by, so that it looks better here than it is.")
     greedy = [r.title for r in rows if r.kind == ENSEMBLE and str(r.facts.get("model", "")).startswith(GREEDY)]
     if settings.split == "val" and greedy:

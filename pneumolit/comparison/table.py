@@ -25,6 +25,8 @@ def choose_reference(methods: Sequence[Method], wanted: str | None, split: str =
     """
     if wanted is not None:
         return _named(methods, wanted), "named by reference="
+    if len(methods) == 1:
+        return methods[0], "the only one on these images"
     known = [m for m in methods if m.facts.val_auroc is not None and m.kind != ENSEMBLE]
     if not known:
         return methods[0], "the first one given, since none of them has a validation AUROC"

@@ -206,6 +206,8 @@ def test_an_ensemble_of_folds_leads_the_page_that_its_members_have_no_images_in(
     ensemble = ensemble_of(folds, MEAN)
     result = compare([*methods, ensemble_method(ensemble, methods, "together", "", settings)], absent, settings)
     assert [row.kind for row in result.page.methods] == [ENSEMBLE] and len(result.page.apart) == 2
+    assert "the only one on these images" in dict(result.page.summary)["reference"]
+    assert not any("was chosen by" in note for note in result.page.notes)
     part = ensemble_part(ensemble, "together", result, settings)
     assert part is not None
     _, words, (weights,) = part
