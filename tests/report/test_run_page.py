@@ -33,7 +33,7 @@ KEPT = re.compile(
     r"NORMAL2?(-IM)?|BACTERIA|VIRUS|PNEUMONIA|AUROC|F1|ROC|PPV|NPV|CLAIM|TRIPOD\+AI|\d+[a-g]|README|Apache-2\.0|SHA-256|"
     r"CC BY 4\.0|Mendeley Data|doi:\S+|Kermany|Cell|Guangzhou Women and Children's Medical Center|Obuchowski|Wilson|IM|"
     r"Chest X-Ray Images \(Pneumonia\)|Tejani|Collins|BMJ|e\d+|Radiology: Artificial Intelligence|2024 Update|Kaggle|"
-    r"Checklist for Artificial Intelligence in Medical Imaging|ImageNet|JPEG|EXIF|X|AP|CT|Python|pneumolit|Linux|"
+    r"Checklist for Artificial Intelligence in Medical Imaging|ImageNet|DICOM|JPEG|EXIF|X|AP|CT|Python|pneumolit|Linux|"
     r"primary|argmax|half|youden|reliability|in the large|manifest|AdamW|cosine|cross_entropy|linear|freeze|seed|"
     r"random|stress|kaggle|none|train test=true|UTC|path,label,patient_id"
     r")(?![A-Za-z0-9])"
