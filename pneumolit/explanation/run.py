@@ -58,6 +58,7 @@ def explain_subject(subject: Subject, cfg: Mapping[str, Any], console: Console) 
         "split": cfg["split"],
         "num_images": len(subject.images),
         "num_patients": len(np.unique(patients.astype(str))),
+        "has_patients": subject.predictions.has_patients,
         "num_wrong": int(((subject.margins >= 0) != (subject.predictions.positives == 1)).sum()),
         "backbone": str(subject.model.settings["backbone"]),
         "method": method,

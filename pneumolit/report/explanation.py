@@ -141,7 +141,9 @@ def unit(checks: dict[str, Any]) -> str:
 def summary_rows(checks: dict[str, Any]) -> list[tuple[str, str]]:
     """What was explained, and how: for the box at the top of the page and the list in the report."""
     split = TITLES.get(checks["split"], checks["split"])
-    counts = f"{checks['num_images']:,} images of {checks['num_patients']:,} patients"
+    counts = f"{checks['num_images']:,} images"
+    if checks.get("has_patients", True):
+        counts += f" of {checks['num_patients']:,} patients"
     sides = "the side that the model decided for" if checks["side"] == "predicted" else checks["side"]
     lungs = checks["lungs"]
     if lungs["kind"] == "masks":

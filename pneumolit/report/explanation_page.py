@@ -26,8 +26,8 @@ from pneumolit.report.html import Section, run_page
 from pneumolit.rundir import ExplanationDir, write_json, write_text
 
 _GROUP_WORDS = {
-    RIGHT: "The right decisions that the model is surest of, of both classes in turn, each of another patient.",
-    WRONG: "The wrong decisions that the model is surest of, the worst first, each of another patient.",
+    RIGHT: "The right decisions that the model is surest of, of both classes in turn{one_each}.",
+    WRONG: "The wrong decisions that the model is surest of, the worst first{one_each}.",
     NEAREST: "The films whose probability is nearest to one half, right or wrong.",
 }
 _HOW_TO_READ = (
@@ -107,6 +107,8 @@ def explanation_page(
     found = Section("What the checks found", items=texts, tone="warning" if is_warned or not words else "")
     scale = (pictures["scale"], "Common scale of all heat maps on this page")
     sections = [found, Section("How to read the heat maps", _HOW_TO_READ, images=[scale])]
+    has_patients = explanation.checks.get("has_patients", True)
+    one_each = ", each of another patient" if has_patients else ""
     for group, heading in HEADINGS.items():
         images = [
             (path, f"{film.name}: {film.decision}; {film.heat_words(explanation.lungs)}")
@@ -114,7 +116,7 @@ def explanation_page(
             if film.group == group
         ]
         none = [] if images else ["None: no decision of this split is " + ("right." if group == RIGHT else "wrong.")]
-        sections.append(Section(heading, [_GROUP_WORDS[group], *none], images=images))
+        sections.append(Section(heading, [_GROUP_WORDS[group].format(one_each=one_each), *none], images=images))
     return run_page(
         title=title,
         summary=summary_rows(explanation.checks),
@@ -138,7 +140,8 @@ def _check_sections(explanation: Explanation, pictures: dict[str, Path]) -> list
         )
     if checks["removal"]:
         part = checks["removal"]
-        count = f"{part['num_images']} films of {part['num_patients']} patients."
+        of_patients = f" of {part['num_patients']} patients" if checks.get("has_patients", True) else ""
+        count = f"{part['num_images']} films{of_patients}."
         alt = "mean probability of the explained side while the hottest pixels are blurred, and while they are given"
         found.append(
             Section("Deletion and insertion", [_REMOVAL + count], [removal_table(part)], [(pictures["removal"], alt)])

@@ -21,7 +21,7 @@ REGION = {
 LESS = {**REGION, "share": 0.1, "ratio": 0.4, "interval": [0.3, 0.5]}
 STEP = {"share_random": 1.0, "median": 0.1, "quartiles": [0.0, 0.2], "num_known": 64}
 CHECKS: dict[str, Any] = {
-    "format_version": 1, "split": "val", "num_images": 366, "num_patients": 280, "num_wrong": 7,
+    "format_version": 1, "split": "val", "num_images": 366, "num_patients": 280, "has_patients": True, "num_wrong": 7,
     "backbone": "test_resnet", "method": "gradcam", "side": "predicted", "seed": 0,
     "lungs": {"kind": "box", "box": [0.08, 0.08, 0.86, 0.92], "area": 0.655}, "map_shape": [7, 7],
     "scale": {"greatest": 0.4, "share_above": 0.0}, "num_without_heat": 1,

@@ -214,3 +214,11 @@ def test_without_checks_the_page_says_so(tmp_path: Path) -> None:
     assert write_explanation(explanation(checks), ExplanationDir(tmp_path), run_name="r") == []
     page = (tmp_path / "explanation.html").read_text()
     assert "No check was made" in page and "Weights drawn anew" not in page
+
+
+def test_where_patients_are_not_known_neither_page_nor_report_counts_them(tmp_path: Path) -> None:
+    for known, folder in ((True, tmp_path / "known"), (False, tmp_path / "unknown")):
+        folder.mkdir()
+        write_explanation(explanation(changed(has_patients=known)), ExplanationDir(folder), run_name="r")
+        for text in ((folder / "explanation.html").read_text(), ExplanationDir(folder).report_file.read_text()):
+            assert ("patient" in text) == known, folder
