@@ -251,6 +251,19 @@ def test_the_page_holds_every_row_with_verdict_and_command_and_says_of_the_other
     assert "3 sets of predictions of test splits" in page
 
 
+def test_rows_are_set_against_best_by_the_rule_of_each_and_by_one_rule(finished: Make, tmp_path: Path) -> None:
+    names = ("study_a/two_layer_cnn", "best")
+    rows = make_rows([recorded(finished(name), name, tmp_path / "runs") for name in names])
+    page = results_page(rows, read_published(ROOT / "docs" / "published.csv"), "What this is.", "best")
+    lines = [line for line in page.splitlines() if line.startswith("| `study_a/two_layer_cnn` | ")]
+    cells = lines[-1].strip("| ").split(" | ")  # block stands before test
+    cnn, best = (next(row for row in rows if row.name == name).records[0].scored["test"] for name in names)
+    right = [(scored.decided(rule) == scored.positives).mean() for scored, rule in (
+        (best, "primary"), (cnn, "argmax"), (cnn, "primary"),
+    )]  # fmt: skip
+    assert [cells[1], cells[4]] == [f"{right[0] - right[1]:+.3f}", f"{right[0] - right[2]:+.3f}"]
+
+
 def test_a_recipe_s_header_says_what_was_found_once_and_keeps_the_rest(finished: Make, tmp_path: Path) -> None:
     (row,) = make_rows([recorded(finished("study_c/mlp"), "study_c/mlp", tmp_path / "runs")])
     recipe = (CONFIG_DIR / "experiment" / "study_c" / "mlp.yaml").read_text()
