@@ -552,7 +552,7 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a split.csv of an earlier run is expected")
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
-        rows = csv.DictReader(handle)
+        rows = _csv_rows(handle, path)
         first = next(rows, None)
         if first is None or not {"path", "split"} <= set(first):
             raise ValueError(f"{path} must have the columns path and split and at least one row")
@@ -561,6 +561,14 @@ def read_split_csv(path: Path) -> Iterator[dict[str, str]]:
             if None in row or None in row.values() or any("\0" in str(value) for value in row.values()):
                 raise ValueError(f"{path}, line {line}: a row with a text for every column is expected, got {row}")
             yield row
+
+
+def _csv_rows(handle: TextIO, path: Path) -> Iterator[dict[str, str]]:
+    rows = csv.DictReader(handle)
+    try:
+        yield from rows
+    except csv.Error as error:  # no ValueError of its own
+        raise ValueError(f"{path} cannot be read as CSV ({error}); is a quotation mark left open?") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -726,6 +734,11 @@ def printable(text: str, keep: str = "") -> str:
     'a\\nb\\x1b[2J'
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def decoded(text: str) -> str:
+    """A text whose file names may be no UTF-8, with a mark for what is none."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def utc_now() -> str:

@@ -178,6 +178,24 @@ def test_an_export_without_the_onnx_file_says_that_the_earlier_one_is_gone(
     assert not (again / "model.onnx").exists()
 
 
+def test_an_export_over_another_model_s_leaves_nothing_of_that_one(
+    small_run: Path, exported: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "bundle"))
+    for name in ("model_01.safetensors", "model_02.safetensors"):  # of an ensemble that was exported here
+        (folder / name).write_bytes(b"of another model")
+    (folder / "model_notes.txt").write_text("somebody's own")
+    for name in ("model_card.md", "may_i_use.html"):
+        (folder / name).write_text("of another model")
+    own = Path(shutil.copytree(small_run, tmp_path / "ensemble"))
+    for name in ("model_card.md", "model_card.html", "may_i_use.html"):
+        (own / name).unlink(missing_ok=True)  # an ensemble has none
+    export_run(own, folder, cache_dir, onnx=False)
+    left = {path.name for path in folder.iterdir()}
+    assert {"bundle.json", "model.safetensors", "model_notes.txt"} <= left
+    assert not left & {"model_01.safetensors", "model_02.safetensors", "model_card.md", "may_i_use.html", "model.onnx"}
+
+
 def test_a_bundle_holds_no_path_no_patient_and_no_pickle(exported: Path, demo_root: Path) -> None:
     for file in exported.iterdir():
         data = file.read_bytes()
@@ -268,6 +286,13 @@ def test_a_bundle_that_names_an_address_as_its_backbone_is_refused(exported: Pat
 def test_a_damaged_record_is_named(exported: Path, tmp_path: Path, values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         pneumolit.load(changed(exported, tmp_path / "b", **values))
+
+
+def test_a_bundle_in_which_no_model_has_a_weight_is_refused(exported: Path, tmp_path: Path) -> None:
+    content = json.loads((exported / "bundle.json").read_text())
+    content["models"][0]["weight"] = 0
+    with pytest.raises(ValueError, match="no model has a weight"):
+        pneumolit.load(changed(exported, tmp_path / "b", models=content["models"]))
 
 
 def test_weights_of_another_shape_are_named(exported: Path, tmp_path: Path) -> None:

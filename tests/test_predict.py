@@ -42,11 +42,12 @@ def checked_run(small_run: Path, cache_dir: Path, tmp_path_factory: pytest.TempP
     """A run whose training films were looked at already."""
     from rich.console import Console
 
-    from pneumolit.prediction.opening import make_reference, open_scorer
+    from pneumolit.prediction.opening import keep_reference, make_reference, open_scorer
 
-    run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("checked") / "train" / "checked"))
-    make_reference(RunDir(run), open_scorer(run), data_root=None, cache_dir=str(cache_dir), console=Console(quiet=True))
-    return run
+    path = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("checked") / "train" / "checked"))
+    run, quiet = RunDir(path), Console(quiet=True)
+    keep_reference(run, make_reference(run, open_scorer(path), data_root=None, cache_dir=str(cache_dir), console=quiet))
+    return path
 
 
 def test_a_film_has_the_numbers_that_evaluation_gives_it(
@@ -220,9 +221,36 @@ def test_modes_prevalence_and_the_band_reach_the_table(
     odds = np.array(plain) / (1 - np.array(plain)) / 9
     np.testing.assert_allclose([float(row["probability"]) for row in rows], odds / (1 + odds), rtol=1e-4)
     assert {row["decision"] for row in rows} == {"abstain"}
-    about = json.loads((tmp_path / "o.about.json").read_text())
+    about = json.loads((tmp_path / "o.csv.about.json").read_text())
     assert about["runs"][0]["mode"] == "screen" and about["runs"][0]["prevalence"] == 0.1
     assert about["decisions"] == {"abstain": 6}
+
+
+def test_a_film_for_which_the_model_gives_no_number_is_never_called_normal(
+    copied_run: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.prediction.scorer import Scorer
+
+    whole = Scorer.score
+
+    def score(self: Scorer, *args: Any, **kwargs: Any) -> Any:
+        found = whole(self, *args, **kwargs)
+        found.log_odds[1], found.probs[1] = np.nan, np.nan  # float16 that overflowed
+        return found
+
+    monkeypatch.setattr(Scorer, "score", score)
+    found = pneumolit.load(copied_run).predict(sorted(films.glob("*.jpeg")))
+    assert [p.is_read for p in found] == [True, False, True, True, True, True]
+    assert found[1].reason == "the model gives no number for this film" and found[1].decision == ""
+
+
+def test_two_tables_of_one_stem_keep_their_own_records(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+) -> None:
+    for name in ("o.csv", "o.jsonl", "o.csv"):
+        done = command("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path / name}", NO_CHECKS)
+        assert done.code == 0 and "replaced" not in done.out, done.out + done.err
+    assert {path.name for path in tmp_path.glob("*.about.json")} == {"o.csv.about.json", "o.jsonl.about.json"}
 
 
 def test_films_of_another_kind_are_warned_of_and_the_rate_of_false_alarms_is_told(
@@ -250,11 +278,30 @@ def test_films_of_another_kind_are_warned_of_and_the_rate_of_false_alarms_is_tol
     assert not [word for word in (*secret.values(), "Secret", "SECRET") if word not in ("LL", "CT") and word in written]
 
 
-def test_heat_maps_lie_beside_the_table(
+@pytest.fixture(scope="module")
+def map_run(tiny_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose last map has four places."""
+    from rich.console import Console
+
+    from pneumolit.training.fit import fit
+
+    folder = tmp_path_factory.mktemp("mapped") / "train" / "run"
+    fit(tiny_config("model.image_size=64", "trainer.max_epochs=1"), folder, Console(quiet=True))
+    return folder
+
+
+def test_heat_maps_of_a_model_whose_map_has_one_place_are_refused(
     command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
 ) -> None:
+    done = command("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", "heatmaps=true")
+    assert done.code == 2 and "ends in a map of 1 x 1 places" in done.err and not (tmp_path / "o.csv").exists()
+
+
+def test_heat_maps_lie_beside_the_table(
+    command: Callable[..., Any], map_run: Path, films: Path, tmp_path: Path
+) -> None:
     done = command(
-        "predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS, "heatmaps=true"
+        "predict", f"run_dir={map_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS, "heatmaps=true"
     )
     assert done.code == 0, done.err
     pictures = [Path(row["heatmap"]) for row in rows_of(tmp_path / "o.csv")]
@@ -265,9 +312,9 @@ def test_heat_maps_lie_beside_the_table(
 
 
 def test_pictures_are_not_taken_for_films_and_those_of_an_earlier_table_go(
-    command: Callable[..., Any], copied_run: Path, films: Path
+    command: Callable[..., Any], map_run: Path, films: Path
 ) -> None:
-    line = ("predict", f"run_dir={copied_run}", f"output={films}/o.csv", NO_CHECKS, "heatmaps=true")
+    line = ("predict", f"run_dir={map_run}", f"output={films}/o.csv", NO_CHECKS, "heatmaps=true")
     for number in (6, 6, 1):
         done = command(*line, f"input={films if number == 6 else min(films.glob('*.jpeg'))}")
         assert done.code == 0, done.err
@@ -277,9 +324,9 @@ def test_pictures_are_not_taken_for_films_and_those_of_an_earlier_table_go(
 
 
 def test_pictures_go_into_no_folder_of_something_else(
-    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
+    command: Callable[..., Any], map_run: Path, films: Path, tmp_path: Path
 ) -> None:
-    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    line = ("predict", f"run_dir={map_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
     done = command(*line, f"heatmaps={films}")
     assert done.code == 2 and "holds something else" in done.err, done.err
     maps = f"heatmaps={tmp_path / 'maps'}"
@@ -287,7 +334,7 @@ def test_pictures_go_into_no_folder_of_something_else(
     done = command(*line[:-2], f"output={tmp_path}/other.csv", NO_CHECKS, maps)
     assert done.code == 2 and f"holds the pictures of {tmp_path}/o.csv" in done.err, done.err
     assert all(Path(row["heatmap"]).is_file() for row in rows_of(tmp_path / "o.csv"))
-    piped = ("predict", f"run_dir={copied_run}", f"input={films}", "output=-", NO_CHECKS, f"heatmaps={tmp_path / 'm'}")
+    piped = ("predict", f"run_dir={map_run}", f"input={films}", "output=-", NO_CHECKS, f"heatmaps={tmp_path / 'm'}")
     assert command(*piped).code == 0
     done = command(*piped)  # of which table the pictures are, nobody knows any more
     assert done.code == 2 and "pictures of a table on standard output" in done.err, done.err
@@ -382,16 +429,16 @@ def test_films_of_a_run_that_were_looked_at_are_not_asked_for_again(
         ),
         (("run_dir=RUN", "input=FILMS", "output=/proc/nobody/o.csv"), "cannot be written (No such file or directory"),
         (("run_dir=RUN", "films"), "films is no argument, which are key=value; did you mean input=films?"),
-        (("run_dir=RUN", "input=FILMS", "heatmaps=true", "output=-"), "heatmaps=true writes beside the table"),
+        (("run_dir=MAP", "input=FILMS", "heatmaps=true", "output=-"), "heatmaps=true writes beside the table"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
-    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, given: tuple[str, ...], words: str,
-    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Any], copied_run: Path, map_run: Path, films: Path, tmp_path: Path, given: tuple[str, ...],
+    words: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tmp_path / "nothing").mkdir()
     monkeypatch.chdir(tmp_path)
-    places = {"RUN": str(copied_run), "FILMS": str(films), "EMPTY": str(tmp_path / "nothing")}
+    places = {"RUN": str(copied_run), "MAP": str(map_run), "FILMS": str(films), "EMPTY": str(tmp_path / "nothing")}
     arguments = []
     for text in given:
         for word, place in places.items():

@@ -36,9 +36,20 @@ def draw_pictures(found: Mapping[str, Any], subject: Subject, folder: Path) -> d
     row_of = {path: row for row, path in enumerate(subject.paths)}
     writer = _Writer(subject, row_of, folder)
     copies = found["copies"]
+    records = subject.records
+    values = {"is_across_splits": records.texts("split"), "is_across_classes": records.texts("label")}
+
+    def ends(copy: Mapping[str, Any]) -> list[str]:
+        """Of many files the first, and the first that lies on another side, or else the last."""
+        first, *others = copy["paths"]
+        for key, of in values.items():
+            if copy[key]:
+                return [first, next(path for path in others if of[row_of[path]] != of[row_of[first]])]
+        return [first, others[-1]]
+
     # Two equal files of one patient on one side are nothing to look at.
-    pairs = [(_ends(c), "same bytes", c) for c in copies["exact"] if _gravity(c)]
-    pairs += [(_ends(c), c["kind"], c) for c in copies["near"]]
+    pairs = [(ends(c), "same bytes", c) for c in copies["exact"] if _gravity(c)]
+    pairs += [(ends(c), c["kind"], c) for c in copies["near"]]
     pairs.sort(key=lambda pair: -_gravity(pair[2]))
     return {
         "copies": [
@@ -120,11 +131,6 @@ def _labels(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _gravity(copy: Mapping[str, Any]) -> int:
     keys = ("is_across_splits", "is_across_classes", "is_across_patients")
     return sum(2 ** (2 - place) for place, key in enumerate(keys) if copy[key])
-
-
-def _ends(copy: Mapping[str, Any]) -> list[str]:
-    """Of many files the first and the last, which lie on two sides if any do."""
-    return [copy["paths"][0], copy["paths"][-1]]
 
 
 def _where(copy: Mapping[str, Any]) -> str:

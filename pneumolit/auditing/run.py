@@ -19,13 +19,13 @@ from pneumolit.auditing.floor import FloorModel, Side, refuse_one_class, single_
 from pneumolit.auditing.label_errors import read_out_of_fold, review_list
 from pneumolit.auditing.patients import GIVEN, all_readings, number_stretches, odd_names, shared_between
 from pneumolit.auditing.pictures import draw_pictures
-from pneumolit.auditing.showing import decoded, say
+from pneumolit.auditing.showing import say
 from pneumolit.auditing.statistics import FEATURES, crude_features, describe_by_group
 from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, open_subject, read_split
 from pneumolit.data.dataset import UNREADABLE, find_copies
 from pneumolit.data.split import carve_patients
 from pneumolit.data.store import Progress, cache_folder
-from pneumolit.rundir import fingerprint, read_json, record_look, shortest, utc_now, write_text
+from pneumolit.rundir import decoded, fingerprint, read_json, record_look, shortest, utc_now, write_text
 from pneumolit.training.progress import data_progress
 
 if TYPE_CHECKING:

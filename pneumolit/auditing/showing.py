@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pneumolit.rundir import printable
+from pneumolit.rundir import decoded, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,11 +23,6 @@ def open_console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
-
-
-def decoded(text: str) -> str:
-    """A text whose file names may be no UTF-8, with a mark for what is none."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def readable(text: str) -> str:

@@ -106,7 +106,7 @@ def _columns_of_class(name: str, images: int, claim: Claim) -> Iterator[Column]:
     """Right and called images of a class that give its own numbers."""
     assert claim.total is not None
     own = {kind: claim.numbers[f"{name}.{kind}"] for kind in OF_A_CLASS if f"{name}.{kind}" in claim.numbers}
-    low, high = own["recall"].either.counts(images) if "recall" in own else (0, images)
+    low, high = own["recall"].either.counts(images) if "recall" in own and images else (0, images)
     for right in range(max(low, 0), min(high, images) + 1):
         for called in _calls(right, images, claim.total, own):
             column = Column(right, called, images)

@@ -29,10 +29,12 @@ def choose_gallery(
     by_sureness = np.argsort(-np.abs(margins), kind="stable")
     right = [_of_distinct_patients(by_sureness[(is_right & (is_positive == side))[by_sureness]], patient_ids, num)
              for side in (True, False)]  # fmt: skip
-    in_turn = [row for place in range(num) for rows in right for row in rows[place : place + 1]]
+    in_turn = np.array(
+        [row for place in range(num) for rows in right for row in rows[place : place + 1]], dtype=np.int64
+    )
     wrong = by_sureness[~is_right[by_sureness]]
     return {
-        RIGHT: np.array(in_turn[:num], dtype=np.int64),
+        RIGHT: _of_distinct_patients(in_turn, patient_ids, num),  # a patient may have films of both classes
         WRONG: _of_distinct_patients(wrong, patient_ids, num),
         NEAREST: _of_distinct_patients(by_sureness[::-1], patient_ids, num),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_masks(folder: Path, paths: Sequence[str], size: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: an image has no mask in it.
-        ValueError: a mask cannot be read, or shows no lung or nothing else.
+        ValueError: one mask stands for several images, or a mask cannot be read, or shows no lung or nothing else.
     """
     found = [_find(folder, path) for path in paths]
     missing = [path for path, file in zip(paths, found, strict=True) if file is None]
@@ -51,6 +52,13 @@ def read_masks(folder: Path, paths: Sequence[str], size: int) -> np.ndarray:
         raise FileNotFoundError(
             f"lung_masks={folder} has no mask for {len(missing)} of {len(paths)} images, the first {missing[:2]}; "
             "a PNG of the image's name is expected for each"
+        )
+    file, count = Counter(found).most_common(1)[0]
+    if count > 1:
+        first, second = [path for path, own in zip(paths, found, strict=True) if own == file][:2]
+        raise ValueError(
+            f"lung_masks={folder} has one mask, {file}, for {count} images, {first} and {second} among them; put the "
+            "masks into folders as the images are"
         )
     return np.stack([_read(file, size) for file in found if file is not None])
 

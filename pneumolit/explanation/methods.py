@@ -14,10 +14,10 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.heatmap import (
     METHODS,
     NoMapError,
+    check_places,
     explained_logit,
     heatmaps,
     last_map,
-    map_shape,
     on_pixels,
     scored_pixels,
 )
@@ -68,18 +68,11 @@ def choose_method(model: PneumoniaClassifier, method: str) -> str:
     if method != AUTO and not needs_map:
         return method
     try:
-        height, width = map_shape(model)
-        if height * width < 4:
-            size = model.settings["image_size"]
-            raise NoMapError(
-                f"backbone={model.settings['backbone']} ends in a map of {height} x {width} places for "
-                f"model.image_size={size}, which cannot say where anything lies; use method=saliency, the gradient at "
-                "the pixels"
-            )
-    except NoMapError:
+        check_places(model)
+    except NoMapError as error:
         if method == AUTO:
             return "saliency"
-        raise
+        raise NoMapError(f"{error}; use method=saliency, the gradient at the pixels") from error
     return "gradcam" if method == AUTO else method
 
 

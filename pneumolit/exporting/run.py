@@ -85,6 +85,8 @@ def _write(scorer: Scorer, place: Path, folder: Path, *, with_onnx: bool) -> flo
     for name in _CARDS:
         if (place / name).is_file():
             write_bytes(folder / name, (place / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)  # of another model that was exported here before
     for name in (ONNX_FILE, EXAMPLE_FILE):  # of an earlier export, perhaps of other weights
         (folder / name).unlink(missing_ok=True)
     if not with_onnx:

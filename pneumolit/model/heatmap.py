@@ -21,6 +21,7 @@ from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.model.heads import HeadedBackbone
 
 METHODS = ("gradcam", "saliency")
+_FEWEST_PLACES = 4  # of a map that can say where something lies
 SIDES = ("pneumonia", "normal")
 
 
@@ -88,6 +89,20 @@ def map_shape(model: PneumoniaClassifier) -> tuple[int, int]:
     size = int(model.settings["image_size"])
     height, width = last_map(model, torch.full((1, 1, size, size), 0.5)).activations.shape[2:]
     return height, width
+
+
+def check_places(model: PneumoniaClassifier) -> None:
+    """Refuse a map that cannot say where anything lies.
+
+    Raises:
+        NoMapError: there is none, or it has fewer than four places.
+    """
+    height, width = map_shape(model)
+    if height * width < _FEWEST_PLACES:
+        raise NoMapError(
+            f"backbone={model.settings['backbone']} ends in a map of {height} x {width} places for "
+            f"model.image_size={model.settings['image_size']}, which cannot say where anything lies"
+        )
 
 
 def last_map(model: PneumoniaClassifier, images: Tensor, *, side: str = "pneumonia") -> LastMap:

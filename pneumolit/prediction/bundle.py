@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from pneumolit.rundir import read_json, write_bytes, write_json
 
 FORMAT, FORMAT_VERSION = "pneumolit bundle", 1
 BUNDLE, REFERENCE, REFERENCE_ARRAYS = "bundle.json", "reference.json", "reference.safetensors"
+_WEIGHTS = re.compile(r"model(_\d+)?\.safetensors")
 _MOST_JSON = 20_000_000  # bytes
 
 
@@ -54,6 +56,7 @@ def write_bundle(scorer: Scorer, folder: Path, *, facts: Mapping[str, Any]) -> d
         models.append({"weights": name, "sha256": hashlib.sha256(weights).hexdigest(), **_model_record(one)})
     if scorer.reference is not None:
         save_reference(scorer.reference, folder / REFERENCE_ARRAYS, folder / REFERENCE, made_for=scorer.identity)
+    _remove_earlier(folder, [str(model["weights"]) for model in models], with_reference=scorer.reference is not None)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -70,6 +73,14 @@ def write_bundle(scorer: Scorer, folder: Path, *, facts: Mapping[str, Any]) -> d
     }
     write_json(folder / BUNDLE, content)
     return content
+
+
+def _remove_earlier(folder: Path, weights: Sequence[str], *, with_reference: bool) -> None:
+    """What a bundle that stood here before has left, and nobody names now."""
+    gone = [] if with_reference else [folder / REFERENCE_ARRAYS, folder / REFERENCE]
+    gone += [path for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name) and path.name not in weights]
+    for path in gone:
+        path.unlink(missing_ok=True)
 
 
 _COMBINES = "weighted mean of the models' calibrated log odds of pneumonia, each re-based to prevalence one half"
@@ -122,6 +133,8 @@ def open_bundle(folder: Path) -> Scorer:
         ) from error
     if len(models) > 1 and scorer.calibration is None:
         raise ValueError(f"{folder / BUNDLE} is damaged: several models without a calibration; export the run again")
+    if not sum(model.weight for model in models) > 0:  # their mean would be no number
+        raise ValueError(f"{folder / BUNDLE} is damaged: no model has a weight; export the run again")
     return replace(
         scorer,
         reference=load_reference(folder / REFERENCE_ARRAYS, folder / REFERENCE, made_for=scorer.identity),

@@ -93,8 +93,10 @@ def _named(points: Sequence[OperatingPoint], mode: str, shift: float) -> tuple[s
         near = difflib.get_close_matches(mode, allowed, n=1)
         offer = f"did you mean {near[0]}?" if near else "or a threshold such as mode=0.4"
         raise ValueError(f"mode must be one of {', '.join(dict.fromkeys(allowed))}, got {mode!r}; {offer}")
-    # A threshold may lie a hair above 1, so that nothing is called pneumonia.
-    threshold = point.threshold if point.threshold >= 1 else float(expit(_logit(point.threshold) + shift))
+    # A threshold may lie a hair above 1, so that nothing is called pneumonia. It is the probability of some validation
+    # film: there and back through the logit it would miss that film now and then.
+    is_as_it_is = point.threshold >= 1 or shift == 0
+    threshold = point.threshold if is_as_it_is else float(expit(_logit(point.threshold) + shift))
     return mode, point.rule, threshold
 
 

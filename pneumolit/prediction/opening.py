@@ -28,7 +28,7 @@ from pneumolit.prediction.reference import (
 )
 from pneumolit.prediction.scorer import Scorer, ScoringModel, is_bundle
 from pneumolit.report.run_record import RunRecord
-from pneumolit.rundir import RunDir, fingerprint, read_json
+from pneumolit.rundir import RunDir, fingerprint, printable, read_json
 from pneumolit.scoring import read_calibration
 from pneumolit.training.precision import choose_precision
 from pneumolit.training.rescore import load_model, reopen_data
@@ -189,13 +189,18 @@ def with_reference(scorer: Scorer, place: Path, cfg: Mapping[str, Any], console:
         if cfg["data"]["root"] is not None:
             raise
         return scorer, f"training films were not found: {error}"
+    try:
+        keep_reference(run, reference)
+    except OSError as error:  # a run on a read-only disk
+        text = f"what the run's films look like cannot be kept ({error}), so that they are looked at again every time"
+        console.print(f"  {printable(text)}", highlight=False, markup=False, soft_wrap=True)
     return replace(scorer, reference=reference), ""
 
 
 def make_reference(
     run: RunDir, scorer: Scorer, *, data_root: str | None, cache_dir: str | None, console: Console
 ) -> Reference:
-    """Look at training and validation films of a run, and keep what they look like beside it.
+    """Look at training and validation films of a run.
 
     Args:
         run: of the scorer; of an ensemble its first member.
@@ -214,9 +219,12 @@ def make_reference(
         raise ValueError(f"the run in {run.path} has too few validation films to say what is usual")
     with console.status(f"looking at {len(train) + len(val) + len(other)} of the run's films, once"):
         ages = _AGES_OF_KAGGLE if RunRecord.read(run).is_kaggle else None  # other sets can lie in the same folders
-        reference = build_reference(scorer.models[0], train, val, other, counted_on=counted_on, ages=ages)
+        return build_reference(scorer.models[0], train, val, other, counted_on=counted_on, ages=ages)
+
+
+def keep_reference(run: RunDir, reference: Reference) -> None:
+    """Write it beside the run, for other times and other machines."""
     save_reference(reference, run.reference_arrays_file, run.reference_file, made_for=_identity(run))
-    return reference
 
 
 def _chosen_films(data: ChestXrayData) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:

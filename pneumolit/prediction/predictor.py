@@ -172,6 +172,10 @@ class Predictor:
         for row, read in enumerate(films):
             film = read.film
             assert film is not None
+            if np.isnan(scored.probs[row]).any() or (has_score and np.isnan(probs[row])):
+                # Below every threshold, so that it would be called normal.
+                found.append(Prediction(read.path, scorer.name, reason="the model gives no number for this film"))
+                continue
             found.append(
                 Prediction(
                     path=read.path,
@@ -212,9 +216,9 @@ def check_heat(scorer: Scorer) -> None:
     """Refuse heat maps where a model has none, before films are read.
 
     Raises:
-        ValueError: an ensemble, no class that means pneumonia, or a model whose features have no places.
+        ValueError: an ensemble, no class that means pneumonia, or a model whose features have no places, or too few.
     """
-    from pneumolit.model.heatmap import NoMapError, map_shape
+    from pneumolit.model.heatmap import NoMapError, check_places
 
     if scorer.is_ensemble:
         raise ValueError(f"heatmaps: {scorer.name} is an ensemble, which has no map of its own; give one of its runs")
@@ -223,7 +227,7 @@ def check_heat(scorer: Scorer) -> None:
             f"heatmaps: no class of {list(scorer.labels.classes)} means pneumonia, so nothing is explained"
         )
     try:
-        map_shape(scorer.models[0].model)
+        check_places(scorer.models[0].model)
     except NoMapError as error:
         raise ValueError(f"heatmaps: {error}") from error
 

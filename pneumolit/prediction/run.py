@@ -272,7 +272,7 @@ def _write_record(target: Path, cfg: Mapping[str, Any], predictor: Predictor, ta
 
 def record_file(target: Path) -> Path:
     """How a table was made."""
-    return target.with_name(f"{target.stem}.about.json")
+    return target.with_name(f"{target.name}.about.json")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pneumolit.rundir import decoded
+
 # Okabe and Ito, "Color Universal Design", 2008: told apart with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#767676"
@@ -53,6 +55,7 @@ def square(axes: Axes) -> None:
 
 def plain_text(name: str, limit: int = 16) -> str:
     """A name as matplotlib text: no mathematics from dollar signs, and not longer than `limit` characters."""
+    name = decoded(name)  # matplotlib refuses bytes that are no text
     short = name if len(name) <= limit else name[: limit - 3] + "..."
     return short.replace("$", r"\$")
 
@@ -70,7 +73,7 @@ def wrapped_text(name: str, width: int, lines: int = 2) -> str:
         width: most characters on a line, at least 4.
         lines: most lines.
     """
-    name = " ".join(name.split())
+    name = " ".join(decoded(name).split())  # matplotlib refuses bytes that are no text
     for limit in range(min(len(name), (width + 1) * lines), 3, -1):
         kept = limit - 3
         short = name if limit == len(name) else name[: kept - kept // 2] + "..." + name[len(name) - kept // 2 :]

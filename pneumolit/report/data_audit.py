@@ -92,12 +92,14 @@ def _sections(found: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> lis
         _copies(found["copies"], pictures.get("copies", ())),
         *_patients(found),
         *_split(found["split"]),
-        Section("Class, cause and series", _MIX, [mix_table(found["mix"])]),
+        Section("Class, cause and series", _MIX, [mix_table(found["mix"], has_patients=found["knows_patients"])]),
         Section("Size and sharpness", _SIZES, [size_table(found["sizes"], found["sharpness"])]),
-        _floor(found["floor"]),
+        _floor(found["floor"], has_patients=found["knows_patients"]),
         *_labels(found["label_errors"], pictures.get("labels", ())),
     ]
-    return [*sections, Section("How the numbers were made", items=_METHODS, is_folded=True)]
+    unit, of_whole = ("patients", " of whole patients") if found["knows_patients"] else ("images", "")
+    methods = [text.format(unit=unit, of_whole=of_whole) for text in _METHODS]
+    return [*sections, Section("How the numbers were made", items=methods, is_folded=True)]
 
 
 def _files(files: Mapping[str, Any], pictures: Pictures) -> list[Section]:
@@ -160,14 +162,14 @@ def _split(split: Mapping[str, Any] | None) -> list[Section]:
     return [Section("What the split leaks", words, [*tables, *copies], tone="warning rich" if is_leaking else "rich")]
 
 
-def _floor(floor: Mapping[str, Any]) -> Section:
+def _floor(floor: Mapping[str, Any], *, has_patients: bool) -> Section:
     if "val" not in floor:
         return Section(_FLOOR_HEADING, [f"There is none: {floor['reason']}."])
     words = [*_FLOOR]
     if "look" in floor:
         words.append(f"Test: {floor['look']}.")
     features = Section("The features", _FEATURES, [feature_table(floor)], is_folded=True)
-    return Section(_FLOOR_HEADING, words, [floor_table(floor)], parts=[features])
+    return Section(_FLOOR_HEADING, words, [floor_table(floor, has_patients=has_patients)], parts=[features])
 
 
 def _labels(labels: Mapping[str, Any] | None, pictures: Pictures) -> list[Section]:
@@ -238,7 +240,7 @@ _READINGS_KAGGLE = (
     "The numbers of every series, below, speak for the last one. Each side holds a few stretches of a series, "
     "and no number of a series is on two sides. So somebody divided lists that number their patients each from the "
     "start; a number that occurs on the other side in another series then belongs to somebody else who happens to "
-    "have it. Under this reading nobody is on two sides, and under the coarser ones hundreds would be, by chance "
+    "have it. Under this reading nobody is on two sides; whom the coarser ones count there, below, is so by chance "
     "alone. It is a plausible reading, not a proof.",
     "So data.patient_key=full is the default, and validation is carved by groups with the cause left out, which "
     "holds under two readings at once.",
@@ -270,7 +272,7 @@ _METHODS = (
     "Color: channels on average more than 2 of 255 levels apart. Tiny: shorter side below 112 pixels. Unusual shape: "
     "width over height outside of 0.5 to 2.5.",
     "The floor: standardised features, logistic regression with balanced classes, decision at probability one half; "
-    "validation of whole patients, drawn from train as a run draws it. Intervals of 95 % over patients.",
+    "validation{of_whole}, drawn from train as a run draws it. Intervals of 95 % over {unit}.",
     "Labels: confident learning (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70, 2021). "
     "An image belongs to a class with confidence where its probability reaches the mean over the images labelled so; "
     "the list is in the order of the probability of the label.",

@@ -30,8 +30,8 @@ def count_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
     return Table(("split", *classes, "images"), tuple(rows))
 
 
-def mix_table(mix: Sequence[Mapping[str, Any]]) -> Table:
-    """Class, cause and series of every split."""
+def mix_table(mix: Sequence[Mapping[str, Any]], *, has_patients: bool) -> Table:
+    """Class, cause and series of every split; patients where they are known."""
     rows = [
         (
             m["split"],
@@ -39,12 +39,13 @@ def mix_table(mix: Sequence[Mapping[str, Any]]) -> Table:
             m["cause"] or "-",
             m["series"] or "-",
             f"{m['images']:,}",
-            f"{m['patients']:,}",
+            *([f"{m['patients']:,}"] if has_patients else []),
             f"{100 * m['share']:.1f} %",
         )
         for m in mix
     ]
-    header = ("split", "class", "cause", "series of names", "images", "patients", "of the split")
+    patients = ["patients"] if has_patients else []
+    header = ("split", "class", "cause", "series of names", "images", *patients, "of the split")
     return Table(header, tuple(rows), num_labels=4)
 
 
@@ -111,17 +112,19 @@ def size_table(sizes: Sequence[Mapping[str, Any]], sharpness: Sequence[Mapping[s
     return Table(header, tuple(rows), num_labels=2)
 
 
-def floor_table(floor: Mapping[str, Any]) -> Table:
-    """How well crude features tell pneumonia."""
+def floor_table(floor: Mapping[str, Any], *, has_patients: bool) -> Table:
+    """How well crude features tell pneumonia; of how many patients where they are known."""
     rows = []
-    for name, title in (("val", "validation, carved from train by patients"), ("test", "test")):
+    by = " by patients" if has_patients else ""
+    for name, title in (("val", f"validation, carved from train{by}"), ("test", "test")):
         if name in floor:
             found = floor[name]
             limits = found["intervals"]
             rates = [with_interval(found[k], limits[k]) for k in ("auroc", "sensitivity", "specificity")]
-            counts = (f"{found['num_images']:,}", f"{found['num_patients']:,}")
+            counts = (f"{found['num_images']:,}", *([f"{found['num_patients']:,}"] if has_patients else []))
             rows.append((title, *counts, *rates, number(found["balanced_accuracy"])))
-    header = ("images", "number", "patients", "AUROC", "sensitivity", "specificity", "balanced accuracy")
+    patients = ["patients"] if has_patients else []
+    header = ("images", "number", *patients, "AUROC", "sensitivity", "specificity", "balanced accuracy")
     return Table(header, tuple(rows))
 
 

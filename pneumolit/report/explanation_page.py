@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumolit.report.evaluation import TITLES
 from pneumolit.report.explanation import (
@@ -31,10 +32,11 @@ _GROUP_WORDS = {
     NEAREST: "The films whose probability is nearest to one half, right or wrong.",
 }
 _HOW_TO_READ = (
-    "Left the film, right the same film under its heat: what is coloured speaks for the decision named below it. All "
-    "heat maps share one scale, so a pale one has little heat. A heat map shows where the network looks, not what "
-    "it sees there, and no heat map makes a decision right.",
+    "Left the film, right the same film under its heat: {what} All heat maps share one scale, so a pale one has little "
+    "heat. A heat map shows where the network looks, not what it sees there, and no heat map makes a decision right."
 )
+_SPEAKS = "what is coloured speaks for the decision named below it."
+_SENSITIVE = "where it is coloured a change of the pixels would change the score, be it for either side."
 _RANDOMIZATION = (
     "The network's weights are replaced by random ones, from the head down, and the heat maps of the same films are "
     "made again. Maps that stay the same cannot be reasons of this model. The last row is what the statement is about: "
@@ -42,7 +44,7 @@ _RANDOMIZATION = (
 )
 _REMOVAL = (
     "Deletion blurs the hottest pixels first, insertion starts from the blurred film and gives them back first; the "
-    "model scores every step. Held against smooth random maps as coarse as its own, and against the heat map of "
+    "model scores every step. Held against smooth random maps {coarse}, and against the heat map of "
     "another film, which knows where lungs usually lie but not this film. Areas under the curves are means over "
 )
 _PLACES = (
@@ -106,7 +108,7 @@ def explanation_page(
     texts = list(words) or ["No check was made: checks=false. Heat maps that nobody has checked may show anything."]
     found = Section("What the checks found", items=texts, tone="warning" if is_warned or not words else "")
     scale = (pictures["scale"], "Common scale of all heat maps on this page")
-    sections = [found, Section("How to read the heat maps", _HOW_TO_READ, images=[scale])]
+    sections = [found, Section("How to read the heat maps", [_how_to_read(explanation.checks)], images=[scale])]
     has_patients = explanation.checks.get("has_patients", True)
     one_each = ", each of another patient" if has_patients else ""
     for group, heading in HEADINGS.items():
@@ -123,6 +125,11 @@ def explanation_page(
         sections=[*sections, *_check_sections(explanation, pictures)],
         has_contents=True,
     )
+
+
+def _how_to_read(checks: Mapping[str, Any]) -> str:
+    """The gradient at the pixels has no side: its size is drawn, whichever way it points."""
+    return _HOW_TO_READ.format(what=_SENSITIVE if checks["method"] == "saliency" else _SPEAKS)
 
 
 def _check_sections(explanation: Explanation, pictures: dict[str, Path]) -> list[Section]:
@@ -142,10 +149,9 @@ def _check_sections(explanation: Explanation, pictures: dict[str, Path]) -> list
         part = checks["removal"]
         of_patients = f" of {part['num_patients']} patients" if checks.get("has_patients", True) else ""
         count = f"{part['num_images']} films{of_patients}."
+        words = _REMOVAL.format(coarse="as coarse as its own" if checks["map_shape"] else "of 16 x 16 places") + count
         alt = "mean probability of the explained side while the hottest pixels are blurred, and while they are given"
-        found.append(
-            Section("Deletion and insertion", [_REMOVAL + count], [removal_table(part)], [(pictures["removal"], alt)])
-        )
+        found.append(Section("Deletion and insertion", [words], [removal_table(part)], [(pictures["removal"], alt)]))
     if checks["places"] and checks["places"]["regions"]:
         found.append(
             Section("Where the heat lies", [_PLACES + box], [places_table(checks["places"], explanation.lungs)])

@@ -364,6 +364,13 @@ def test_a_report_of_four_classes_fits_in_the_two_ways_there_are() -> None:
     assert verdict.intervals["acc"][0] == pytest.approx(460 / 484)
 
 
+def test_a_class_without_images_is_possible() -> None:
+    # classification_report([1] * 9, [1] * 4 + [0] * 5, labels=[0, 1], zero_division=0)
+    verdict = check_claim(read_claim("class=NORMAL:0.00/0.00/0.00/0 class=PNEUMONIA:1.00/0.44/0.62/9"))
+    assert verdict.manner == ROUNDED
+    assert [0, 5, 4, 4] in verdict.fits.counts.tolist()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "odd"),
     [

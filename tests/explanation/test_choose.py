@@ -27,6 +27,12 @@ def test_no_patient_stands_twice_in_a_group() -> None:
         assert len(set(PATIENTS[rows])) == len(rows)
 
 
+def test_a_patient_with_films_of_both_classes_stands_once_among_the_surest_right_ones() -> None:
+    patients = np.array(["a", "a", "b", "b"], dtype=object)
+    found = choose_gallery(np.array([5.0, -5.0, 4.0, -4.0]), np.array([1, 0, 1, 0]), patients, 4)
+    assert found[RIGHT].tolist() == [0, 2]
+
+
 def test_a_model_without_errors_has_an_empty_group() -> None:
     found = choose_gallery(np.array([1.0, -1.0]), np.array([1, 0]), np.array(["a", "b"], dtype=object), 4)
     assert found[WRONG].tolist() == [] and found[RIGHT].tolist() == [0, 1]

@@ -51,3 +51,15 @@ def test_missing_and_useless_masks_are_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "a.png", np.full((8, 8), 7, dtype=np.uint8))
     with pytest.raises(ValueError, match=r"a\.png is all lung"):
         read_masks(tmp_path, ["x/a.jpeg"], 8)
+
+
+def test_one_mask_for_two_images_of_one_name_is_refused(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), dtype=np.uint8)
+    mask[:, :4] = 255
+    write(tmp_path / "1.png", mask)
+    with pytest.raises(
+        ValueError, match=r"one mask, .*1\.png, for 2 images, NORMAL/1\.jpeg and PNEUMONIA/1\.jpeg among"
+    ):
+        read_masks(tmp_path, ["NORMAL/1.jpeg", "PNEUMONIA/1.jpeg"], 8)
+    write(tmp_path / "PNEUMONIA" / "1.png", mask)
+    assert read_masks(tmp_path, ["NORMAL/1.jpeg", "PNEUMONIA/1.jpeg"], 8).shape == (2, 8, 8)

@@ -58,7 +58,7 @@ def test_of_two_predictions_into_one_table_the_second_is_refused_and_the_first_i
     rows = (tmp_path / "o.csv").read_text().splitlines()
     assert len(rows) == 1 + len(list((demo_root / "test").rglob("*.jpeg")))
     assert command("predict", *arguments).code == 0
-    assert sorted(p.name for p in tmp_path.glob("*o.*")) == ["o.about.json", "o.csv"]  # no lock is left
+    assert sorted(p.name for p in tmp_path.glob("*o.*")) == ["o.csv", "o.csv.about.json"]  # no lock is left
 
 
 def test_of_two_exports_into_one_folder_the_second_is_refused_and_the_first_is_whole(

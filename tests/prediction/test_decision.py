@@ -48,6 +48,13 @@ def test_a_threshold_above_one_calls_nothing_pneumonia_at_any_prevalence() -> No
         assert rule.decide(np.array([1.0, 0.999])) == ["normal", "normal"]
 
 
+def test_without_a_prevalence_a_mode_decides_about_every_film_as_its_operating_point_does() -> None:
+    probs = np.random.default_rng(0).random(2000)  # a threshold is the probability of a validation film
+    for threshold in probs:
+        rule = make_rule([OperatingPoint("sensitivity_98", float(threshold), "x")], mode="screen")
+        assert rule.decide(np.array([threshold])) == ["pneumonia"] and rule.threshold == threshold
+
+
 def test_between_two_probabilities_nothing_is_decided() -> None:
     assert decided(abstain=[0.25, 0.65]) == "naap"
 

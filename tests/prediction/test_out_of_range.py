@@ -13,7 +13,7 @@ from rich.console import Console
 from pneumolit.data.film import Exam, Film
 from pneumolit.prediction.appearance import describe
 from pneumolit.prediction.generated import changed_films, no_films
-from pneumolit.prediction.opening import make_reference, open_scorer
+from pneumolit.prediction.opening import keep_reference, make_reference, open_scorer
 from pneumolit.prediction.out_of_range import FILE_CHECKS, IMAGE_CHECKS, WORDS, file_checks, image_checks
 from pneumolit.prediction.reference import Reference, load_reference
 from pneumolit.prediction.scorer import Scorer
@@ -26,7 +26,8 @@ FILM = Film(np.zeros((8, 8), dtype=np.uint8), 1500, 1200, "DICOM", 0.0, Exam("DX
 def looked_at(other_run: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Scorer]:
     run = RunDir(Path(shutil.copytree(other_run, tmp_path_factory.mktemp("reference") / "run")))
     scorer = open_scorer(run.path)
-    make_reference(run, scorer, data_root=None, cache_dir=str(cache_dir), console=Console(quiet=True))
+    quiet = Console(quiet=True)
+    keep_reference(run, make_reference(run, scorer, data_root=None, cache_dir=str(cache_dir), console=quiet))
     return run, open_scorer(run.path)
 
 

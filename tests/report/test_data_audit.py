@@ -183,6 +183,19 @@ def test_a_set_without_findings_says_so_and_has_no_empty_sections(found: dict[st
     assert "of 1,000 patients" not in text
 
 
+def test_where_patients_are_not_known_no_table_counts_them_and_no_interval_is_over_them(found: dict[str, Any]) -> None:
+    assert text_of_tables(found).count("| patients |") == 4 and "over patients" in audit_markdown(found)
+    found |= {"knows_patients": False, "split": None, "label_errors": None}
+    found["patients"] = {"readings": {}, "stretches": []}
+    text = audit_markdown(found)
+    assert "| patients |" not in text_of_tables(found)
+    assert "over images" in text and "over patients" not in text and "by patients" not in text
+
+
+def text_of_tables(found: dict[str, Any]) -> str:
+    return "\n".join(line for line in audit_markdown(found).splitlines() if line.startswith("|"))
+
+
 def test_the_text_holds_every_table(found: dict[str, Any]) -> None:
     text = audit_markdown(found)
     for line in (

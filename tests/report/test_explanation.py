@@ -216,6 +216,17 @@ def test_without_checks_the_page_says_so(tmp_path: Path) -> None:
     assert "No check was made" in page and "Weights drawn anew" not in page
 
 
+def test_of_saliency_the_page_does_not_say_that_heat_speaks_for_a_side(tmp_path: Path) -> None:
+    speaks, coarse = "what is coloured speaks for the decision", "as coarse as its own"
+    for method, shape in (("gradcam", [7, 7]), ("saliency", None)):
+        folder = tmp_path / method
+        folder.mkdir()
+        write_explanation(explanation(changed(method=method, map_shape=shape)), ExplanationDir(folder), run_name="r")
+        page = (folder / "explanation.html").read_text()
+        assert (speaks in page, coarse in page) == (method == "gradcam", method == "gradcam")
+        assert ("be it for either side" in page, "of 16 x 16 places" in page) == (method == "saliency",) * 2
+
+
 def test_where_patients_are_not_known_neither_page_nor_report_counts_them(tmp_path: Path) -> None:
     for known, folder in ((True, tmp_path / "known"), (False, tmp_path / "unknown")):
         folder.mkdir()

@@ -78,3 +78,10 @@ def test_other_numbers_of_notes_or_maps_are_refused() -> None:
         film_sheet(films, [NOTE], title="")
     with pytest.raises(ValueError, match="2 films need as many notes"):
         film_sheet(films, [NOTE, NOTE], title="", heat=np.zeros((1, 4, 4)))
+
+
+def test_a_name_that_is_no_utf8_is_drawn_with_a_mark_for_its_bytes() -> None:
+    films = np.zeros((1, 24, 24), np.uint8)
+    figure = film_sheet(films, [("caf\udce9_0.jpeg", "NORMAL")], heat=None, title="Validation")
+    figure.canvas.draw()
+    assert "caf\ufffd_0.jpeg\nNORMAL" in [text.get_text() for text in figure.axes[0].texts]
