@@ -133,6 +133,8 @@ def read_manifest(manifest: Path, root: Path | None) -> RecordTable:
             count = len(records) if is_manifest else sum(1 for _ in reader)
     except UnicodeDecodeError as error:
         raise ValueError(f"{manifest} is not UTF-8 ({error}); save it as CSV UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"{manifest} cannot be read as CSV ({error}); is a quotation mark left open?") from error
     if not records:
         raise ValueError(
             f"{manifest} must be a CSV file with the columns path and label (and, if known, patient_id, split, "

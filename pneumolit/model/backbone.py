@@ -64,16 +64,18 @@ def find_backbone(name: str) -> BackboneSpec:
             f"backbone={name} looks like an address; only names of timm's own models are taken. "
             "For weights of your own use model.weights=FILE"
         )
-    architecture, _, tag = name.partition(".")
+    architecture, dot, tag = name.partition(".")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
         raise ValueError(f"backbone={name} is no model that timm knows{_offer(near)}")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     tags += [""] if f"{architecture}" in timm.list_pretrained(architecture) else []
-    if tag and tag not in tags:
+    if dot and tag not in tags:
         raise ValueError(f"backbone={name}: {architecture} has no weights tagged {tag!r}{_offer(sorted(tags))}")
     cfg = timm.get_pretrained_cfg(name)
-    assert cfg is not None, f"{architecture} is registered without a configuration"
+    if cfg is None:  # an old name that timm still builds, with a warning, but knows no weights of
+        now = timm.models.get_deprecated_models().get(architecture)
+        raise ValueError(f"backbone={name} is an old name of timm's" + (f"; it is {now} now" if now else ""))
     full = f"{architecture}.{cfg.tag}" if cfg.tag else architecture
     return BackboneSpec(full, cfg, has_weights=bool(tags))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -385,8 +386,8 @@ def validation_numbers(
 
     The loss is plain cross entropy, that of the two-class logit where only that was trained.
 
-    AUROC is that of the two-class logit where there is one, else the mean over classes against the rest; it is
-    .5 where only one class occurs, since nothing can be ranked.
+    AUROC is that of the two-class logit where there is one, else the mean over the classes that occur, each against
+    the rest; it is .5 where only one class occurs, since nothing can be ranked.
     """
     numbers = {
         "loss": float(nn.functional.cross_entropy(logits, targets)),
@@ -394,7 +395,7 @@ def validation_numbers(
     }
     if not labels.is_two_class_view:
         recalls = [float((logits.argmax(1) == targets)[targets == k].float().mean()) for k in torch.unique(targets)]
-        auroc = float(multiclass_auroc(logits.softmax(1), targets, labels.num_classes))
+        auroc = _mean_auroc(logits.softmax(1), targets)
         return {**numbers, "balanced_accuracy": float(np.mean(recalls)), "auroc": auroc}
     mask = torch.from_numpy(labels.positive_mask)
     positives = mask[targets]
@@ -411,6 +412,16 @@ def validation_numbers(
         # Ranks decide, and torchmetrics would push logits through a sigmoid that saturates at float32.
         "auroc": float(binary_auroc(_ranks(scores), positives.long())) if has_both else 0.5,
     }
+
+
+def _mean_auroc(probs: Tensor, targets: Tensor) -> float:
+    present = torch.unique(targets)
+    if len(present) < 2:
+        return 0.5
+    with warnings.catch_warnings():  # of classes that do not occur, which are left out
+        warnings.simplefilter("ignore", UserWarning)
+        each = multiclass_auroc(probs, targets, probs.shape[1], average=None)
+    return float(each[present].mean())
 
 
 def _nothing_gathered() -> defaultdict[str, defaultdict[str, Gathered]]:

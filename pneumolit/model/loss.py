@@ -88,8 +88,14 @@ class Loss(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def carried_prior(self) -> np.ndarray:
-        """`(K,)` class prior of the trained logits up to a factor: as if every image were there weight times."""
-        return self.sampled_prior * (1.0 if self.weight is None else self.weight.double().cpu().numpy())
+        """`(K,)` class prior of the trained logits up to a factor: that of the smoothed targets, each weight times."""
+        return self.smoothed_prior() * (1.0 if self.weight is None else self.weight.double().cpu().numpy())
+
+    def smoothed_prior(self) -> np.ndarray:
+        """`(K,)` mean of the targets that training sees, not weighted."""
+        return np.asarray(
+            self.sampled_prior * (1 - self.label_smoothing) + self.label_smoothing / len(self.sampled_prior)
+        )
 
 
 class CrossEntropy(Loss):
@@ -145,6 +151,14 @@ class BinaryCrossEntropy(Loss):
             return losses.mean()
         weights = self.weight[targets]
         return (losses * weights).sum() / weights.sum()
+
+    def carried_prior(self) -> np.ndarray:
+        """`(K,)` class prior of the trained logits up to a factor: the two sides are smoothed, not the classes."""
+        weighted = self.sampled_prior * (1.0 if self.weight is None else self.weight.double().cpu().numpy())
+        mask, total = self.labels.positive_mask, weighted.sum()
+        sides = np.where(mask, weighted[mask].sum(), weighted[~mask].sum())
+        smoothed = sides * (1 - self.label_smoothing) + self.label_smoothing / 2 * total
+        return np.asarray(np.divide(weighted * smoothed, sides, out=np.zeros_like(weighted), where=sides > 0))
 
 
 def taught_loss(logits: Tensor, teacher: Tensor, is_positive: Sequence[bool], *, temperature: float) -> Tensor:
@@ -265,7 +279,7 @@ class LogitAdjusted(Loss):
 
     def carried_prior(self) -> np.ndarray:
         """`(K,)` class prior of the trained logits up to a factor: what the adjustment left of the sampled one."""
-        return np.asarray(self.sampled_prior ** (1 - self.tau))
+        return np.asarray(self.smoothed_prior() * self.sampled_prior**-self.tau)
 
 
 # A new loss is one class here and one YAML file in conf/loss/.
@@ -304,14 +318,15 @@ def check_loss(settings: Mapping[str, Any]) -> None:
     build_loss(resolved, _stand_in(2), [0.5, 0.5])
 
 
-def effective_prior(settings: Mapping[str, Any], sampled_prior: Sequence[float]) -> list[float]:
+def effective_prior(settings: Mapping[str, Any], labels: LabelSet, sampled_prior: Sequence[float]) -> list[float]:
     """Class prior that the trained logits carry; sums to 1.
 
     Args:
         settings: as for `build_loss`.
+        labels: the classes of the data.
         sampled_prior: `(K,)` share of every class among the images that training draws.
     """
-    prior = build_loss(settings, _stand_in(len(sampled_prior)), sampled_prior).carried_prior()
+    prior = build_loss(settings, labels, sampled_prior).carried_prior()
     return [float(share) for share in prior / prior.sum()]
 
 

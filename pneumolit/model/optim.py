@@ -120,7 +120,8 @@ def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]], *
         arguments["fused"] = True
     try:
         return kind(groups, **arguments)
-    except (TypeError, ValueError, IndexError) as error:  # the last for betas of one number
+    # LookupError for betas of one number; classes refuse pairs of arguments by errors of other kinds, too.
+    except (TypeError, ValueError, LookupError, RuntimeError, AssertionError) as error:
         raise ValueError(f"{target} does not accept optim={arguments}: {error}") from error
 
 

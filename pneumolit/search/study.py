@@ -38,10 +38,7 @@ class SharedStudy:
     """
 
     def __init__(self, tune: TuneDir, address: str | None, mode: str) -> None:
-        import optuna
-
         self.tune, self.address = tune, address
-        direction: Literal["minimize", "maximize"] = "minimize" if mode == "min" else "maximize"
         self.worker = f"{_machine()}-{uuid.uuid4().hex}"
         self._lock = FileLock(tune.worker_file(self.worker))
         tune.worker_file(self.worker).parent.mkdir(parents=True, exist_ok=True)
@@ -50,16 +47,26 @@ class SharedStudy:
         self._beats: dict[int, tuple[Any, float]] = {}  # number -> last sign of life, when it was new
         self._own: set[int] = set()
         self._last_beat = time.monotonic()
-        self.storage = open_storage(address, tune.journal_file)
-        with FileLock(tune.lock_file):  # two processes that begin together
-            self.study: Study = optuna.create_study(
-                storage=self.storage, study_name=tune.path.name, direction=direction, load_if_exists=True
+        try:
+            self.storage = open_storage(address, tune.journal_file)
+            self.study = self._opened("minimize" if mode == "min" else "maximize")
+        except BaseException:
+            self.close()  # no worker is left behind that never was one
+            raise
+
+    def _opened(self, direction: Literal["minimize", "maximize"]) -> Study:
+        import optuna
+
+        with FileLock(self.tune.lock_file):  # two processes that begin together
+            study = optuna.create_study(
+                storage=self.storage, study_name=self.tune.path.name, direction=direction, load_if_exists=True
             )
-        if self.study.direction.name.lower() != direction:
+        if study.direction.name.lower() != direction:
             raise ValueError(
-                f"the study {tune.path.name} in this storage {self.study.direction.name.lower()}s, and this search "
+                f"the study {self.tune.path.name} in this storage {study.direction.name.lower()}s, and this search "
                 f"{direction}s; give another name"
             )
+        return study
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as they are now; to be read only."""

@@ -48,6 +48,12 @@ class RayPlaces:
                     f"hydra.launcher.num_{key}={needed:g}, but Ray has {has.get(kind, 0):g}; lower it, or say what "
                     f"there is by hydra.launcher.total_{key}"
                 )
+        if not any(self.needs.values()):
+            self._ray.shutdown()
+            raise ValueError(
+                "hydra.launcher.num_cpus=0 without a GPU: a job that needs nothing cannot be counted; give num_cpus or "
+                "num_gpus above 0"
+            )
         self.count = int(min(has.get(kind, 0) // needed for kind, needed in self.needs.items() if needed))
         self.words = f"Ray, {self.count} at once"
 

@@ -156,8 +156,8 @@ class AveragedWeights(WeightAveraging):
 class EmaWeights(AveragedWeights):
     """Exponential moving average of weights and buffers, by optimizer step.
 
-    The decay rises from 0.1 to its final value, min(decay, (1 + n) / (10 + n)) at update n, so that the start's
-    random head is soon forgotten.
+    The first update copies the weights; from the second on the decay rises from 2/11 to its final value,
+    min(decay, (1 + n) / (10 + n)) after n updates, so that the start's random head is soon forgotten.
 
     Args:
         decay: per optimizer step, in (0, 1).

@@ -215,7 +215,7 @@ def loss_settings(cfg: Mapping[str, Any], datamodule: ChestXrayDataModule) -> di
 def seen_prior(cfg: Mapping[str, Any], datamodule: ChestXrayDataModule) -> tuple[list[float], float]:
     """Class prior that the logits of a stage carry, sampling and loss included, and its two-class log odds."""
     labels = datamodule.data.labels
-    prior = effective_prior(loss_settings(cfg, datamodule), datamodule.sampled_prior)
+    prior = effective_prior(loss_settings(cfg, datamodule), datamodule.data.labels, datamodule.sampled_prior)
     return prior, prior_log_odds(prior, labels.positive_mask) if labels.is_two_class_view else 0.0
 
 

@@ -18,7 +18,7 @@ from pneumolit.stage_plan import Stage
 # batches are the same ones with any, and only roundings, dropout and batch norms differ, which the record names. That
 # images, split and weights are the same is checked by their contents.
 _MAY_DIFFER = (
-    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers",
+    "output_dir", "cache_dir", "data.root", "data.manifest", "data.split_file", "data.num_workers", "data.on_device",
     "model.weights", "distill.teacher", "model.allow_download", "trainer.progress_bar", "trainer.cuda_graphs",
     "trainer.devices", "trainer.strategy", "report.language", "logger.images_every", "logger.projector",
 )  # fmt: skip

@@ -23,6 +23,7 @@ from pneumolit.data.records import (
     read_manifest,
 )
 from pneumolit.data.table import ImageRecord, RecordTable
+from pneumolit.rundir import read_split_csv
 
 Write = Callable[..., Path]
 
@@ -304,6 +305,14 @@ def test_a_manifest_with_a_mistake_is_refused_at_its_place(films: Path, text: st
 def test_a_manifest_of_another_encoding_is_refused_with_the_way_out(films: Path) -> None:
     with pytest.raises(ValueError, match=r"is not UTF-8.*save it as CSV UTF-8"):
         read_manifest(manifest(films, "path,label\nx/a.png,gesund für alle\n", "latin-1"), None)
+
+
+def test_a_quotation_mark_left_open_is_told_of_a_manifest_and_of_a_split_file(films: Path) -> None:
+    text = 'path,label,split\n"x/a.png,sick,train\n' + "x/b.png,well,test\n" * 10_000
+    with pytest.raises(ValueError, match=r"\.csv cannot be read as CSV .*is a quotation mark left open\?"):
+        read_manifest(manifest(films, text), None)
+    with pytest.raises(ValueError, match=r"\.csv cannot be read as CSV .*is a quotation mark left open\?"):
+        list(read_split_csv(manifest(films, text)))
 
 
 def test_absent_files_of_a_manifest_are_counted_and_named(films: Path) -> None:

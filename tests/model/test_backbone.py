@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -32,6 +33,16 @@ def test_unknown_name_offers_the_nearest_ones() -> None:
 def test_unknown_tag_names_the_tags_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"resnet18 has no weights tagged 'a7_in1k'.*a1_in1k"):
         find_backbone("resnet18.a7_in1k")
+    with pytest.raises(ValueError, match=r"resnet18 has no weights tagged ''.*a1_in1k"):
+        find_backbone("resnet18.")
+
+
+def test_every_name_that_timm_has_renamed_is_answered_with_the_new_one() -> None:
+    old = timm.models.get_deprecated_models()
+    assert len(old) > 100
+    for name, now in old.items():
+        with pytest.raises(ValueError, match=rf"backbone={name} is an old name of timm's; it is {now} now"):
+            find_backbone(name)
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp/x", "someone/model"])

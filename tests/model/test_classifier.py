@@ -353,6 +353,16 @@ def test_numbers_without_a_two_class_view_equal_those_of_scikit_learn() -> None:
     assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, logits.argmax(1)))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_does_not_occur_takes_no_part_in_the_mean_auroc() -> None:
+    targets = torch.tensor([0, 0, 1, 1, 2, 2])
+    logits = torch.eye(4)[targets] + 0.1 * torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    found = validation_numbers(logits, targets, LabelSet(("A", "B", "C", "D")))
+    assert found["auroc"] == 1.0 and found["balanced_accuracy"] == 1.0
+    alone = validation_numbers(logits, torch.full((6,), 2), LabelSet(("A", "B", "C", "D")))
+    assert alone["auroc"] == 0.5
+
+
 def test_ranking_survives_logits_at_which_a_sigmoid_saturates() -> None:
     # torchmetrics passes logits through a float32 sigmoid: 200 and 300 would become ties, and AUROC one half.
     logits = torch.tensor([[0.0, 200.0], [0.0, 300.0]])

@@ -196,19 +196,23 @@ def test_logit_adjusted_loss_names_a_class_without_images() -> None:
         {"name": "cross_entropy", "class_weight": [0.5, 1.0, 3.0]},
         {"name": "logit_adjusted"},
         {"name": "logit_adjusted", "tau": 0.4},
+        {"name": "cross_entropy", "label_smoothing": 0.2, "class_weight": [0.5, 1.0, 3.0]},
+        {"name": "logit_adjusted", "tau": 0.4, "label_smoothing": 0.2},
+        {"name": "focal", "label_smoothing": 0.2, "class_weight": [0.5, 1.0, 3.0]},
     ],
     ids=str,
 )
 def test_effective_prior_is_what_the_loss_teaches_of_images_that_say_nothing(settings: dict[str, Any]) -> None:
     targets = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)  # as PRIOR
     learned = fitted(settings, targets).softmax(0)
-    assert effective_prior(settings, PRIOR) == pytest.approx(learned.tolist(), abs=1e-3)
+    assert effective_prior(settings, THREE, PRIOR) == pytest.approx(learned.tolist(), abs=1e-3)
 
 
-def test_effective_prior_of_binary_cross_entropy_has_the_right_two_class_odds() -> None:
-    settings = {"name": "binary_cross_entropy", "class_weight": [0.5, 1.0, 3.0]}
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_effective_prior_of_binary_cross_entropy_has_the_right_two_class_odds(smoothing: float) -> None:
+    settings = {"name": "binary_cross_entropy", "class_weight": [0.5, 1.0, 3.0], "label_smoothing": smoothing}
     learned = fitted(settings, torch.tensor([0] * 5 + [1] * 3 + [2] * 2)).softmax(0)
-    assert effective_prior(settings, PRIOR)[1] == pytest.approx(float(learned[1]), abs=1e-3)
+    assert effective_prior(settings, THREE, PRIOR)[1] == pytest.approx(float(learned[1]), abs=1e-3)
 
 
 def fitted(settings: dict[str, Any], targets: Tensor) -> Tensor:
@@ -228,18 +232,18 @@ def fitted(settings: dict[str, Any], targets: Tensor) -> Tensor:
 
 
 def test_effective_prior_sums_to_one_and_is_uniform_after_full_adjustment() -> None:
-    assert effective_prior({"name": "cross_entropy", "class_weight": [1.0, 1.0, 2.0]}, PRIOR) == pytest.approx(
+    assert effective_prior({"name": "cross_entropy", "class_weight": [1.0, 1.0, 2.0]}, THREE, PRIOR) == pytest.approx(
         [5 / 12, 3 / 12, 4 / 12]
     )
-    assert effective_prior({"name": "logit_adjusted", "tau": 1.0}, PRIOR) == pytest.approx([1 / 3] * 3)
-    assert effective_prior({"name": "cross_entropy"}, PRIOR) == pytest.approx(PRIOR)
+    assert effective_prior({"name": "logit_adjusted", "tau": 1.0}, THREE, PRIOR) == pytest.approx([1 / 3] * 3)
+    assert effective_prior({"name": "cross_entropy"}, THREE, PRIOR) == pytest.approx(PRIOR)
 
 
 @pytest.mark.parametrize(("gamma", "odds"), [(0.0, 1.046), (1.0, 0.590), (2.0, 0.391), (5.0, 0.188)])
 def test_focal_loss_carries_less_of_the_prior_the_more_it_focuses(gamma: float, odds: float) -> None:
-    prior = effective_prior({"name": "focal", "gamma": gamma}, [0.26, 0.74])
+    prior = effective_prior({"name": "focal", "gamma": gamma}, TWO, [0.26, 0.74])
     assert math.log(prior[1] / prior[0]) == pytest.approx(odds, abs=2e-3)
-    assert effective_prior({"name": "focal", "gamma": gamma}, [1 / 3] * 3) == pytest.approx([1 / 3] * 3)
+    assert effective_prior({"name": "focal", "gamma": gamma}, THREE, [1 / 3] * 3) == pytest.approx([1 / 3] * 3)
 
 
 def test_balanced_weights_of_a_class_without_images_are_refused() -> None:

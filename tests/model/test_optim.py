@@ -149,6 +149,14 @@ def test_value_that_the_optimizer_refuses_is_told() -> None:
         build_optimizer(group, parameter_groups(build("test_vit"), group))
 
 
+def test_arguments_that_exclude_each_other_are_told() -> None:
+    group = {"_target_": "torch.optim.AdamW", "lr": 0.1, "fused": True, "foreach": True}
+    with pytest.raises(
+        ValueError, match=r"AdamW does not accept optim=.*`fused` and `foreach` cannot be `True` together"
+    ):
+        build_optimizer(group, parameter_groups(build("test_vit"), group))
+
+
 def test_gains_that_are_no_vectors_by_shape_do_not_decay() -> None:
     net = timm.create_model("nf_resnet26", num_classes=3)
     groups = parameter_groups(net, ADAMW)

@@ -325,6 +325,17 @@ def test_another_search_does_not_enter_a_study(
         assert quick.search_quickly(folder, 5, **changes).is_reached  # it is the study's code from now on
 
 
+def test_a_storage_that_cannot_be_opened_leaves_no_worker_behind(tmp_path: Path) -> None:
+    tune = TuneDir(tmp_path / "search")
+    tune.path.mkdir()
+    with pytest.raises(ValueError):
+        SharedStudy(tune, f"sqlite:///{tmp_path}/nowhere/x.db", "min")
+    SharedStudy(tune, None, "min").close()
+    with pytest.raises(ValueError, match="give another name"):
+        SharedStudy(tune, None, "max")
+    assert not list((tune.path / "workers").iterdir())
+
+
 def test_half_a_line_at_the_end_of_the_journal_is_cut_off_by_the_next_writer(tmp_path: Path) -> None:
     tune = TuneDir(tmp_path / "study")
     study = SharedStudy(tune, None, "min")

@@ -90,6 +90,12 @@ def test_needs_that_ray_cannot_meet_are_refused_instead_of_waited_for(job: MakeJ
         places_for(RaySettings(total_cpus=1, total_gpus=0, num_gpus=1), [job(0)])
 
 
+@pytest.mark.slow
+def test_ray_jobs_that_need_nothing_are_refused(job: MakeJob) -> None:
+    with pytest.raises(ValueError, match=r"give num_cpus or num_gpus above 0"):
+        places_for(RaySettings(total_cpus=1, total_gpus=0, num_cpus=0), [job(0)])
+
+
 @pytest.mark.parametrize(("extra", "package"), [("ray", "ray"), ("slurm", "submitit")])
 def test_launcher_whose_package_is_absent_says_how_to_install_it(
     extra: str, package: str, job: MakeJob, monkeypatch: pytest.MonkeyPatch
