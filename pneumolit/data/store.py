@@ -135,7 +135,7 @@ def open_store(
         with FileLock(by_stat / f"{stat_key}.lock"):
             known = _follow(base, pointer)  # of a process that held the lock before
             if known is None and same_sizes.is_file():
-                known = _load(base, _content_key(hash_files(root, paths, progress), store_size))
+                known = _load(base, _content_key(FileHashes(hash_files(root, paths, progress)), store_size))
             if known is None:
                 known = _build(base, stat_key, root, paths, store_size, progress)
             _write_whole(same_sizes, known.key)
@@ -165,9 +165,26 @@ def _stat_keys(root: Path, paths: Sequence[str], store_size: int) -> tuple[str, 
     return named.hexdigest()[:32], sized.hexdigest()[:32]
 
 
-def _content_key(digests: np.ndarray, store_size: int) -> str:
-    digest = hashlib.sha256(f"{READER_VERSION} {store_size}".encode())
-    for value in FileHashes(digests):
+def read_otherwise(store: ImageStore, key: str, store_size: int) -> str:
+    """What to say where a store of the same files had another key because they were read by an earlier version; or "".
+
+    Args:
+        store: of the files as they are read now.
+        key: of the store that was expected.
+        store_size: of both.
+    """
+    for version in range(1, READER_VERSION):
+        if _content_key(store.hashes, store_size, version) == key:
+            return (
+                f"the files are the same, but pneumolit reads some kinds of them otherwise now (reader {version} then, "
+                f"{READER_VERSION} now); use the version that trained the run, or train it again"
+            )
+    return ""
+
+
+def _content_key(hashes: FileHashes, store_size: int, version: int = READER_VERSION) -> str:
+    digest = hashlib.sha256(f"{version} {store_size}".encode())
+    for value in hashes:
         digest.update(value.encode())
     return digest.hexdigest()[:32]
 
@@ -184,7 +201,7 @@ def _build(
     np.save(folder / _HASHES, digests)
     index = {"reader": READER_VERSION, "errors": {str(row): reason for row, reason in errors.items()}}
     _write_whole(folder / _INDEX, json.dumps(index))
-    key = _content_key(digests, store_size)
+    key = _content_key(FileHashes(digests), store_size)
     with FileLock(base / f"{key}.lock"):
         store = _load(base, key)  # of the same files under other names, built at the same time or long ago
         if store is None:

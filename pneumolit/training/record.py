@@ -11,6 +11,7 @@ from typing import Any
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData, count_classes
+from pneumolit.data.store import read_otherwise
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.gradients import ROUTES_VERSION
 from pneumolit.model.weights import WeightsSource
@@ -125,6 +126,9 @@ def refuse_other_images(run: RunDir, data: ChestXrayData) -> None:
         ValueError: contents or sides differ.
     """
     described = read_json(run.data_file)
+    size = run.read_config()["data"]["store_size"]
+    if described["store"] != data.store.key and (why := read_otherwise(data.store, described["store"], size)):
+        raise ValueError(f"the run in {run.path} cannot go on with this version of pneumolit: {why}")
     now = {name: data.set_fingerprint(name) for name in count_classes(data)}
     shown = itemgetter("path", "split", "label")
     is_same = all(

@@ -23,7 +23,7 @@ from pneumolit.data.dataset import (
 )
 from pneumolit.data.records import choose_labels
 from pneumolit.data.sharpness import sharpness
-from pneumolit.data.store import cache_folder, open_store
+from pneumolit.data.store import cache_folder, open_store, read_otherwise
 from pneumolit.data.table import ImageRecord, RecordTable
 from pneumolit.labels import NORMAL, PNEUMONIA, LabelSet, logsumexp
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -216,6 +216,8 @@ def reopen_data(
             progress=progress,
         )
     if store.key != described["store"]:
+        if why := read_otherwise(store, described["store"], run_cfg["data"]["store_size"]):
+            raise ValueError(f"the run in {run.path} cannot be scored with this version of pneumolit: {why}")
         raise ValueError(f"the images below {root} are not those that the run was trained on: contents differ. {hint}")
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
     return ChestXrayData(records, store, labels, is_copy)

@@ -13,8 +13,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from pneumolit.data.reader import READER_VERSION
+from pneumolit.data.store import _content_key
 from pneumolit.labels import LabelSet
-from pneumolit.rundir import RunDir
+from pneumolit.rundir import RunDir, read_json, write_json
+from pneumolit.training.record import refuse_other_images
 from pneumolit.training.rescore import (
     _as_the_run_decides,
     _sides_of_the_run,
@@ -58,6 +61,18 @@ def test_images_with_other_contents_are_refused(
     second.unlink()
     with pytest.raises(FileNotFoundError, match=rf"1 of the run's images .*{second.name}.*data\.root=FOLDER"):
         reopen_data(RunDir(small_run), stored_config(small_run), str(other), cache_dir, QUIET)
+
+
+def test_a_run_of_an_earlier_reader_is_not_told_that_its_images_changed(copied_run: Path, cache_dir: Path) -> None:
+    run, cfg = RunDir(copied_run), stored_config(copied_run)
+    data = reopen_data(run, cfg, None, cache_dir, QUIET)
+    key = _content_key(data.store.hashes, cfg["data"]["store_size"], READER_VERSION - 1)
+    write_json(run.data_file, {**read_json(run.data_file), "store": key})
+    words = f"the files are the same, but .* \\(reader {READER_VERSION - 1} then, {READER_VERSION} now\\)"
+    with pytest.raises(ValueError, match=f"cannot be scored with this version of pneumolit: {words}"):
+        reopen_data(run, cfg, None, cache_dir, QUIET)
+    with pytest.raises(ValueError, match=f"cannot go on with this version of pneumolit: {words}"):
+        refuse_other_images(run, data)
 
 
 def test_missing_checkpoint_is_named_with_the_state_of_the_run(copied_run: Path) -> None:
