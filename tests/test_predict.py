@@ -241,7 +241,7 @@ def test_a_film_for_which_the_model_gives_no_number_is_never_called_normal(
     monkeypatch.setattr(Scorer, "score", score)
     found = pneumolit.load(copied_run).predict(sorted(films.glob("*.jpeg")))
     assert [p.is_read for p in found] == [True, False, True, True, True, True]
-    assert found[1].reason == "the model gives no number for this film" and found[1].decision == ""
+    assert found[1].reason.startswith("the model gives no number for this film") and found[1].decision == ""
 
 
 def test_two_tables_of_one_stem_keep_their_own_records(

@@ -89,7 +89,11 @@ class Loss(nn.Module):
 
     def carried_prior(self) -> np.ndarray:
         """`(K,)` class prior of the trained logits up to a factor: that of the smoothed targets, each weight times."""
-        return self.smoothed_prior() * (1.0 if self.weight is None else self.weight.double().cpu().numpy())
+        return self.weighted(self.smoothed_prior())
+
+    def weighted(self, prior: np.ndarray) -> np.ndarray:
+        """`(K,)` shares times the weights of their classes."""
+        return prior if self.weight is None else np.asarray(prior * self.weight.double().cpu().numpy())
 
     def smoothed_prior(self) -> np.ndarray:
         """`(K,)` mean of the targets that training sees, not weighted."""
@@ -154,7 +158,7 @@ class BinaryCrossEntropy(Loss):
 
     def carried_prior(self) -> np.ndarray:
         """`(K,)` class prior of the trained logits up to a factor: the two sides are smoothed, not the classes."""
-        weighted = self.sampled_prior * (1.0 if self.weight is None else self.weight.double().cpu().numpy())
+        weighted = self.weighted(self.sampled_prior)
         mask, total = self.labels.positive_mask, weighted.sum()
         sides = np.where(mask, weighted[mask].sum(), weighted[~mask].sum())
         smoothed = sides * (1 - self.label_smoothing) + self.label_smoothing / 2 * total

@@ -67,6 +67,9 @@ class Prediction:
         return not self.reason
 
 
+_NO_NUMBER = "the model gives no number for this film: fp16 overflows where bf16 and float32 do not, so train in those"
+
+
 class Predictor:
     """One or several models that score image files; `pneumolit.load` makes one.
 
@@ -174,7 +177,7 @@ class Predictor:
             assert film is not None
             if np.isnan(scored.probs[row]).any() or (has_score and np.isnan(probs[row])):
                 # Below every threshold, so that it would be called normal.
-                found.append(Prediction(read.path, scorer.name, reason="the model gives no number for this film"))
+                found.append(Prediction(read.path, scorer.name, reason=_NO_NUMBER))
                 continue
             found.append(
                 Prediction(

@@ -128,7 +128,7 @@ def refuse_other_images(run: RunDir, data: ChestXrayData) -> None:
     described = read_json(run.data_file)
     size = run.read_config()["data"]["store_size"]
     if described["store"] != data.store.key and (why := read_otherwise(data.store, described["store"], size)):
-        raise ValueError(f"the run in {run.path} cannot go on with this version of pneumolit: {why}")
+        raise ValueError(f"the images of the run in {run.path} cannot be read as it read them: {why}")
     now = {name: data.set_fingerprint(name) for name in count_classes(data)}
     shown = itemgetter("path", "split", "label")
     is_same = all(

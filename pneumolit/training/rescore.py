@@ -217,7 +217,7 @@ def reopen_data(
         )
     if store.key != described["store"]:
         if why := read_otherwise(store, described["store"], run_cfg["data"]["store_size"]):
-            raise ValueError(f"the run in {run.path} cannot be scored with this version of pneumolit: {why}")
+            raise ValueError(f"the images of the run in {run.path} cannot be read as it read them: {why}")
         raise ValueError(f"the images below {root} are not those that the run was trained on: contents differ. {hint}")
     labels = LabelSet(tuple(described["classes"]), tuple(described["positive"]))
     return ChestXrayData(records, store, labels, is_copy)

@@ -69,9 +69,9 @@ def test_a_run_of_an_earlier_reader_is_not_told_that_its_images_changed(copied_r
     key = _content_key(data.store.hashes, cfg["data"]["store_size"], READER_VERSION - 1)
     write_json(run.data_file, {**read_json(run.data_file), "store": key})
     words = f"the files are the same, but .* \\(reader {READER_VERSION - 1} then, {READER_VERSION} now\\)"
-    with pytest.raises(ValueError, match=f"cannot be scored with this version of pneumolit: {words}"):
+    with pytest.raises(ValueError, match=f"cannot be read as it read them: {words}"):
         reopen_data(run, cfg, None, cache_dir, QUIET)
-    with pytest.raises(ValueError, match=f"cannot go on with this version of pneumolit: {words}"):
+    with pytest.raises(ValueError, match=f"cannot be read as it read them: {words}"):
         refuse_other_images(run, data)
 
 
