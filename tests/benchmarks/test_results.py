@@ -9,12 +9,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from benchmarks._results.page import END, START, found_line, put_between, readme_table, results_page, with_found
+from benchmarks._results.page import (
+    END,
+    START,
+    _foretold,
+    found_line,
+    put_between,
+    readme_table,
+    results_page,
+    with_found,
+)
 from benchmarks._results.records import LIMIT, Record, halted_seconds, read_record, row_of, write_record
 from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, Row, make_rows, read_published, verdict
 from benchmarks._results.tables import split_table
@@ -262,6 +272,19 @@ def test_rows_are_set_against_best_by_the_rule_of_each_and_by_one_rule(finished:
         (best, "primary"), (cnn, "argmax"), (cnn, "primary"),
     )]  # fmt: skip
     assert [cells[1], cells[4]] == [f"{right[0] - right[1]:+.3f}", f"{right[0] - right[2]:+.3f}"]
+
+
+def test_what_validation_foretells_is_counted_over_runs_and_ranked_over_rows_of_studies() -> None:
+    def row(name: str, *runs: tuple[float, float, float]) -> Row:
+        sets = [dict(zip(("val", "block", "test"), ({"auroc": [v, 0, 1]} for v in run), strict=True)) for run in runs]
+        return Row(name, tuple(SimpleNamespace(metrics={"sets": one}) for one in sets), {})  # type: ignore[misc]
+
+    rows = [row(f"study_a/{k}", (0.9, 0.91 + k / 100, 0.8 - k / 100)) for k in range(5)]
+    rows += [row("study_a/5", (0.99, 0.80, 0.95), (0.99, 0.80, 0.70)), row("best", (0.9, 0.99, 0.95))]
+    text = _foretold(rows)
+    assert "Of 8 runs" in text and "validation's in 6, and test lies below both in 6" in " ".join(text.split())
+    assert "Over the 6 rows of studies" in text and "of -1.00." in text
+    assert _foretold(rows[:4]) == ""
 
 
 def test_a_recipe_s_header_says_what_was_found_once_and_keeps_the_rest(finished: Make, tmp_path: Path) -> None:
