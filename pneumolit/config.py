@@ -96,7 +96,7 @@ SCHEMA: dict[str, Rule] = {
     "model.head": _one_of("linear", "mlp"),
     "model.hidden": _number(1, 65_536, is_whole=True),
     "model.pool": _one_of("default", "avg", "max", "flatten"),
-    "model.bn_inference": _one_of("running", "batch"),
+    "model.bn_inference": _one_of("running", "batch", "drawn_batch"),
     "distill.teacher": _PATH,
     "distill.share": _SHARE,
     "distill.temperature": _POSITIVE,

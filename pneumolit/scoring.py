@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from pneumolit.data.datamodule import Rows, padded_batches
+from pneumolit.data.datamodule import Rows, drawn_batches, padded_batches
 from pneumolit.data.dataset import ChestXrayData, repeats
 from pneumolit.data.sending import send
 from pneumolit.data.sharpness import sharpness
@@ -33,7 +33,8 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     """Logits of stored images or features, in order.
 
     Every batch has the same shape (the last is padded), so that a row's logits do not depend on how many rows
-    stand beside it.
+    stand beside it. A model that normalises by the statistics of the batch may ask for batches in a drawn order: films
+    that follow one another in a list are mostly of one class, and their statistics take away what tells classes apart.
 
     Args:
         model: in any mode; put into eval mode here.
@@ -45,14 +46,23 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     """
     device = model.device
     model.eval()
-    logits = Gathered()
+    logits, places = Gathered(), []
     with inference(device, precision):
-        for padded, count in padded_batches(rows):
-            batch = {k: send(v, device) if isinstance(v, Tensor) else v for k, v in padded.items()}
+        for read, count in _scored_batches(model, rows):
+            batch = {k: send(v, device) if isinstance(v, Tensor) else v for k, v in read.items()}
             logits.add(model.logits_of(batch)[:count])
+            places.append(read["index"][:count].numpy())
         # At the end: a GPU works on while the next batches are read.
         found: np.ndarray = logits.rows().cpu().double().numpy()
-    return found
+    in_order = np.empty_like(found)
+    in_order[np.concatenate(places)] = found
+    return in_order
+
+
+def _scored_batches(model: PneumoniaClassifier, rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
+    if not model.drawn_batch:
+        return padded_batches(rows)
+    return ((batch, len(batch["index"])) for batch in drawn_batches(rows, model.drawn_batch))
 
 
 def predict_split(

@@ -149,6 +149,16 @@ def test_test_is_not_shown_before_it_was_evaluated(other_run: Path, command: Exp
     assert hashes(other_run) == before
 
 
+def test_a_run_whose_scores_depend_on_the_films_beside_is_not_explained(copied_run: Path, command: Explain) -> None:
+    for path in (copied_run / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        content["hyper_parameters"]["hparams"]["batch_statistics"] = ["bn1"]
+        torch.save(content, path)
+    code, _, err = command(f"run_dir={copied_run}", "checks=false")
+    assert code == 2 and "model.bn_inference=running to explain" in err and err.count("\n") == 1
+    assert not (copied_run / "explanation").exists()
+
+
 def test_an_ensemble_is_sent_to_its_members(copied_run: Path, command: Explain) -> None:
     RunDir(copied_run).ensemble_file.write_text("{}")
     code, _, err = command(f"run_dir={copied_run}")

@@ -193,7 +193,9 @@ def test_row_of_study_d_is_what_the_table_says(compose_config: Compose, row: str
     assert cfg["augment"] == yaml.safe_load((CONFIG_DIR / "augment" / "study_d.yaml").read_text())
     is_densenet = STUDY_D[row][0] == "densenet201"
     assert model["pretrained"] == is_densenet
-    assert (model["bn_inference"], data["normalize"]) == (("batch", "weights") if is_densenet else ("running", "unit"))
+    assert (model["bn_inference"], data["normalize"]) == (
+        ("drawn_batch", "weights") if is_densenet else ("running", "unit")
+    )
     check_run({**cfg, "data": {**data, "patient_key": "full"}})  # the variant that its header names
 
 

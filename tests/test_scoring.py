@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from pneumolit.data.datamodule import ImageRows
+from pneumolit.data.datamodule import EvalSampler, ImageRows
 from pneumolit.evaluation.calibration import fit_calibration
 from pneumolit.labels import LabelSet
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -45,6 +45,25 @@ def test_logits_of_a_row_do_not_depend_on_how_many_rows_stand_beside_it(model: P
     everything = predict_logits(model, rows(IMAGES))
     assert np.array_equal(predict_logits(model, rows(IMAGES[:count])), everything[:count])
     assert np.array_equal(predict_logits(model, rows(IMAGES[-1:])), everything[-1:])
+
+
+def test_a_model_that_wants_a_drawn_order_scores_each_row_beside_those_drawn_with_it_and_gives_them_back_in_order(
+    small_run: Path,
+) -> None:
+    model = PneumoniaClassifier.from_checkpoint(small_run / "checkpoints" / "last.ckpt")
+    norms = [name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    model.settings["batch_statistics"] = [name.removeprefix("backbone.") for name in norms]
+    in_order = predict_logits(model, rows(IMAGES))
+    model.settings["drawn_batch"] = 32
+    found = predict_logits(model, rows(IMAGES))
+    batches = [batch.rows for batch in EvalSampler(len(IMAGES), drawn_batch=32)]
+    assert norms and [len(batch) for batch in batches] == [40, 40]
+    for batch in batches:
+        with torch.inference_mode():
+            alone = model.logits_of({"image": torch.from_numpy(IMAGES[batch]).unsqueeze(1)}).double().numpy()
+        np.testing.assert_allclose(found[batch], alone, atol=1e-5)
+    assert np.abs(found - in_order).max() > 1e-3
+    assert np.array_equal(found, predict_logits(model, rows(IMAGES)))  # the same order every time
 
 
 def test_scoring_puts_the_model_into_eval_mode_and_changes_nothing_in_it(model: PneumoniaClassifier) -> None:

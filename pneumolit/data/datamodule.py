@@ -178,27 +178,54 @@ def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
         yield rows[IndexBatch(padded, start, 0)], len(chosen)
 
 
+def drawn_batches(rows: Rows, batch_size: int) -> Iterator[dict[str, Any]]:
+    """All rows once in a drawn order, for a model that normalises by the statistics of the batch it scores."""
+    for batch in EvalSampler(len(rows), drawn_batch=batch_size):
+        yield rows[batch]
+
+
 class EvalSampler(Sampler[IndexBatch]):
-    """All rows once, in order; several processes take whole batches in turn.
+    """All rows once; several processes take whole batches in turn.
 
     A row so stands in the batch that it stands in for one process. A process that gets none hands out one batch without
     rows, since Lightning would leave the validation out there that the others wait in.
+
+    Args:
+        length: how many rows there are.
+        batch_size: of them in a batch, in order; the last batch may be smaller.
+        drawn_batch: above 0 the order is drawn, from `length` alone, and a batch has so many rows or, where they do not
+            go up, a few more: none is so small that its statistics say little.
+        part: which batches are handed out.
     """
 
-    def __init__(self, length: int, batch_size: int = EVAL_BATCH, *, part: Part = WHOLE) -> None:
+    def __init__(self, length: int, batch_size: int = EVAL_BATCH, *, drawn_batch: int = 0, part: Part = WHOLE) -> None:
         self.length = length
         self.batch_size = batch_size
+        self.drawn_batch = drawn_batch
         self.part = part
 
     def __len__(self) -> int:
-        return max(len(self._starts()), 1)
+        return max(len(range(self.part.index, self._count, self.part.count)), 1)
 
     def __iter__(self) -> Iterator[IndexBatch]:
-        for start in self._starts() or (self.length,):
-            yield IndexBatch(np.arange(start, min(start + self.batch_size, self.length)), start, 0)
+        order = np.random.default_rng(self.length).permutation(self.length) if self.drawn_batch else None
+        for number in range(self.part.index, self._count, self.part.count):
+            start, stop = self._bounds(number)
+            yield IndexBatch(np.arange(start, stop) if order is None else order[start:stop], start, 0)
+        if self.part.index >= self._count:
+            yield IndexBatch(np.arange(0), self.length, 0)
 
-    def _starts(self) -> range:
-        return range(self.part.index * self.batch_size, self.length, self.part.count * self.batch_size)
+    @property
+    def _count(self) -> int:
+        """Batches of all processes."""
+        if self.drawn_batch:
+            return max(self.length // self.drawn_batch, min(self.length, 1))
+        return -(-self.length // self.batch_size)
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        if self.drawn_batch:  # as even as can be
+            return number * self.length // self._count, (number + 1) * self.length // self._count
+        return number * self.batch_size, min((number + 1) * self.batch_size, self.length)
 
 
 class DirectLoader:
@@ -293,6 +320,7 @@ class ChestXrayDataModule(LightningDataModule):
     Attributes:
         stored: what the loaders of these names (`train`, `val`, `stress`, `block`) hand out in place of images.
         views: above 0, epoch e trains on view e mod `views` of every image instead of on a new one.
+        drawn_batch: above 0, validation comes in a drawn order and in batches of so many rows (see `EvalSampler`).
     """
 
     def __init__(
@@ -318,6 +346,7 @@ class ChestXrayDataModule(LightningDataModule):
         self.part = part
         self.stored: Mapping[str, Rows] = {}
         self.views = 0
+        self.drawn_batch = 0
         self._stress: ImageRows | None = None
         self._resident: dict[str, ImageRows] = {}
 
@@ -409,9 +438,9 @@ class ChestXrayDataModule(LightningDataModule):
         return [self.eval_loader(name) for name in self.val_names]
 
     def eval_loader(self, name: str) -> DataLoader[dict[str, Any]] | DirectLoader:
-        """All rows of a split (or `stress`) once, in order; of several processes each one its part."""
+        """All rows of a split (or `stress`) once, in order or a drawn one; of several processes each one its part."""
         rows = self.stored[name] if name in self.stored else self.images_of(name)
-        sampler = EvalSampler(len(rows), part=self.part)
+        sampler = EvalSampler(len(rows), drawn_batch=self.drawn_batch, part=self.part)
         return (
             DirectLoader(rows, sampler) if name in self.stored else DataLoader(rows, sampler=sampler, batch_size=None)
         )

@@ -121,6 +121,11 @@ def open_subject(cfg: Mapping[str, Any], run: RunDir, console: Console) -> Subje
     assert calibration is not None  # wherever a class means pneumonia
     run_cfg = run.read_config()
     model = load_model(run, run_cfg)
+    if model.needs_batch:
+        raise ValueError(
+            f"run_dir={run.path} normalises by the statistics of the scored batch (model.bn_inference), so that a "
+            "film's score depends on the films beside it; train with model.bn_inference=running to explain"
+        )
     data = reopen_data(run, run_cfg, cfg["data"]["root"], cache_folder(cfg["cache_dir"]), console)
     place = {path: row for row, path in enumerate(data.records.texts("path"))}
     gone = [path for path in predictions.paths if path not in place]

@@ -55,7 +55,8 @@ class PneumoniaClassifier(LightningModule):
         hparams: plain values only (they are stored in the checkpoint and read with `weights_only=True`):
             backbone, classes, positive, image_size, in_chans, drop_rate, head, hidden, pool, mean, std,
             prior_log_odds, sampled_prior, seed, loss, augment, mixup_alpha, cutmix_alpha, optim, scheduler, epochs
-            (of this stage), batch_statistics (names of the batch norms that use the scored batch's statistics).
+            (of this stage), batch_statistics (names of the batch norms that use the scored batch's statistics),
+            drawn_batch (rows of a scored batch in a drawn order; 0 scores rows in their order).
         backbone: the model; None builds one without pretrained weights, to be filled from a checkpoint.
         plan: what trains; None trains everything.
     """
@@ -121,6 +122,16 @@ class PneumoniaClassifier(LightningModule):
     def train_size(self) -> int:
         """Side of augmented training images in pixels; that of scored ones is `image_size`."""
         return int(self.settings.get("train_size") or self.settings["image_size"])
+
+    @property
+    def drawn_batch(self) -> int:
+        """Rows of a scored batch, which come in a drawn order; 0 where scoring takes them in their order."""
+        return int(self.settings.get("drawn_batch", 0))
+
+    @property
+    def needs_batch(self) -> bool:
+        """Whether the score of a film depends on the films beside it."""
+        return bool(self.settings.get("batch_statistics"))
 
     def features(self, images: Tensor) -> Tensor:
         """What the head, or what trains, sees of gray images, in eval mode: `(B, *cut.shape)`.
@@ -286,7 +297,7 @@ class PneumoniaClassifier(LightningModule):
             batch = {**batch, "image": self.val_augment(batch["image"], batch["position"], epoch=epoch, size=size)}
         logits = self._logits_in_one_shape(batch)
         kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
-        if num_processes() > 1:
+        if num_processes() > 1 or self.drawn_batch:
             kept["index"] = batch["index"]
         for key, value in kept.items():
             self._outputs[self.val_names[dataloader_idx]][key].add(value.detach())
@@ -294,12 +305,13 @@ class PneumoniaClassifier(LightningModule):
     def _logits_in_one_shape(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits of a validation batch; anywhere but on a CPU the last one is filled up with its last row.
 
-        A new shape has kernels chosen for it, or compiled, and a GPU waits.
+        A new shape has kernels chosen for it, or compiled, and a GPU waits. Where the batch's statistics count, a row
+        that stands there many times would bend them.
         """
         count = len(batch["target"])
         if not count:  # of several processes this one has no row of the set
             return torch.empty((0, len(self.labels.classes)), device=self.device)
-        if self.device.type == "cpu" or count == EVAL_BATCH:
+        if self.device.type == "cpu" or self.needs_batch or count == EVAL_BATCH:
             return self.logits_of(batch)
         key = "features" if "features" in batch else "image"
         rows = batch[key]
@@ -430,7 +442,7 @@ def _nothing_gathered() -> defaultdict[str, defaultdict[str, Gathered]]:
 
 
 def _in_order(joined: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The rows of several processes as one process has them, so that sums over them are the same."""
+    """The rows of several processes, or of a drawn order, in the order of the set, so that sums are the same."""
     if "index" not in joined:
         return joined
     order = joined["index"].argsort()

@@ -54,9 +54,9 @@ def open_scorer(path: Path | str) -> Scorer:
     else:
         run = RunDir.open(path, takes_ensembles=True)
         scorer = _open_ensemble(run) if run.ensemble_file.is_file() else _open_run(run)
-    if any(one.model.settings.get("batch_statistics") for one in scorer.models):
+    if any(one.model.needs_batch for one in scorer.models):
         raise ValueError(
-            f"run_dir={path} normalises by the statistics of the batch (model.bn_inference=batch), so that a film's "
+            f"run_dir={path} normalises by the statistics of the scored batch (model.bn_inference), so that a film's "
             "score depends on the films beside it; train with model.bn_inference=running to predict"
         )
     return scorer

@@ -182,7 +182,8 @@ def build_model(
         **labels.to_dict(),
         **{key: settings[key] for key in ("image_size", "train_size", "in_chans", "head", "hidden", "pool")},
         "drop_rate": float(settings["drop_rate"]),
-        "batch_statistics": list(plan.moving_norms) if settings["bn_inference"] == "batch" else [],
+        "batch_statistics": list(plan.moving_norms) if settings["bn_inference"] != "running" else [],
+        "drawn_batch": cfg["data"]["batch_size"] if settings["bn_inference"] == "drawn_batch" else 0,
         "mean": mean,
         "std": std,
         "prior_log_odds": odds,
@@ -375,10 +376,11 @@ def refuse_without_effect(stages: Sequence[Stage], plans: Sequence[FreezePlan], 
             "data.val_augment=true has no effect because augment changes no image; choose another one, such as "
             "augment=light, or leave it out"
         )
-    if first["model"]["bn_inference"] == "batch" and not any(plan.moving_norms for plan in plans):
+    statistics = first["model"]["bn_inference"]
+    if statistics != "running" and not any(plan.moving_norms for plan in plans):
         raise ValueError(
-            "model.bn_inference=batch has no effect because no batch norm collects statistics; leave it out, or train "
-            "more than freeze does"
+            f"model.bn_inference={statistics} has no effect because no batch norm collects statistics; leave it out, "
+            "or train more than freeze does"
         )
     if probability := first["model"]["mixstyle_prob"]:
         shape = _train_shape(first)

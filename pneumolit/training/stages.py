@@ -137,7 +137,7 @@ def _train_stage(
     elif not trains_head:
         use_fast_gradients(model.backbone, place.gradient_routes)
     cfg = stage.cfg if trains_head else _with_fitting_batches(stage, model, place)
-    datamodule.batch_size = cfg["data"]["batch_size"]
+    datamodule.batch_size, datamodule.drawn_batch = cfg["data"]["batch_size"], model.drawn_batch
     if not is_stored and cfg["data"]["on_device"] == "auto":
         datamodule.hold_images_on(model_device(place.accelerator))
     callbacks = build_callbacks(

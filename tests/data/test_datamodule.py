@@ -24,6 +24,7 @@ from pneumolit.data.datamodule import (
     stress_origin,
 )
 from pneumolit.data.dataset import ChestXrayData, load_data
+from pneumolit.data.parts import Part
 from pneumolit.data.reader import read_gray
 from pneumolit.data.stress import STRESS_FAMILIES, distort
 from pneumolit.data.table import Coded
@@ -149,6 +150,29 @@ def test_evaluation_has_every_row_once_and_in_order(length: int, batch_size: int
     assert len(batches) == len(sampler)
     assert [i for b in batches for i in b.rows.tolist()] == list(range(length))
     assert all(len(b.rows) == batch_size for b in batches[:-1])
+
+
+@given(st.integers(0, 300), st.integers(1, 70), st.integers(1, 4))
+def test_a_drawn_order_has_every_row_once_in_batches_that_are_never_small(
+    length: int, drawn_batch: int, count: int
+) -> None:
+    batches = list(EvalSampler(length, drawn_batch=drawn_batch))
+    assert sorted(i for b in batches for i in b.rows.tolist()) == list(range(length))
+    assert all(min(drawn_batch, length) <= len(b.rows) < 2 * drawn_batch for b in batches)
+    assert [b.start for b in batches] == np.cumsum([0, *(len(b.rows) for b in batches[:-1])]).tolist()
+    parts = [list(EvalSampler(length, drawn_batch=drawn_batch, part=Part(i, count))) for i in range(count)]
+    assert [len(EvalSampler(length, drawn_batch=drawn_batch, part=Part(i, count))) for i in range(count)] == [
+        len(part) for part in parts
+    ]
+    shared = sorted(tuple(b.rows) for part in parts for b in part if len(b.rows))
+    assert shared == sorted(tuple(b.rows) for b in batches if len(b.rows))
+
+
+def test_a_drawn_order_mixes_classes_that_follow_one_another_in_a_list() -> None:
+    targets = np.repeat([0, 1, 2], 320)
+    for batch in EvalSampler(len(targets), drawn_batch=32):
+        assert set(targets[batch.rows]) == {0, 1, 2}
+        assert np.bincount(targets[batch.rows]).max() < 24
 
 
 # Loaders

@@ -38,6 +38,7 @@ def class_folders(root: Path, names: tuple[str, str]) -> Path:
         ),
         (["precision=fp16"], r"^precision=fp16 needs a GPU"),
         (["freeze=head", "model.bn_inference=batch"], r"^model\.bn_inference=batch has no effect"),
+        (["freeze=head", "model.bn_inference=drawn_batch"], r"^model\.bn_inference=drawn_batch has no effect"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(

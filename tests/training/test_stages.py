@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from pneumolit.config import CONFIG_DIR
-from pneumolit.model.classifier import PneumoniaClassifier
+from pneumolit.data.datamodule import rows_of
+from pneumolit.data.dataset import load_data
+from pneumolit.model.classifier import PneumoniaClassifier, validation_numbers
 from pneumolit.rundir import RunDir
+from pneumolit.scoring import predict_logits
 from pneumolit.training.checkpoints import EpochCheckpoints
+from pneumolit.training.fit import fit
 
 Configure = Callable[..., dict[str, Any]]
 Cut = Callable[..., None]
@@ -35,6 +40,7 @@ CHOICES = [
     *options("callbacks"),
     "optim.layer_decay=0.5 optim.backbone_lr_scale=0.1", "augment.cutmix_alpha=1.0 augment.mixup_alpha=0.2",
     "scheduler=plateau scheduler.patience=0 callbacks=early_stopping", "model.pool=flatten", "model.bn_inference=batch",
+    "model.bn_inference=drawn_batch",
     "model.head=mlp model.hidden=8 model.drop_rate=0.5", "trainer.gradient_clip_val=0.1",
     "trainer.accumulate_grad_batches=2", "backbone=test_vit freeze=layers", "optim._target_=timm.optim.AdamP",
     "callbacks=swa callbacks.swa.start_fraction=0.5", "freeze=head augment=light trainer.feature_views=2",
@@ -240,3 +246,19 @@ def test_batch_statistics_at_inference_make_scores_depend_on_the_batch_and_train
     usual = PneumoniaClassifier.from_checkpoint(train_run(tiny_config(*QUICK), tmp_path / "usual").checkpoint("last"))
     with torch.inference_mode():
         torch.testing.assert_close(usual(images)[:2], usual(images[:2]), atol=1e-5, rtol=1e-4)
+
+
+def test_films_scored_in_a_drawn_order_get_in_evaluation_what_their_epoch_was_judged_by(
+    tiny_config: Configure, tmp_path: Path
+) -> None:
+    cfg = tiny_config(*QUICK, "model.bn_inference=drawn_batch", "callbacks.ema.decay=null", "trainer.max_epochs=1")
+    fit(cfg, tmp_path / "run", Console(quiet=True))
+    run = RunDir(tmp_path / "run")
+    found = run.read_predictions("val")
+    numbers = validation_numbers(torch.from_numpy(found.logits).float(), torch.from_numpy(found.targets), found.labels)
+    last = run.read_metrics()[-1]
+    assert {key: last[f"val/{key}"] for key in numbers} == pytest.approx(numbers, abs=2e-6)  # six digits written
+    data = load_data(cfg["data"], Path(cfg["cache_dir"]))
+    model = PneumoniaClassifier.from_checkpoint(run.checkpoint("last"))
+    model.settings["drawn_batch"] = 0
+    assert abs(predict_logits(model, rows_of(data, "val")) - found.logits).max() > 1e-3  # as listed: others beside
