@@ -134,9 +134,8 @@ def _print(console: Console, result: Result, target: CompareDir, saved: str) -> 
     from pneumolit.rundir import printable
 
     page = result.page
-    table = Table(
-        box=box.SIMPLE, title=f"{escape(page.split)}, with 95 % intervals over patients", title_justify="left"
-    )
+    over = "patients" if page.has_patients else "images"
+    table = Table(box=box.SIMPLE, title=f"{escape(page.split)}, with 95 % intervals over {over}", title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("method", overflow="fold")
     shown = [name for name in ("auroc", "accuracy") if any(name in row.numbers for row in page.methods)]

@@ -106,6 +106,9 @@ def _evaluate_file(cfg: dict[str, Any], folder: Path, console: Console) -> None:
 
 
 def _draw_again(run: RunDir, name: str, console: Console, prevalence: float | None) -> dict[str, Any]:
+    from pneumolit.comparison.ensemble import views_of
+    from pneumolit.evaluation.summary import VIEWS
+    from pneumolit.rundir import read_json
     from pneumolit.scoring import read_calibration, read_metrics, redraw_evaluation
 
     console.print(
@@ -117,6 +120,7 @@ def _draw_again(run: RunDir, name: str, console: Console, prevalence: float | No
     old = read_metrics(run.evaluation_metrics_file(name))
     calibration, points = read_calibration(run)
     title = TITLES.get(name, name)
+    views = views_of(read_json(run.ensemble_file)["validation"]) if run.ensemble_file.is_file() else VIEWS
     return redraw_evaluation(
         run,
         name,
@@ -126,6 +130,7 @@ def _draw_again(run: RunDir, name: str, console: Console, prevalence: float | No
         title=title,
         context=old["context"],
         prevalence=prevalence,
+        views=views,
     )
 
 

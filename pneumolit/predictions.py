@@ -134,6 +134,13 @@ class Predictions:
             )
         return out.getvalue()
 
+    def as_stored(self) -> Predictions:
+        """The same as predictions.csv gives them back, rounded to nine digits.
+
+        A threshold is the probability of an image, and must call the image likewise when the file is read.
+        """
+        return Predictions.from_csv(self.to_csv(), self.labels.positive, self.prior_log_odds)
+
     @classmethod
     def from_csv(cls, text: str, positive: tuple[str, ...], prior_log_odds: float) -> Predictions:
         """Inverse of `to_csv`; which classes mean pneumonia and the prior come from the run's record.

@@ -17,7 +17,7 @@ from pneumolit.data.sharpness import sharpness
 from pneumolit.evaluation.calibration import Calibration, fit_calibration
 from pneumolit.evaluation.operating_point import OperatingPoint, fit_operating_points, point_at_prevalence
 from pneumolit.evaluation.prevalence import PREVALENCES
-from pneumolit.evaluation.summary import summarise
+from pneumolit.evaluation.summary import VIEWS, summarise
 from pneumolit.model.features import inference
 from pneumolit.model.gathered import Gathered
 from pneumolit.predictions import Predictions
@@ -97,8 +97,9 @@ def calibrate(run: RunDir, predictions: Predictions) -> None:
     if not predictions.labels.is_two_class_view:
         write_json(run.calibration_file, {"calibration": None, "operating_points": []})
         return
-    calibration = fit_calibration(predictions.scores, predictions.positives)
-    points = fit_operating_points(calibration.probs(predictions.scores, 0.5), predictions.positives)
+    stored = predictions.as_stored()
+    calibration = fit_calibration(stored.scores, stored.positives)
+    points = fit_operating_points(calibration.probs(stored.scores, 0.5), stored.positives)
     write_json(
         run.calibration_file,
         {
@@ -129,6 +130,7 @@ def write_evaluation(
     title: str,
     context: dict[str, str],
     prevalence: float | None = None,
+    views: Sequence[str] = VIEWS,
 ) -> dict[str, Any]:
     """Write predictions, numbers, pictures and report of one evaluated set.
 
@@ -139,6 +141,7 @@ def write_evaluation(
         title: heading of the report.
         context: label -> text, such as the number of the look.
         prevalence: of the place where the model shall work; adds a rule and a row.
+        views: of probabilities against the outcome, see `summarise`.
 
     Returns:
         The content of metrics.json.
@@ -150,7 +153,7 @@ def write_evaluation(
         text = handle.read()
     written = Predictions.from_csv(text, predictions.labels.positive, predictions.prior_log_odds)
     return redraw_evaluation(
-        run, name, written, calibration, points, title=title, context=context, prevalence=prevalence
+        run, name, written, calibration, points, title=title, context=context, prevalence=prevalence, views=views
     )
 
 
@@ -164,8 +167,20 @@ def redraw_evaluation(
     title: str,
     context: dict[str, str],
     prevalence: float | None = None,
+    views: Sequence[str] = VIEWS,
 ) -> dict[str, Any]:
     """Numbers, pictures and report from predictions that are already there.
+
+    Args:
+        run: or ensemble.
+        name: folder below evaluation/.
+        predictions: of the set.
+        calibration: of the run.
+        points: of the run.
+        title: heading of the report.
+        context: label -> text.
+        prevalence: of the place where the model shall work; adds a rule and a row.
+        views: of probabilities against the outcome, see `summarise`.
 
     Raises:
         ValueError: a prevalence, but no calibration or a prevalence out of range.
@@ -174,7 +189,8 @@ def redraw_evaluation(
     if prevalence is not None:
         points = [*points, _point_at_prevalence(run, calibration, points, prevalence)]
         prevalences = tuple(sorted({*PREVALENCES, prevalence}))
-    metrics = summarise(predictions, calibration, points, prevalences=prevalences) | {"name": name, "context": context}
+    metrics = summarise(predictions, calibration, points, prevalences=prevalences, views=views)
+    metrics |= {"name": name, "context": context}
     _draw(run.evaluation(name), predictions, metrics, calibration, title)
     return metrics
 
@@ -184,7 +200,8 @@ def report_foreign(
 ) -> dict[str, Any]:
     """The same report for predictions that another program made, decided at score 0 (a probability of one half)."""
     write_text(folder.predictions_file, predictions.to_csv())
-    metrics = summarise(predictions, None, []) | {"name": folder.path.name, "context": context}
+    metrics = summarise(predictions, None, [], is_prior_known=False)
+    metrics |= {"name": folder.path.name, "context": context}
     _draw(folder, predictions, metrics, None, title)
     return metrics
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pneumolit.compare import compare
 from pneumolit.entry import run_command
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN
 from pneumolit.rundir import LEDGER_NAME, CompareDir, RunDir, read_json
 from tests.comparison import made_runs
 from tests.processor_time import children_seconds, times_slower
@@ -85,6 +87,19 @@ def test_runs_mix_with_predictions_of_other_programs(runs: Path, tmp_path: Path,
     assert len(pairs) == 2
     (same,) = [row for row in pairs if "theirs" in row["first"] + row["second"]]
     assert float(same["auroc_difference"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_where_patients_are_not_known_nothing_is_said_to_be_over_patients(tmp_path: Path, called: Command) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        rows = [f"{i}.png,{rng.uniform():.4f},{i % 2}" for i in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,score,target", *rows]))
+    code, out, err = called(f"predictions=[{tmp_path}/one.csv,{tmp_path}/two.csv]")
+    assert code == 0, err
+    text = CompareDir(tmp_path / "compare" / "t").markdown_file.read_text()
+    assert PATIENTS_UNKNOWN in text and "60 images, " in text and "95 % intervals over images" in text
+    assert "of 60 patients" not in text and "images of one patient resemble" not in text
+    assert "intervals over images" in out
 
 
 def test_all_pairs_on_request_and_an_ensemble_is_a_method_more(runs: Path, tmp_path: Path, called: Command) -> None:

@@ -25,6 +25,7 @@ from pneumolit.scoring import (
     read_metrics,
     redraw_evaluation,
     report_foreign,
+    write_evaluation,
 )
 
 IMAGES = np.random.default_rng(0).integers(256, size=(80, 40, 40), dtype=np.uint8)
@@ -117,8 +118,6 @@ def test_calibration_comes_from_validation_alone(small_run: Path) -> None:
 
 
 def test_set_without_a_two_class_view_has_no_calibration_and_still_a_headline(tmp_path: Path) -> None:
-    from pneumolit.scoring import write_evaluation
-
     rng = np.random.default_rng(0)
     targets = rng.integers(3, size=30)
     names = np.array([f"{i}.png" for i in range(30)], dtype=object)
@@ -130,6 +129,23 @@ def test_set_without_a_two_class_view_has_no_calibration_and_still_a_headline(tm
     metrics = write_evaluation(run, "val", predictions, title="Validation", context={})
     assert [label for label, _ in headline(metrics)] == ["accuracy"]
     assert run.evaluation_report_file("val").is_file()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rule_keeps_on_the_written_validation_what_it_promised_there(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(2, size=200)
+    names = np.array([f"{i}.png" for i in range(200)], dtype=object)
+    logits = (rng.normal(size=(200, 2)) + 1.5 * np.eye(2)[targets]).astype(np.float32).astype(np.float64)
+    labels = LabelSet(("NORMAL", "PNEUMONIA"), ("PNEUMONIA",))
+    run = RunDir(tmp_path)
+    predictions = Predictions(labels, names, names, targets, logits, 0.7)
+    calibrate(run, predictions)
+    found = write_evaluation(run, "val", predictions, title="Validation", context={})["rules"]
+    promised = {name: rule for name, rule in found.items() if rule["promised"] and rule["promised"]["sensitivity"]}
+    assert len(promised) > 2
+    for rule in promised.values():  # the threshold is an image's probability, and is above it if one of both is rounded
+        assert rule["promised"] == {key: rule[key] for key in ("sensitivity", "specificity")}
 
 
 def foreign(num_normal: int, num_ill: int) -> Predictions:

@@ -89,6 +89,11 @@ class Ensemble:
         """The two classes of the mean."""
         return _labels(self.members)
 
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Of its probabilities against the outcome: a mean is at prevalence one half and was not trained at any."""
+        return views_of(self.validation)
+
     def combine(self, split: str) -> Predictions:
         """What the ensemble says of a set that every member was scored on.
 
@@ -111,6 +116,11 @@ class Ensemble:
                 )
         columns = [member.log_odds(part) for member, part in zip(self.members, parts, strict=True)]
         return _as_predictions(first, np.column_stack(columns) @ self.weights, self.labels)
+
+
+def views_of(validation: str) -> tuple[str, ...]:
+    """Of an ensemble's probabilities against the outcome; without validation it shares, none of a class mix there."""
+    return ("rebased",) if validation == OWN else ("calibrated", "rebased")
 
 
 def read_members(runs: Sequence[RunDir], names: Sequence[str]) -> list[Member]:
@@ -207,7 +217,7 @@ def _fitted(
         (i, share / len(places)) for places, share in zip(candidates, shares, strict=True) if share for i in places
     ]
     own = tuple(members[i] for i, _ in chosen)
-    val = _as_predictions(first, columns @ shares, _labels(own))
+    val = _as_predictions(first, columns @ shares, _labels(own)).as_stored()
     calibration = fit_calibration(val.scores, val.positives)
     points = fit_operating_points(calibration.probs(val.scores, 0.5), val.positives)
     if validation == OUT_OF_FOLD:

@@ -172,10 +172,11 @@ def note_look(ensemble: Ensemble, run: RunDir, name: str) -> dict[str, str]:
         return {}
     member = ensemble.members[0].run
     prints = read_json(member.data_file).get("fingerprints", {})
-    test_set = str(prints.get("test", "") if name == "test" else told[0].get("images", ""))
+    test_set = str(prints.get("test", ""))  # of which another set with a look holds a part at least
     folder, configuration = member.ledger_folder(run.path.absolute().parent.parent), _configuration(ensemble)
     looks = [look for look in read_looks(folder) if look["test_set"] == test_set]
-    purpose = f"ensemble {run.path.name}"  # its folder is written as seen from wherever a command was started
+    # Its folder is written as seen from wherever a command was started.
+    purpose = f"ensemble {run.path.name}" + ("" if name == "test" else f" on {name}")
     own = [i for i, one in enumerate(looks) if one["configuration"] == configuration and one["purpose"] == purpose]
     if own:
         place = [*dict.fromkeys(look["configuration"] for look in looks)].index(configuration)
@@ -218,7 +219,8 @@ def _write_evaluation(ensemble: Ensemble, run: RunDir, name: str, predictions: P
         text = handle.read()
     # Numbers come from the file, so that drawing again from it gives every digit again.
     written = Predictions.from_csv(text, predictions.labels.positive, 0.0)
-    metrics = summarise(written, ensemble.calibration, list(ensemble.points)) | {"name": name, "context": context}
+    metrics = summarise(written, ensemble.calibration, list(ensemble.points), views=ensemble.views)
+    metrics |= {"name": name, "context": context}
     folder = run.evaluation_folder(name)
     draw_evaluation(written, metrics, ensemble.calibration, folder)
     title = TITLES.get(name, name)

@@ -52,7 +52,12 @@ def ensemble_method(
     if settings.rule not in decided:
         raise ValueError(f"the ensemble has no decision rule {settings.rule} (it has {', '.join(decided)})")
     found = summarise(
-        predictions, ensemble.calibration, points, num_resamples=settings.num_resamples, seed=settings.seed
+        predictions,
+        ensemble.calibration,
+        points,
+        views=ensemble.views,
+        num_resamples=settings.num_resamples,
+        seed=settings.seed,
     )
     val = None if ensemble.val is None else auroc(ensemble.val.positives, ensemble.val.scores)
     runs = {member.run.path for member in ensemble.members}

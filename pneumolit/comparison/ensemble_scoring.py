@@ -61,4 +61,6 @@ def score_ensemble(
         write_page(member.run)  # says what it has scored, and its look
     combined = ensemble.combine(name)
     context = combined_context(ensemble, run, name) | note_look(ensemble, run, name)
-    return write_evaluation(run, name, combined, title=title, context=context, prevalence=cfg["prevalence"])
+    return write_evaluation(
+        run, name, combined, title=title, context=context, prevalence=cfg["prevalence"], views=ensemble.views
+    )

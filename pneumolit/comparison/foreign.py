@@ -23,8 +23,9 @@ from pneumolit.rundir import shortest
 _LABELS = LabelSet((NORMAL, PNEUMONIA), (PNEUMONIA,))
 _YES = frozenset(("1", "1.0", "true", PNEUMONIA.lower(), BACTERIA.lower(), VIRUS.lower()))
 _NO = frozenset(("0", "0.0", "false", NORMAL.lower()))
-# The widest probabilities whose logarithms are still numbers; what lies between keeps its order.
-_LEAST, _MOST = np.nextafter(0.0, 1.0), 1 - 2.0**-53
+# The probability next below 1 and its mirror image. A 0 is no surer than a 1: as the smallest number it would be 745
+# units of log odds away, and one such film would decide the slope of the calibration.
+_LEAST, _MOST = 2.0**-53, 1 - 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _method(
 ) -> Method:  # fmt: skip
     values = scores.scores[places]
     predictions = _predictions(scores, paths, values, targets, patients, causes)
-    metrics = summarise(predictions, None, [], num_resamples=num_resamples, seed=seed)
+    metrics = summarise(predictions, None, [], is_prior_known=False, num_resamples=num_resamples, seed=seed)
     called = (predictions.scores >= 0).astype(np.int64)
     method = method_of(
         predictions,
@@ -200,7 +201,9 @@ def _predictions(
 ) -> Predictions:  # fmt: skip
     log_odds = values
     if scores.are_probs:
-        bounded = np.clip(values, _LEAST, _MOST)
+        above = values[values > 0]
+        least = min(_LEAST, above.min() / 2) if len(above) else _LEAST  # below all that the file tells apart from 0
+        bounded = np.clip(values, max(least, np.nextafter(0.0, 1.0)), _MOST)
         log_odds = np.log(bounded) - np.log1p(-bounded)
     return Predictions(
         labels=_LABELS,
@@ -267,9 +270,12 @@ def _ends_alike(one: str, other: str) -> bool:
 def _record(path: str) -> ImageRecord:
     """What the name of an image tells of it."""
     series, number, cause = parse_name(path) or ("", None, "")
-    folders = {part.upper() for part in path.split("/")[:-1]}
-    is_pneumonia = bool(cause) or bool(folders & {PNEUMONIA, BACTERIA, VIRUS})
-    label = PNEUMONIA if is_pneumonia else NORMAL if series or NORMAL in folders else ""
+    folders = [part.upper() for part in path.split("/")[:-1]]
+    # The nearest one counts: above the set's own folders one may be called pneumonia as well, and holds both classes.
+    nearest = next((folder for folder in reversed(folders) if folder in (NORMAL, PNEUMONIA, BACTERIA, VIRUS)), "")
+    if series and not cause and folders[-1:] != [nearest]:
+        nearest = NORMAL
+    label = PNEUMONIA if cause or nearest not in ("", NORMAL) else nearest
     return identify_patient(ImageRecord(Path(path), label, path, cause, series=series, number=number), "full")
 
 

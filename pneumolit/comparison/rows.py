@@ -40,6 +40,11 @@ class RowGroup:
         return self.methods[0].targets
 
     @property
+    def has_patients(self) -> bool:
+        """Whether patients are known; else every image counts as its own."""
+        return bool((self.patient_ids != self.paths).any())
+
+    @property
     def has_scores(self) -> bool:
         """Whether there is a two-class view, and images of both classes."""
         return self.methods[0].scores is not None and len(set(self.targets)) == 2

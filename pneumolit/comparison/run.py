@@ -18,7 +18,7 @@ from pneumolit.comparison.table import choose_reference, in_order, method_row
 from pneumolit.report.comparison import AbsentRow, MethodRow, PairRow
 from pneumolit.report.comparison_page import Comparison
 from pneumolit.report.comparison_tables import differing
-from pneumolit.report.evaluation import TITLES
+from pneumolit.report.evaluation import PATIENTS_UNKNOWN, TITLES
 from pneumolit.report.tables import Table, rule_label, with_interval
 from pneumolit.rundir import RunDir
 
@@ -131,6 +131,7 @@ def compare(methods: Sequence[Method], absent: Sequence[Absent], settings: Setti
         notes=_notes(main, rows, settings),
         reference="" if settings.pairs == ALL else rows[place].title,
         commands=_commands(rows, missing),
+        has_patients=main.has_patients,
     )
     return Result(page, main)
 
@@ -146,9 +147,10 @@ def _summary(
     counted = [f"{kinds[kind]} {word}{'s' * (kinds[kind] > 1)}" for kind, word in words.items() if kinds[kind]]
     more = [f"{apart} on other images"] * bool(apart) + [f"{absent} not compared"] * bool(absent)
     share = f", {100 * group.positives.mean():.0f} % with pneumonia" if group.has_scores else ""
+    of_patients = f" of {rows[0].num_patients} patients" if group.has_patients else ""
     told = [
-        ("images", f"{TITLES.get(settings.split, settings.split)} ({settings.split}): {rows[0].num_images} images of "
-                   f"{rows[0].num_patients} patients{share}"),
+        ("images", f"{TITLES.get(settings.split, settings.split)} ({settings.split}): {rows[0].num_images} images"
+                   f"{of_patients}{share}"),
         ("methods", ", ".join(counted) + (f"; besides {' and '.join(more)}" if more else "")),
         ("reference", f"{reference.title}: {how}"),
         ("its numbers", _headline(reference)),
@@ -178,7 +180,11 @@ def _notes(group: RowGroup, rows: Sequence[MethodRow], settings: Settings) -> li
     ]
     rules = sorted({row.rule for row in rows})
     named = "; ".join(f"{rule_label(rule)}: {_PRIMARY}" if rule == "primary" else rule_label(rule) for rule in rules)
-    notes.append(f"Decisions by the rule {named}. Numbers in brackets are 95 % intervals over patients.")
+    notes.append(
+        f"Decisions by the rule {named}. Numbers in brackets are 95 % intervals over "
+        f"{'patients' if group.has_patients else 'images'}."
+    )
+    notes += [PATIENTS_UNKNOWN] * (not group.has_patients)
     chosen = [m.facts.chosen_by for m in group.methods if m.facts.chosen_by.startswith(f"{settings.split}/")]
     if chosen:
         notes.append(

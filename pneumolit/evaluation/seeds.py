@@ -27,6 +27,7 @@ from pneumolit.evaluation.clustered import (
 from pneumolit.evaluation.intervals import patient_weights, ranking_of_resamples
 
 METRICS = ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+_SEES = dict.fromkeys(METRICS, (True, True)) | {"sensitivity": (True, False), "specificity": (False, True)}
 
 
 def mean_over_runs(
@@ -57,7 +58,9 @@ def mean_over_runs(
 
     Returns:
         For each of `METRICS`: `mean`, `sd_seeds` (between single runs; None for one run), `se_patients`, `se_seeds`
-        (of the mean, on the metric's own scale), `interval` [low, high], None with a single patient.
+        (of the mean, on the metric's own scale), `interval` [low, high]: where the metric looks at a class with a
+        single patient, whose resamples tell nothing of others, from the lowest to the highest limit of the single runs;
+        None with a single patient in all, and of AUROC with one in a class.
 
     Raises:
         ValueError: the shapes do not fit, or a class is missing.
@@ -94,9 +97,10 @@ def mean_over_runs(
         mean, se_patients = float(known[name].mean()), sum(part for part, _ in parts) ** 0.5
         se_seeds = 0.0 if sd is None else sd / scores.shape[1] ** 0.5
         parts.append((se_seeds**2, max(scores.shape[1] - 1, 1)))
-        interval = _interval(mean, parts, level) if num_patients > 1 else None
-        if interval is None and num_patients > 1:  # every run decides every image alike, rightly or wrongly
-            interval = _formula(name, positives, scores[:, 0], hits[:, 0], patient_ids, level)
+        has_others = min(count for count, is_seen in zip(patients, _SEES[name], strict=True) if is_seen) > 1
+        interval = _interval(mean, parts, level) if has_others else None
+        if interval is None and num_patients > 1:  # or every run decides every image alike, rightly or wrongly
+            interval = _widest(name, positives, scores, hits, patient_ids, level)
         found[name] = {
             "mean": mean,
             "sd_seeds": sd,
@@ -165,6 +169,18 @@ def _interval(mean: float, parts: Sequence[tuple[float, int]], level: float) -> 
     freedom = variance**2 / sum(part**2 / count for part, count in parts)
     half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5 / (mean * (1 - mean))
     return [float(expit(logit(mean) - half)), float(expit(logit(mean) + half))]
+
+
+def _widest(
+    name: str, positives: np.ndarray, scores: np.ndarray, hits: np.ndarray, patient_ids: np.ndarray, level: float
+) -> Interval | None:
+    """From the lowest to the highest limit of the single runs; None where one has none."""
+    found = [
+        _formula(name, positives, own_scores, own_hits, patient_ids, level)
+        for own_scores, own_hits in zip(scores.T, hits.T, strict=True)
+    ]
+    known = [limits for limits in found if limits is not None]
+    return [min(low for low, _ in known), max(high for _, high in known)] if len(known) == len(found) else None
 
 
 def _formula(

@@ -26,6 +26,9 @@ from pneumolit.predictions import Predictions
 
 FORMAT_VERSION = 2
 _CAUSES = ("bacteria", "virus")
+# Of probabilities against the outcome: what the softmax says, training prior and all; calibrated, at the class mix of
+# validation; calibrated, at that of the set.
+VIEWS = ("as_trained", "calibrated", "rebased")
 _HEADLINE = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
 
@@ -35,6 +38,8 @@ def summarise(
     points: Sequence[OperatingPoint],
     *,
     prevalences: Sequence[float] = PREVALENCES,
+    views: Sequence[str] = VIEWS,
+    is_prior_known: bool = True,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -45,6 +50,9 @@ def summarise(
         calibration: fitted on validation; None leaves out all rules but `argmax` and `half`.
         points: operating points from validation; `primary` is added at one half where they lack it.
         prevalences: fractions of pneumonia at which predictive values and net benefit are told.
+        views: those of `VIEWS` that the scores have a meaning in.
+        is_prior_known: whether score 0 is a probability of one half at prevalence one half; else the rule `half` has
+            no threshold at other prevalences, and no net benefit.
         num_resamples: of the patient bootstrap.
         seed: of the patient bootstrap.
 
@@ -84,14 +92,15 @@ def summarise(
     )
     rules = {name: _rule_view(predictions, preds) | _rule_origin(name, points) for name, preds in preds_by_rule.items()}
     headline = preds_by_rule[PRIMARY if PRIMARY in preds_by_rule else "half"]
-    calibration_view = _calibration_view(predictions, calibration)
+    calibration_view = {k: v for k, v in _calibration_view(predictions, calibration).items() if k in views}
+    re_based = rules if is_prior_known else {**rules, "half": {**rules["half"], "threshold": None}}
     return summary | {
         "prevalence": float(predictions.positives.mean()),
         "ranking": _ranking(predictions),
         "probability": _probability(calibration_view),
         "calibration": calibration_view,
         "rules": rules,
-        "prevalences": _at_prevalences(rules, intervals["rules"], prevalences),
+        "prevalences": _at_prevalences(re_based, intervals["rules"], prevalences),
         "subgroups": subgroups(
             predictions.positives,
             predictions.scores,
@@ -166,7 +175,7 @@ def _ranking(predictions: Predictions) -> dict[str, float | None]:
 
 def _probability(view: dict[str, Any]) -> dict[str, float | None]:
     """The headline of `_calibration_view`."""
-    plain, calibrated = view["as_trained"], view.get("calibrated", {"brier": None, "ece": None})
+    plain, calibrated = (view.get(name, {"brier": None, "ece": None}) for name in ("as_trained", "calibrated"))
     return {
         "brier": calibrated["brier"],
         "ece": calibrated["ece"],
@@ -177,7 +186,6 @@ def _probability(view: dict[str, Any]) -> dict[str, float | None]:
 
 def _calibration_view(predictions: Predictions, calibration: Calibration | None) -> dict[str, Any]:
     """Probabilities before and after calibration, and re-based to the class mix of this set, against the outcome."""
-    # As trained is what the softmax says, training prior and all.
     log_odds = {"as_trained": predictions.scores + predictions.prior_log_odds}
     if calibration is not None:
         log_odds["calibrated"] = calibration.log_odds(predictions.scores)

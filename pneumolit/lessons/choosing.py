@@ -92,7 +92,7 @@ def best_of_20(taught: Taught) -> Finding:
     test_rates, new_rates = np.empty(len(names)), np.empty(len(names))
     for place, name in enumerate(names):
         model = taught.model(name)
-        note_look(taught.cfgs[name], taught.runs[name], own, purpose="lesson best_of_20")
+        note_look(taught.cfgs[name], taught.runs[name], own.set_fingerprint("test"), purpose="lesson best_of_20")
         test_rates[place], new_rates[place] = on_test.rate(model), on_new.rate(model)
     best = int(np.argmax(test_rates))
     _keep_weights_of(names[best], taught)

@@ -44,6 +44,7 @@ class Comparison:
         reference: title of the method that the others are tested against; "" where all pairs are tested.
         extras: further parts of their own, such as an ensemble: (heading, paragraphs, tables).
         commands: that would complete the table, (what for, command lines).
+        has_patients: whether patients are known; else every image counts as its own.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Comparison:
     reference: str = ""
     extras: Sequence[tuple[str, Sequence[str], Sequence[Table]]] = ()
     commands: Sequence[tuple[str, str]] = ()
+    has_patients: bool = True
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _tests(found: Comparison) -> list[Section]:
     words = [
         (f"Each method against {found.reference}" if is_one else "Each method against each other")
         + ": the difference is that of the method minus the other, with a 95 % interval; p is that of no difference, "
-        "taking into account that all judge the same images and that images of one patient resemble each other.",
+        "taking into account that all judge the same images"
+        + (" and that images of one patient resemble each other." if found.has_patients else "."),
         f"Differences {differing(pairs)}.",
     ]
     few = sum(row.is_sign_flip for row in pairs)

@@ -112,6 +112,17 @@ def interval_sentence(metrics: dict[str, Any]) -> str:
     )
 
 
+def set_prevalence_sentence(metrics: dict[str, Any]) -> str:
+    """Which numbers of the headline hang on a class mix, and on which."""
+    words = (
+        "PPV, NPV, F1 and average precision hold at the prevalence of this set "
+        f"({metrics['prevalence']:.3f}) and would differ at another."
+    )
+    if metrics["probability"]["ece"] is None:
+        return words
+    return f"{words} Brier score and ECE of calibrated probabilities are taken at the prevalence of the validation set."
+
+
 def prevalence_sentence(metrics: dict[str, Any]) -> str:
     """How to read the table of prevalences."""
     return (
@@ -134,21 +145,17 @@ def _two_class_blocks(metrics: dict[str, Any]) -> list[str]:
         rule_sentence(metrics),
         headline_table(metrics).markdown(),
         interval_sentence(metrics),
-        "PPV, NPV, F1 and average precision hold at the "
-        f"prevalence of this set ({metrics['prevalence']:.3f}) and would differ at another. Brier score and "
-        "ECE of calibrated probabilities are taken at the prevalence of the validation set.",
+        set_prevalence_sentence(metrics),
         "## Decision rules",
         rule_table(metrics).markdown(),
         _rule_list(metrics),
     ]
     prevalences = prevalence_table(metrics)
     if prevalences.rows:
-        blocks += ["## Where pneumonia is rarer", prevalences.markdown(), prevalence_sentence(metrics)]
-    blocks += [
-        "## Are the probabilities honest?",
-        calibration_table(metrics).markdown(),
-        calibration_sentence(metrics),
-    ]
+        blocks += ["## At other prevalences", prevalences.markdown(), prevalence_sentence(metrics)]
+    calibration = calibration_table(metrics)
+    if calibration.rows:
+        blocks += ["## Are the probabilities honest?", calibration.markdown(), calibration_sentence(metrics)]
     if metrics["subgroups"]:
         blocks += ["## Parts of the set", subgroup_table(metrics).markdown(), SUBGROUP_SENTENCE]
     transfer = transfer_table(metrics)

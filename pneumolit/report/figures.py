@@ -30,6 +30,7 @@ from pneumolit.report.canvas import (
 )
 from pneumolit.report.confusion import confusion_figure
 from pneumolit.report.curves import draw_training_curves
+from pneumolit.report.explanations import negative_word
 from pneumolit.report.tables import headline_rule, number, rule_label, with_interval
 
 __all__ = ["confusion_figure", "draw_evaluation", "draw_training_curves"]
@@ -50,7 +51,7 @@ def draw_evaluation(
 
     Returns:
         The files written. Without a two-class view only confusion_classes.png; roc.png and pr.png only where
-        both classes occur.
+        both classes occur; reliability.png only where the scores stand for probabilities.
     """
     figures: dict[str, Figure] = {}
     if "rules" in metrics:
@@ -63,7 +64,8 @@ def draw_evaluation(
             ("Normal", "Pneumonia") if metrics["classes"][0].upper() == "NORMAL" else ("Negative", "Positive"),
             title=f"Decisions by the {rule_label(rule)} rule",
         )
-        figures["reliability.png"] = _reliability(predictions, metrics, calibration)
+        if metrics["calibration"]:
+            figures["reliability.png"] = _reliability(predictions, metrics, calibration)
         figures["scores.png"] = _scores(predictions)
     view = metrics["class_view"]
     figures["confusion_classes.png"] = confusion_figure(
@@ -149,16 +151,20 @@ def _magnify(
 
 def _reliability(predictions: Predictions, metrics: dict[str, Any], calibration: Calibration | None) -> Figure:
     positives, scores = predictions.positives, predictions.scores
-    found = metrics["probability"]
-    series = [("as trained", expit(scores + predictions.prior_log_odds), ORANGE, "s", found["ece_uncalibrated"])]
-    if calibration is not None:
-        series.append(("calibrated", calibration.probs(scores), BLUE, "o", found["ece"]))
+    series = []
+    if "as_trained" in metrics["calibration"]:
+        series.append(("as trained", expit(scores + predictions.prior_log_odds), ORANGE, "s", "as_trained"))
+    if calibration is not None and "calibrated" in metrics["calibration"]:
+        series.append(("calibrated", calibration.probs(scores), BLUE, "o", "calibrated"))
+    elif calibration is not None and "rebased" in metrics["calibration"]:  # an ensemble's
+        rebased = calibration.probs(scores, metrics["prevalence"])
+        series.append(("calibrated, at this class mix", rebased, BLUE, "o", "rebased"))
     figure = blank_figure(6.2, 6.2)
     axes, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
-    for label, probs, colour, marker, error in series:
+    for label, probs, colour, marker, view in series:
         mean_prob, frequency, _ = reliability_bins(positives, probs)
-        text = f"{label}, ECE {number(error)}"
+        text = f"{label}, ECE {number(metrics['calibration'][view]['ece'])}"
         axes.plot(mean_prob, frequency, color=colour, marker=marker, linewidth=1.5, label=text)
         below.hist(probs, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.5)
     # Of the last series only: bars of both would hide each other.
@@ -191,7 +197,7 @@ def _scores(predictions: Predictions) -> Figure:
         facecolor=SKY,
         edgecolor=BLUE,
         alpha=0.6,
-        label=f"normal ({(positives == 0).sum()})",
+        label=f"{negative_word(predictions.labels)} ({(positives == 0).sum()})",
     )
     for label, rows, colour, dash in _positive_groups(predictions):
         axes.hist(

@@ -24,7 +24,7 @@ def sides_table(record: RunRecord) -> Table:
         (
             f"left out ({why_dropped(record)})" if name == "dropped" else _SIDE_TITLES.get(name, set_title(name)),
             f"{side.num_images:,}",
-            f"{len(side.patients):,}",
+            f"{len(side.patients):,}" if record.has_patients else "-",
             *(f"{side.classes.get(label, 0):,}" for label in classes),
         )
         for name, side in ((name, record.sides[name]) for name in order)

@@ -150,7 +150,7 @@ def run_table(rows: Sequence[SweepRow], monitor: str) -> Table:
         tail = ["n/a" if row.epochs is None else str(row.epochs), duration(row.seconds), row.name]
         choices = [text_of(row, key, 6) for key in keys]
         lines.append(("-" if rank is None else str(rank), *choices, *numbers, *further, *tail))
-    interval = ["val AUROC, 95 % over patients"] * has_interval
+    interval = ["val AUROC, 95 % interval"] * has_interval
     return Table(("rank", *keys, monitor, *interval, *names, "epochs", "time", "folder"), tuple(lines))
 
 

@@ -114,12 +114,13 @@ def headline_table(metrics: dict[str, Any], *, has_patients: bool | None = None)
         (f"{label} ({state})", number(metrics["probability"][key + suffix]))
         for key, label in (("brier", "Brier score"), ("ece", "ECE"))
         for suffix, state in (("", "calibrated"), ("_uncalibrated", "as trained"))
+        if metrics["probability"][key + suffix] is not None
     ]
     return Table(header, (*ranking, *rates, *by_cause, *predictive, macro, *probability))
 
 
 def prevalence_table(metrics: dict[str, Any]) -> Table:
-    """Predictive values and net benefit of the headline rule where pneumonia is rarer than in the set."""
+    """Predictive values and net benefit of the headline rule at other prevalences than that of the set."""
     header = ("prevalence", "PPV", "NPV", "net benefit", "of calling all ill", "at probability")
     rows = []
     for found in metrics.get("prevalences", {}).get(headline_rule(metrics), []):
@@ -170,7 +171,8 @@ def subgroup_table(metrics: dict[str, Any]) -> Table:
             with_interval(found[key], found["intervals"][key]) if found[key] is not None else "-"
             for key in ("sensitivity", "specificity", "auroc")
         ]
-        counts = (str(found["num_images"]), str(found["num_patients"]))
+        patients = str(found["num_patients"]) if metrics.get("has_patients", True) else "-"
+        counts = (str(found["num_images"]), patients)
         rows.append((kinds.get(found["kind"], found["kind"]), found["name"], *counts, *cells))
     return Table(("part", "", "images", "patients", "sensitivity", "specificity", "AUROC"), tuple(rows), num_labels=2)
 

@@ -288,7 +288,8 @@ def score(
         if cfg["test"] and run.evaluation_metrics_file("test").is_file():  # a resumed run that had come this far
             results["test"] = read_metrics(run.evaluation_metrics_file("test"))
         elif cfg["test"]:
-            look = note_look(cfg, run, data, purpose="train test=true")  # before: a kill must not hide that it was seen
+            # Before: a kill must not hide that it was seen.
+            look = note_look(cfg, run, data.set_fingerprint("test"), purpose="train test=true")
             seen = {**context, "look": look}
             results["test"] = write_evaluation(run, "test", predict("test"), title=TITLES["test"], context=seen)
             images = place.datamodule.rows_of("test")
@@ -296,13 +297,20 @@ def score(
     return results
 
 
-def note_look(cfg: Mapping[str, Any], run: RunDir, data: ChestXrayData, *, purpose: str) -> str:
-    """Enter a test look into the ledger and say which it is."""
+def note_look(cfg: Mapping[str, Any], run: RunDir, test_set: str, *, purpose: str) -> str:
+    """Enter a test look into the ledger and say which it is.
+
+    Args:
+        cfg: of the run, with the `output_dir` that the ledger belongs to.
+        run: that looks.
+        test_set: fingerprint of the run's test split, of which a look may be at a part.
+        purpose: of the look, for people.
+    """
     look, configuration = record_look(
         run.ledger_folder(Path(cfg["output_dir"])),
         run=run.path.as_posix(),
         configuration=configuration_hash(cfg),
-        test_set=data.set_fingerprint("test"),
+        test_set=test_set,
         purpose=purpose,
     )
     return f"look {look} of this test set, configuration {configuration}"

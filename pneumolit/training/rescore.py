@@ -59,7 +59,10 @@ def score_own_split(cfg: Mapping[str, Any], run: RunDir, split: str, console: Co
     }
     if split == "test":  # noted before it is seen: a kill must not hide it
         context["look"] = note_look(
-            {**run_cfg, "output_dir": cfg["output_dir"]}, run, data, purpose="evaluate split=test"
+            {**run_cfg, "output_dir": cfg["output_dir"]},
+            run,
+            data.set_fingerprint("test"),
+            purpose="evaluate split=test",
         )
     rows = rows_of(data, split)
     predictions = predict_split(model, data, rows, split, precision=precision)
@@ -111,8 +114,9 @@ def score_other_set(cfg: Mapping[str, Any], run: RunDir, name: str, console: Con
             f"name={name}: some of these images are byte for byte those that the run was trained or calibrated on; "
             "use split= to score the run's own data"
         )
-    if "test" in sides:
-        context["look"] = note_look({**run_cfg, "output_dir": cfg["output_dir"]}, run, data, purpose=f"evaluate {name}")
+    if "test" in sides:  # a look at the run's test split, though perhaps at a part of it
+        own = str(read_json(run.data_file)["fingerprints"].get("test", ""))
+        context["look"] = note_look({**run_cfg, "output_dir": cfg["output_dir"]}, run, own, purpose=f"evaluate {name}")
     rows = rows_of(data, "test")
     precision = choose_precision(run_cfg["precision"], "cpu" if model.device.type == "cpu" else "gpu").scoring
     logits = predict_logits(model, rows, precision=precision)

@@ -242,6 +242,29 @@ def test_a_saved_ensemble_is_read_like_a_run_and_as_it_was(four_runs: list[RunDi
     assert "over images: patients are not known" in run.page_file.read_text()
 
 
+def test_probabilities_of_an_ensemble_are_checked_only_at_class_mixes_that_they_have(
+    made_runs: ModuleType, four_runs: list[RunDir], tmp_path: Path
+) -> None:
+    # A mean of calibrated log odds stands at prevalence one half: no class mix was trained, and without validation that
+    # the members share none is that of validation either.
+    parted = [made_runs.write_run(tmp_path / name, only=rows, draw=len(name)) for name, rows in
+              (("one", range(50)), ("other", range(30, 80)))]  # fmt: skip
+    for name, members, views in (
+        ("shared", four_runs, {"calibrated", "rebased"}),
+        ("own", parted, {"rebased"}),
+    ):
+        run = RunDir(tmp_path / "ensembles" / name)
+        save_ensemble(ensemble_of(members, MEAN), run)
+        metrics = read_json(run.evaluation_metrics_file("test"))
+        assert set(metrics["calibration"]) == views
+        assert metrics["probability"]["ece_uncalibrated"] is None
+        assert (metrics["probability"]["ece"] is None) == (name == "own")
+        report = run.evaluation_report_file("test").read_text()
+        assert "as trained" not in report and "calibrated, at this class mix" in report
+        assert ("at the prevalence of the validation set" in report) == (name == "shared")
+        assert (run.evaluation_folder("test") / "reliability.png").is_file()
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_a_saved_ensemble_is_one_look_at_the_test_split_however_often_it_is_written(
     made_runs: ModuleType, tmp_path: Path

@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from pneumolit.comparison.foreign import Scores, foreign_method, read_scores, to_predictions
 from pneumolit.comparison.method import FILE, Absent, Method, read_method
-from pneumolit.rundir import RunDir
+from pneumolit.evaluation.summary import summarise
+from pneumolit.rundir import EvaluationDir, RunDir
+from pneumolit.scoring import report_foreign
 
 HEADER = "path,score\n"
 # Two patients with pneumonia, one of them with two films, and two without.
@@ -208,6 +210,33 @@ def test_a_folder_says_the_target_where_the_name_says_nothing(tmp_path: Path) ->
         scored(tmp_path, ["normal/1.png", "x/Pneumonia/2.png", "virus/3.png"], [0.1, 0.2, 0.3])
     )
     assert predictions.targets.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("above", ["/home/me/pneumonia/", "bacteria/virus/", "", "normal/"])
+def test_what_folders_above_the_set_are_called_does_not_matter(tmp_path: Path, above: str) -> None:
+    names = ("test/NORMAL/IM-0001-0001.jpeg", "NORMAL/1.png", "all/IM-0009-0001.jpeg", "test/PNEUMONIA/2.png")
+    predictions = to_predictions(scored(tmp_path, [above + name for name in names], [0.1, 0.2, 0.3, 0.9]))
+    assert predictions.targets.tolist() == [0, 0, 0, 1]
+
+
+def test_a_probability_of_0_does_not_decide_the_calibration(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(2, size=400)
+    probs = np.round(1 / (1 + np.exp(-(rng.normal(size=400) + 2.0 * targets - 1))), 3)
+    probs[np.flatnonzero(targets)[0]] = 0.0
+    paths = [f"{i}.png" for i in range(400)]
+    predictions = to_predictions(scored(tmp_path, paths, probs.tolist(), [str(t) for t in targets]))
+    assert predictions.scores.min() == pytest.approx(-36.74, abs=0.01)  # as far from one half as a probability of 1
+    assert summarise(predictions, None, [], num_resamples=20)["calibration"]["as_trained"]["slope"] > 0.1
+
+
+def test_nothing_is_told_of_a_threshold_at_another_class_mix_than_the_unknown_one_of_training(tmp_path: Path) -> None:
+    predictions = to_predictions(scored(tmp_path, FILMS, [0.9, 0.8, 0.4, 0.2, 0.6]))
+    folder = EvaluationDir(tmp_path / "theirs")
+    metrics = report_foreign(folder, predictions, title="theirs", context={})
+    for row in metrics["prevalences"]["half"]:
+        assert row["ppv"] is not None and row["net_benefit"] is None and row["threshold_probability"] is None
+    assert metrics["rules"]["half"]["threshold"] == 0.5  # of the file's own probability
 
 
 def test_a_file_by_itself_without_targets_or_with_one_class_is_refused(tmp_path: Path) -> None:

@@ -131,6 +131,20 @@ def test_a_variance_that_is_rounding_is_none() -> None:
     assert found["accuracy"]["interval"][1] - found["accuracy"]["interval"][0] > 0.1
 
 
+def test_a_class_of_one_patient_gets_no_narrow_interval_from_seeds_that_agree() -> None:
+    # Its resamples do not vary, so that the seeds alone would make the interval.
+    rng = np.random.default_rng(0)
+    targets, patients = np.repeat([0, 1], [60, 10]), np.concatenate([np.arange(60), np.full(10, 60)])
+    preds = np.stack([targets] * 3, axis=1)
+    for run, wrong in enumerate(((60, 61, 62), (60, 61, 62, 63), (60, 61, 62, 64))):
+        preds[list(wrong), run] = 0
+    found = mean_over_runs(targets, preds + 0.01 * rng.normal(size=preds.shape), preds, patients, num_resamples=50)
+    singles = np.array([proportion_interval((preds == targets[:, None])[60:, k], patients[60:]) for k in range(3)])
+    assert found["sensitivity"]["interval"] == [singles[:, 0].min(), singles[:, 1].max()]
+    assert found["sensitivity"]["interval"][0] < 0.15 and found["auroc"]["interval"] is None
+    assert found["specificity"]["interval"][0] > 0.9  # sixty patients
+
+
 def test_a_single_patient_has_a_mean_but_no_interval() -> None:
     targets, patients = np.array([0, 1, 0, 1]), np.zeros(4)
     scores = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])

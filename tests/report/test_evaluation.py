@@ -48,7 +48,7 @@ def test_prevalence_calibration_and_parts_of_the_set_are_told_with_a_sentence_ho
     found = sections(evaluation_report(metrics, title="t", context={}))
     for heading, table, words in (
         (
-            "Where pneumonia is rarer",
+            "At other prevalences",
             prevalence_table,
             "By the primary rule, with this set's sensitivity and specificity",
         ),
@@ -61,7 +61,7 @@ def test_prevalence_calibration_and_parts_of_the_set_are_told_with_a_sentence_ho
     ):
         assert table(metrics).markdown().strip() in found[heading]
         assert words in found[heading]
-    assert "calling nobody ill has net benefit 0" in found["Where pneumonia is rarer"]
+    assert "calling nobody ill has net benefit 0" in found["At other prevalences"]
 
 
 def test_on_the_images_of_the_fit_nothing_is_checked_against_itself(metrics: dict[str, Any]) -> None:
@@ -99,5 +99,5 @@ def test_one_class_has_no_table_of_prevalences_and_a_set_without_known_parts_non
 ) -> None:
     normals = make_predictions(np.zeros(9, dtype=int))
     found = sections(evaluation_report(summarise(normals, None, [], num_resamples=5), title="t", context={}))
-    assert "Where pneumonia is rarer" not in found and "Parts of the set" not in found
+    assert "At other prevalences" not in found and "Parts of the set" not in found
     assert "n/a" in found["Are the probabilities honest?"]

@@ -18,7 +18,7 @@ from pneumolit.labels import LabelSet
 from pneumolit.predictions import Predictions
 from pneumolit.report.curves import _LABEL_WIDTH, _stage_marks, _stage_starts
 from pneumolit.report.evaluation import evaluation_report
-from pneumolit.report.figures import _reliability, confusion_figure, draw_evaluation, draw_training_curves
+from pneumolit.report.figures import _reliability, _scores, confusion_figure, draw_evaluation, draw_training_curves
 from tests.processor_time import times_slower
 
 TWO_CLASS_PICTURES = {"confusion.png", "reliability.png", "scores.png", "confusion_classes.png"}
@@ -101,6 +101,15 @@ def test_the_confusion_picture_shows_counts_and_row_percent() -> None:
     assert texts == ["3\n75.0 %", "1\n25.0 %", "0\nno image", "0\nno image"]
     with pytest.raises(ValueError, match=r"3 names need a \(3, 3\) matrix"):
         confusion_figure(np.eye(2), "abc", title="t")
+
+
+def test_films_without_pneumonia_are_called_normal_only_where_they_are(
+    make_predictions: Callable[..., Predictions],
+) -> None:
+    for classes, word in ((("NORMAL", "PNEUMONIA"), "normal"), (("EFFUSION", "PNEUMONIA"), "no pneumonia")):
+        predictions = make_predictions(np.repeat([0, 1], 15), LabelSet(classes, ("PNEUMONIA",)))
+        legend = _scores(predictions).axes[0].get_legend()
+        assert legend is not None and legend.get_texts()[0].get_text().startswith(f"{word} (")
 
 
 def test_training_curves_skip_gaps_and_foreign_columns(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from pneumolit.data.reader import READER_VERSION
 from pneumolit.data.store import _content_key
 from pneumolit.labels import LabelSet
+from pneumolit.report.run_record import RunRecord
 from pneumolit.rundir import RunDir, read_json, write_json
 from pneumolit.training.record import refuse_other_images
 from pneumolit.training.rescore import (
@@ -136,9 +137,13 @@ def test_test_images_under_another_name_are_a_look_and_other_images_are_refused_
         cfg = compose_config(*overrides, f"cache_dir={cache_dir}", name="evaluate")
         return score_other_set(cfg, RunDir(copied_run), "ward7", QUIET)
 
-    assert "look" in score(films)["context"]
+    run = RunDir(copied_run)
+    before = len(RunRecord.read(run).looks)
+    # A part of the test split, under no other fingerprint than that of the whole: it counts with all other looks.
+    assert f"look {before + 1} of" in score(films[1:])["context"]["look"]
+    assert len(RunRecord.read(run).looks) == before + 1
     with pytest.raises(ValueError, match=r"name=ward7 already holds the numbers of other images"):
-        score(films[1:])
+        score(films)
 
 
 def test_set_that_tells_only_normal_from_pneumonia_is_scored_by_the_two_class_logit(
