@@ -10,12 +10,13 @@ if __name__ == "__main__":  # before all else: Ctrl-C among the imports would sh
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumolit.allocator import restart_with_allocator
 from pneumolit.composition import compose_choices, expand_run, given_keys
-from pneumolit.config import flatten, loggable_metrics
+from pneumolit.config import flatten, loggable_metrics, refuse_unknown_keys
 from pneumolit.entry import run_command
 from pneumolit.hydra_errors import explain_error
 
@@ -204,9 +205,11 @@ def _launcher(settings: SearchSettings) -> Any:
         )
     keys = OmegaConf.to_container(HydraConfig.get().launcher, resolve=True)
     assert isinstance(keys, dict)
+    keys.pop("_target_")
+    refuse_unknown_keys("hydra.launcher", map(str, keys), [field.name for field in fields(DevicesSettings)])
     if keys["sweep_minutes"] is not None:
         raise ValueError("hydra.launcher.sweep_minutes has no effect on a search; give timeout=SECONDS")
-    return DevicesSettings(**{str(key): value for key, value in keys.items() if key != "_target_"})
+    return DevicesSettings(**{str(key): value for key, value in keys.items()})
 
 
 def _probe(axes: Sequence[Axis]) -> None:

@@ -16,9 +16,9 @@ import yaml
 from filelock import FileLock
 
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.rundir import RunDir, read_json, write_json
+from pneumolit.rundir import RunDir, read_json, write_json, write_yaml
 from pneumolit.training.precision import lightning_precision
-from pneumolit.training.resume import refuse_differences
+from pneumolit.training.resume import newest_unfinished, refuse_differences
 
 Command = Callable[..., Any]
 TINY = (
@@ -107,6 +107,22 @@ def test_resume_without_a_folder_takes_the_newest_unfinished_run_of_this_configu
     resumed = command("train", *arguments, "seed=1", "resume=true")
     assert resumed.code == 0 and "after epoch 1 of 3" in resumed.out
     assert read_json(other.parent / "status.json")["state"] == "done"
+
+
+def test_resume_without_a_folder_takes_a_run_of_the_same_data_before_a_newer_one_of_others(tmp_path: Path) -> None:
+    def asked(name: str) -> dict[str, Any]:
+        return {"data": {"root": None, "manifest": str(tmp_path / f"{name}.csv")}, "seed": 0}
+
+    for number, name in enumerate(("b", "a")):
+        run = RunDir(tmp_path / "train" / name)
+        run.path.mkdir(parents=True)
+        write_yaml(run.config_file, asked(name))
+        run.write_status("interrupted")
+        os.utime(run.config_file, (number, number))
+    found = newest_unfinished(asked("b"), tmp_path)
+    assert found is not None and found.path.name == "b"
+    moved = newest_unfinished(asked("c"), tmp_path)
+    assert moved is not None and moved.path.name == "a"  # the newest may be the one whose file was moved
 
 
 @pytest.fixture

@@ -132,6 +132,10 @@ def test_the_space_of_the_random_search_is_that_of_the_default(compose_config: C
         (["sweep.name=x"], r"sweep\.name has no place in a search"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm has no effect here.*the same command on several machines"),
         (["hydra.launcher.sweep_minutes=3"], r"hydra\.launcher\.sweep_minutes has no effect.* give timeout=SECONDS"),
+        (
+            ["+hydra.launcher.cpu_job=1"],
+            r"hydra\.launcher\.cpu_job is no key that does .*did you mean .*cpu_jobs",
+        ),
         (["hydra.launcher.cpu_jobs=0"], r"hydra\.launcher\.cpu_jobs must be a whole number of at least 1, got 0"),
         (["--multirun"], "--multirun has no place in a search"),
         (["--multirun", "seed=0,1"], "--multirun has no place in a search"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pneumolit.config import choosing_metric, configuration_hash, scored_epoch
-from pneumolit.labels import log_softmax
+from pneumolit.labels import log_softmax, two_class_logit
 from pneumolit.rundir import RunDir, read_json, read_yaml
 from pneumolit.stage_plan import plan_stages
 
@@ -28,6 +28,7 @@ class Facts:
         machine: where.
         seed: of the run.
         configuration: hash of what was decided, seed aside.
+        trained_on: fingerprint of the training images.
         chosen_by: metric that chose its epoch or when to stop, `block/auroc`.
         val_auroc: on the run's own validation images.
         train_accuracy: of the chosen weights on the training images as they are, by the rule of the comparison.
@@ -45,6 +46,7 @@ class Facts:
     machine: str = ""
     seed: int | None = None
     configuration: str = ""
+    trained_on: str = ""
     chosen_by: str = ""
     val_auroc: float | None = None
     train_accuracy: float | None = None
@@ -66,8 +68,10 @@ def read_facts(run: RunDir, rule: str) -> Facts:
     status, environment = _read(run, "status_file"), _read(run, "environment_file")
     stages = _read(run, "freeze_plan_file").get("stages", [])
     rows = run.read_metrics()
-    accuracy, loss = _measured_on_train(run, rule)
-    callbacks = plan_stages(cfg)[-1].cfg.get("callbacks", {})  # of the stage whose weights are scored
+    last_cfg = plan_stages(cfg)[-1].cfg  # of the stage whose weights are scored
+    is_two_class_loss = last_cfg.get("loss", {}).get("name") == "binary_cross_entropy"
+    accuracy, loss = _measured_on_train(run, rule, is_two_class_loss=is_two_class_loss)
+    callbacks = last_cfg.get("callbacks", {})
     checkpoint = callbacks.get("checkpoint", {})
     used = status.get("checkpoint") or checkpoint.get("use")
     logged = scored_epoch(rows, used, checkpoint.get("monitor")).get("train/loss")
@@ -83,6 +87,7 @@ def read_facts(run: RunDir, rule: str) -> Facts:
         machine=", ".join(environment.get("gpus") or [environment.get("processor", "")]),
         seed=cfg.get("seed"),
         configuration=status.get("configuration") or configuration_hash(cfg),
+        trained_on=_read(run, "data_file").get("fingerprints", {}).get("train", ""),
         chosen_by=choosing_metric(callbacks, used) or "",
         val_auroc=read_auroc(run, "val"),
         train_accuracy=accuracy,
@@ -165,15 +170,22 @@ def _model_name(cfg: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     return full if full.startswith(name) else name
 
 
-def _measured_on_train(run: RunDir, rule: str) -> tuple[float | None, float | None]:
-    """Accuracy and loss of the chosen weights on the training images without augmentation, where they were scored."""
+def _measured_on_train(run: RunDir, rule: str, *, is_two_class_loss: bool) -> tuple[float | None, float | None]:
+    """Accuracy and loss of the chosen weights on the training images without augmentation, where they were scored.
+
+    The loss is cross entropy, that of the two-class logit where only that was trained, as the validation's.
+    """
     metrics = run.evaluation_metrics_file("train")
     if not metrics.is_file() or not run.predictions_file("train").is_file():
         return None, None
     found = read_json(metrics)
     view = found.get("rules", {}).get(rule) or found["class_view"]
     predictions = run.read_predictions("train")
-    own = log_softmax(predictions.logits)[np.arange(len(predictions)), predictions.targets]
+    if is_two_class_loss and predictions.labels.is_two_class_view:
+        score = two_class_logit(predictions.logits, predictions.labels.positive_mask)
+        own = -np.logaddexp(0, np.where(predictions.positives == 1, -score, score))
+    else:
+        own = log_softmax(predictions.logits)[np.arange(len(predictions)), predictions.targets]
     return float(view["accuracy"]), float(-own.mean())
 
 

@@ -52,6 +52,8 @@ class RowGroup:
     @property
     def positives(self) -> np.ndarray:
         """`(N,)` 0/1, 1 is pneumonia; all 0 where no class means pneumonia."""
+        if self.methods[0].scores is None:  # a class may be called "1"
+            return np.zeros(len(self.targets), dtype=np.int64)
         return np.asarray(self.targets == "1", dtype=np.int64)
 
     @property
@@ -75,11 +77,11 @@ class RowGroup:
 
 
 def group_methods(methods: Sequence[Method]) -> list[RowGroup]:
-    """Put methods with the same images and targets together, the largest group first, else in the order given."""
-    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Method]] = {}
+    """Put methods with the same images, targets and view together, the largest group first, else in the order given."""
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...], bool], list[Method]] = {}
     for method in methods:
         own = _in_order(method)
-        groups.setdefault((tuple(own.paths), tuple(own.targets)), []).append(own)
+        groups.setdefault((tuple(own.paths), tuple(own.targets), own.scores is None), []).append(own)
     return [_with_one_reading(found) for found in sorted(groups.values(), key=len, reverse=True)]
 
 

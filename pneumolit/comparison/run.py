@@ -143,8 +143,9 @@ def _summary(
     """The box at the top: what was compared, on what, against what, with what result."""
     reference = next(row for row in rows if row.is_reference)
     kinds = Counter(row.kind for row in rows)
-    words = {RUN: "run", FILE: "file of predictions", ENSEMBLE: "ensemble"}
-    counted = [f"{kinds[kind]} {word}{'s' * (kinds[kind] > 1)}" for kind, word in words.items() if kinds[kind]]
+    words = {RUN: ("run", "runs"), FILE: ("file of predictions", "files of predictions"),
+             ENSEMBLE: ("ensemble", "ensembles")}  # fmt: skip
+    counted = [f"{kinds[kind]} {word[kinds[kind] > 1]}" for kind, word in words.items() if kinds[kind]]
     more = [f"{apart} on other images"] * bool(apart) + [f"{absent} not compared"] * bool(absent)
     share = f", {100 * group.positives.mean():.0f} % with pneumonia" if group.has_scores else ""
     of_patients = f" of {rows[0].num_patients} patients" if group.has_patients else ""

@@ -26,10 +26,11 @@ def seeds_part(result: Result, settings: Settings) -> tuple[str, Sequence[str], 
         Heading, paragraphs and tables; without such a configuration the paragraph says so.
     """
     heading, group, rows = "Means over seeds", result.group, result.page.methods
-    found: dict[str, list[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for place, method in enumerate(group.methods):
         if method.kind == RUN and method.facts.configuration:
-            found.setdefault(method.facts.configuration, []).append(place)
+            # The same settings on another data set are no further seed.
+            found.setdefault((method.facts.configuration, method.facts.trained_on), []).append(place)
     each = {key: _one_per_seed(group, places) for key, places in found.items()}
     several = {key: places for key, places in each.items() if len(places) > 1}
     if not several or not group.has_scores:

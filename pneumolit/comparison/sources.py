@@ -79,7 +79,8 @@ def _texts(given: Any, key: str) -> list[str]:
 def _runs_of(text: str) -> list[Path]:
     path = Path(text).expanduser()
     # What a sweep has set aside is compared only where somebody names it.
-    folders = [path] if path.is_dir() else [found for found in _matches(text) if found.name not in _NOT_RUNS]
+    unnamed = _NOT_RUNS - set(path.parts)
+    folders = [path] if path.is_dir() else [found for found in _matches(text) if not unnamed & set(found.parts)]
     return [run for folder in folders for run in _runs_below(folder)]
 
 

@@ -90,9 +90,10 @@ def rank_rows(rows: Iterable[SweepRow], monitor: str) -> list[tuple[int | None, 
 
 
 def group_rows(rows: Iterable[SweepRow], monitor: str) -> list[SweepGroup]:
-    """Put repeats together, best mean first.
+    """Put repeats together, best mean first; behind those whose repeats all have a score stand those that lack some.
 
-    Where no seed and no fold varies, every row is a group of its own.
+    A mean over fewer seeds or folds is another quantity: the folds that are there may be the easy ones. Where no seed
+    and no fold varies, every row is a group of its own.
 
     Args:
         rows: in any order.
@@ -107,7 +108,8 @@ def group_rows(rows: Iterable[SweepRow], monitor: str) -> list[SweepGroup]:
         members.setdefault(key, []).append(row)
     groups = [_group(found, repeats) for found in members.values()]
     sign = -1.0 if monitor_mode(monitor) == "max" else 1.0
-    return sorted(groups, key=lambda g: (g.mean is None, sign * (g.mean or 0.0)))  # stable: ties stay in rank order
+    # Stable: ties stay in rank order.
+    return sorted(groups, key=lambda g: (g.mean is None, g.n < g.planned, sign * (g.mean or 0.0)))
 
 
 def varied_keys(rows: Iterable[SweepRow]) -> list[str]:

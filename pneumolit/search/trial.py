@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import DONE, PRUNED, RunDir, read_json
 from pneumolit.stage_plan import plan_stages
-from pneumolit.sweep.job import Job, configuration_of
+from pneumolit.sweep.job import Job, configuration_of, refuse_absent_gpu
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -81,6 +81,7 @@ def tune_job(job: Job) -> None:
     from pneumolit.search.strategy import quiet_optuna
     from pneumolit.training.fit import fit
 
+    refuse_absent_gpu(job)
     cfg = configuration_of(job)
     with quiet_optuna():
         reporter = Reporter(open_trial(job), job.extra["monitor"], epochs_of(cfg))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pneumolit.cores import available_cores, use_cores
 
 _JOB_MEMORY_GB = 3.0  # of a job on a CPU, where shares are counted by themselves: the default recipe takes 2.2
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Device:
         CUDA reads the variable once, and threads that exist already keep the cores they had.
         """
         if self.gpu != "":
-            os.environ[_VISIBLE] = self.gpu or ""
+            os.environ[VISIBLE] = self.gpu or ""
         threads = use_cores(self.cores, self.threads)
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # for processes that it starts
             os.environ[name] = str(threads)
@@ -45,7 +45,7 @@ class Device:
 
 def visible_gpus() -> list[str]:
     """GPUs of this machine as CUDA_VISIBLE_DEVICES names them, found without touching CUDA."""
-    given = os.environ.get(_VISIBLE)
+    given = os.environ.get(VISIBLE)
     if given is not None:
         return [name.strip() for name in given.split(",") if name.strip() and name.strip() != "-1"]
     if shutil.which("nvidia-smi") is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pneumolit.interrupts import RunPrunedError
 from pneumolit.rundir import DONE, FAILED, INTERRUPTED, PRUNED, RunDir, read_json, utc_now, write_json
-from pneumolit.sweep.devices import Device
+from pneumolit.sweep.devices import VISIBLE, Device
 
 ORPHANED = 75  # exit code of a process whose sweep is gone (EX_TEMPFAIL): it can be done again
 _EXPECTED = (ValueError, OSError)  # a user's mistake has its message; of all else the traceback is of interest
@@ -104,17 +104,47 @@ def train_job(job: Job) -> None:
 
     from pneumolit.training.fit import fit
 
+    refuse_absent_gpu(job)
     fit(configuration_of(job), Path(job.folder), Console(width=120), resume=True, lock_seconds=job.lock_seconds)
 
 
+def refuse_absent_gpu(job: Job) -> None:
+    """A training that was given a GPU must not go to the CPU in silence, for hours and in another precision.
+
+    Raises:
+        ValueError: torch cannot use the GPU that this process was given.
+    """
+    given = os.environ.get(VISIBLE, "").strip()
+    if given in ("", "-1") or job.cfg["trainer"]["accelerator"] not in ("auto", "gpu"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"torch {torch.__version__} cannot use GPU {given}, which this job was given; give GPUs that are there "
+            "with hydra.launcher.gpus, install a build of torch for them, or train with trainer.accelerator=cpu"
+        )
+
+
 def configuration_of(job: Job) -> dict[str, Any]:
-    """What to train with: a begun run keeps its own configuration, with the places of now."""
+    """What to train with: a begun run keeps its own configuration, with the places of now.
+
+    Raises:
+        ValueError: it was begun for another kind of device than the one that is asked for.
+    """
     from pneumolit.config import flatten
     from pneumolit.training.resume import is_begun, read_config, with_places_of
 
     if not is_begun(job.run):
         return dict(job.cfg)
-    return with_places_of(read_config(job.run), job.cfg, list(flatten(job.cfg)))
+    stored, key = read_config(job.run), "trainer.accelerator"
+    begun, asked = flatten(stored).get(key), flatten(job.cfg).get(key)
+    if asked not in (begun, "auto", None):
+        raise ValueError(
+            f"this job was begun with {key}={begun} and goes on so, not with {key}={asked}; give {key}={begun}, or "
+            f"remove {job.folder} to begin it anew"
+        )
+    return with_places_of(stored, job.cfg, list(flatten(job.cfg)))
 
 
 def run_in_process(target: Target, job: Job, device: Device, answer: Any) -> None:

@@ -31,6 +31,7 @@ from pneumolit.predictions import Predictions
 from pneumolit.rundir import DONE, RunDir, read_json
 from pneumolit.scoring import calibrate, predict_logits, predict_split, write_evaluation
 from pneumolit.stage_plan import plan_stages
+from pneumolit.training.checkpoints import read_progress
 from pneumolit.training.errors import write_errors
 from pneumolit.training.fit import note_look
 from pneumolit.training.precision import choose_precision
@@ -175,6 +176,8 @@ def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:
     """The checkpoint that the run is judged by, on the best device."""
     path = run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"])
     state, epochs = read_json(run.status_file)["state"], len(run.read_metrics())
+    if state != DONE:  # an epoch's numbers are written before its checkpoint, and a kill may have come between
+        epochs = min(epochs, int((read_progress(run.checkpoint("last")) or {}).get("epochs", 0)))
     planned = sum(stage.epochs for stage in plan_stages(run_cfg))
     if state == DONE and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist (the run is done); put it back, or train the run again")

@@ -104,17 +104,30 @@ def with_places_of(stored: Mapping[str, Any], asked: Mapping[str, Any], keys: Se
 
 
 def newest_unfinished(cfg: Mapping[str, Any], folder: Path) -> RunDir | None:
-    """The newest run below a folder that has this configuration and is not done."""
+    """The newest run below a folder that has this configuration and is not done.
+
+    One whose data lie where this configuration looks comes before one whose data may have been moved.
+    """
+    moved = None
     found = sorted(folder.rglob("config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found:
         run = RunDir(path.parent)
         try:
             is_open = is_begun(run) and read_json(run.status_file)["state"] != DONE and not is_held(run)
-            if is_open and not differences(cfg, read_config(run)):
-                return run
+            if is_open and not differences(cfg, stored := read_config(run)):
+                if _sources(stored) == _sources(cfg):
+                    return run
+                moved = moved or run
         except (ValueError, AttributeError, KeyError, yaml.YAMLError):
             continue  # somebody else's files of these names
-    return None
+    return moved
+
+
+def _sources(cfg: Mapping[str, Any]) -> list[Path | None]:
+    """Where the images, their split and their teacher lie."""
+    flat = flatten(cfg)
+    given = [flat.get(key) for key in ("data.root", "data.manifest", "data.split_file", "distill.teacher")]
+    return [None if value is None else Path(str(value)).expanduser().resolve() for value in given]
 
 
 def find_progress(run: RunDir, stages: Sequence[Stage]) -> tuple[Stage, Mapping[str, Any]] | None:

@@ -66,6 +66,16 @@ def test_a_measured_training_loss_replaces_the_logged_one(made_runs: ModuleType,
     assert not facts.is_loss_logged
 
 
+def test_a_loss_of_two_classes_is_measured_as_it_was_trained(made_runs: ModuleType, tmp_path: Path) -> None:
+    run = made_runs.write_run(
+        tmp_path / "a", sets={"val": 40, "test": 60, "train": 30}, settings={"loss": {"name": "binary_cross_entropy"}}
+    )
+    said = run.read_predictions("train")
+    score = said.scores + said.prior_log_odds
+    expected = log_loss(said.positives, 1 / (1 + np.exp(-score)))
+    assert read_facts(run, "primary").train_loss == pytest.approx(expected, abs=1e-9)
+
+
 def test_what_chose_the_epoch_is_known_of_a_run_and_of_an_ensemble_of_it(made_runs: ModuleType, tmp_path: Path) -> None:
     found = []
     for use in ("best", "last"):
@@ -94,7 +104,7 @@ def test_runs_that_a_sweep_has_set_aside_are_compared_where_they_are_named_alone
 ) -> None:
     now = made_runs.write_run(tmp_path / "sweep" / "a")
     before = made_runs.write_run(tmp_path / "sweep" / "superseded" / "a_2026")
-    for given in (tmp_path / "sweep", tmp_path / "sweep" / "*"):
+    for given in (tmp_path / "sweep", tmp_path / "sweep" / "*", tmp_path / "sweep" / "**", tmp_path / "**"):
         assert [run.path for run in find_runs(str(given))] == [now.path]
     for given in (tmp_path / "sweep" / "superseded", tmp_path / "sweep" / "superseded" / "*"):
         assert [run.path for run in find_runs(str(given))] == [before.path]

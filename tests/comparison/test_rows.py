@@ -20,7 +20,8 @@ from pneumolit.comparison.table import choose_reference
 from pneumolit.evaluation.mcnemar import clustered_mcnemar, mcnemar_exact, patient_gains, sign_flip_mid_p
 from pneumolit.evaluation.multiplicity import holm
 from pneumolit.evaluation.paired import auroc_differences
-from pneumolit.rundir import RunDir
+from pneumolit.labels import LabelSet
+from pneumolit.rundir import RunDir, read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +260,20 @@ def test_a_set_without_pneumonia_is_compared_by_accuracy_alone(made_runs: Module
     assert all("auroc" not in row.numbers and row.counts is None for row in page.methods)
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_classes_called_1_and_0_that_mean_no_pneumonia_are_no_two_class_view(
+    made_runs: ModuleType, tmp_path: Path, others: int
+) -> None:
+    plain = LabelSet(("0", "1"))
+    runs = [made_runs.write_run(tmp_path / f"p{i}", labels=plain, draw=i, sets={"test": 60}) for i in range(3)]
+    # The same images and the same words for what they show, but one of the two means pneumonia.
+    runs += [made_runs.write_run(tmp_path / f"b{i}", labels=made_runs.BINARY, draw=i) for i in range(others)]
+    settings = Settings("t", num_resamples=100)
+    page = compare(*collect_methods(runs, [], settings), settings).page
+    assert len(page.methods) == 3 and page.pairs[0].auroc is None
+    assert [row.reason for row in page.apart] == ["it has a two-class view, which the others lack"] * others
+
+
 def test_runs_that_differ_in_their_seed_alone_are_averaged(made_runs: ModuleType, tmp_path: Path) -> None:
     write, settings = made_runs.write_run, Settings("t", num_resamples=100)
     runs = [write(tmp_path / str(seed), draw=seed, settings={"seed": seed}) for seed in range(3)]
@@ -274,5 +289,9 @@ def test_runs_that_differ_in_their_seed_alone_are_averaged(made_runs: ModuleType
     result = compare(*collect_methods([*runs, again], [], settings), settings)
     _, words, (table,) = seeds_part(result, settings)
     assert table.rows[0][2:] == line[2:] and "are not counted (1)" in words[-1]
+    # Another seed on other training images is no further seed of the configuration.
+    write_json(runs[1].data_file, read_json(runs[1].data_file) | {"fingerprints": {"train": "others", "test": "test"}})
+    _, _, (table,) = seeds_part(compare(*collect_methods(runs, [], settings), settings), settings)
+    assert table.rows[0][2] == "2"
     alone = compare(*collect_methods(runs[2:], [], settings), settings)
     assert seeds_part(alone, settings)[1:] == (["No two of the runs on these images differ in their seed alone."], [])

@@ -141,6 +141,19 @@ def test_mean_and_spread_over_seeds_are_those_of_numpy(first: list[float], secon
     assert means == sorted(means, reverse=True)
 
 
+def test_choices_whose_repeats_are_not_all_there_stand_behind_those_that_are_whole() -> None:
+    # The one fold of sgd is the easiest, on which it lost.
+    rows = [done(f"a{i}", score, optim="adamw", data__fold=i) for i, score in enumerate((0.999, 0.990, 0.988))]
+    rows += [
+        done("s0", 0.997, optim="sgd", data__fold=0),
+        *(failed(f"s{i}", optim="sgd", data__fold=i) for i in (1, 2)),
+    ]
+    assert [group.choices["optim"] for group in group_rows(rows, "val/auroc")] == ["adamw", "sgd"]
+    assert "with optim=adamw" in sentence(rows, "val/auroc")
+    assert "their mean is over other repeats" in sweep_markdown(rows, title="t", monitor="val/auroc")
+    assert "other repeats" not in sweep_markdown(rows[:3], title="t", monitor="val/auroc")
+
+
 def test_folds_and_data_seeds_are_repeats_and_all_else_is_a_choice() -> None:
     axes = {"seed": (0, 1), "data.seed": (5, 6), "data.fold": (0, 1), "optim.lr": (0.1, 0.2), "model.seed": (0, 1)}
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from pneumolit.cores import available_cores
-from pneumolit.rundir import read_json
+from pneumolit.rundir import RunDir, read_json
 from pneumolit.sweep.devices import Device, cpu_devices, gpu_devices
-from pneumolit.sweep.job import Job, Outcome, Target
+from pneumolit.sweep.job import Job, Outcome, Target, configuration_of, refuse_absent_gpu
 from pneumolit.sweep.pool import FORKSERVER, SPAWN, Limits, Pool
 
 MakeJob = Callable[..., Job]
@@ -41,6 +43,29 @@ def within_seconds(seconds: float, holds: Callable[[], bool]) -> bool:
     while not holds() and time.monotonic() < end:
         time.sleep(0.05)
     return holds()
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpu", "is_fine"),
+    [("auto", "8", False), ("gpu", "8", False), ("cpu", "8", True), ("auto", None, True)],
+)
+def test_a_training_that_was_given_a_gpu_does_not_go_to_the_cpu_in_silence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str, gpu: str | None, is_fine: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpu or "")
+    training = Job(0, str(tmp_path), {"trainer": {"accelerator": accelerator}})
+    with contextlib.nullcontext() if is_fine else pytest.raises(ValueError, match=r"cannot use GPU 8, which this job"):
+        refuse_absent_gpu(training)
+
+
+def test_a_begun_job_is_not_gone_on_with_in_silence_on_another_kind_of_device(small_run: Path) -> None:
+    cfg = RunDir(small_run).read_config()
+    begun = cfg["trainer"]["accelerator"]
+    other = {**cfg, "trainer": {**cfg["trainer"], "accelerator": "gpu" if begun == "cpu" else "cpu"}}
+    assert configuration_of(Job(0, str(small_run), cfg))["trainer"]["accelerator"] == begun
+    with pytest.raises(ValueError, match=f"was begun with trainer.accelerator={begun} and goes on so"):
+        configuration_of(Job(0, str(small_run), other))
 
 
 def test_job_that_ends_badly_has_failed_with_its_reason_and_the_others_go_on(act: Target, job: MakeJob) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
@@ -89,6 +90,17 @@ def test_a_run_that_was_cut_off_is_not_scored_as_a_finished_one(copied_run: Path
     run.metrics_file.unlink()
     run.append_metrics(rows[0])
     with pytest.raises(FileNotFoundError, match=r"is interrupted after 1 of 2 epochs"):
+        load_model(run, stored_config(copied_run))
+
+
+def test_an_epoch_whose_numbers_are_there_and_whose_weights_are_not_was_not_trained(copied_run: Path) -> None:
+    run = RunDir(copied_run)
+    run.write_status("failed")
+    load_model(run, stored_config(copied_run))  # the weights are whole, only what follows failed
+    content = torch.load(run.checkpoint("last"), weights_only=True)
+    content["stage"] |= {"epochs": 1, "is_over": False}  # as a full disk or a kill leaves it
+    torch.save(content, run.checkpoint("last"))
+    with pytest.raises(FileNotFoundError, match=r"is failed after 1 of 2 epochs"):
         load_model(run, stored_config(copied_run))
 
 
