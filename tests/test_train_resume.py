@@ -109,9 +109,11 @@ def test_resume_without_a_folder_takes_the_newest_unfinished_run_of_this_configu
     assert read_json(other.parent / "status.json")["state"] == "done"
 
 
-def test_resume_without_a_folder_takes_a_run_of_the_same_data_before_a_newer_one_of_others(tmp_path: Path) -> None:
+def test_resume_without_a_folder_takes_a_run_of_the_same_data_before_a_newer_one_of_others(
+    compose_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     def asked(name: str) -> dict[str, Any]:
-        return {"data": {"root": None, "manifest": str(tmp_path / f"{name}.csv")}, "seed": 0}
+        return compose_config("data=manifest", f"data.manifest={tmp_path / name}.csv")
 
     for number, name in enumerate(("b", "a")):
         run = RunDir(tmp_path / "train" / name)
