@@ -159,7 +159,7 @@ def _not_run(names: Sequence[str], by_name: Mapping[str, Row]) -> str:
                 f"- `{name}`: not run, for want of its ImageNet weights; `{stand_in.partition('/')[2]}` stands in."
             )
         else:
-            lines.append(f"- `{name}`: not run yet.")
+            lines.append(f"- `{name}`: no record yet.")
     return "\n".join(lines) + "\n" if lines else ""
 
 

@@ -256,7 +256,7 @@ def test_the_page_holds_every_row_with_verdict_and_command_and_says_of_the_other
         in page
     )
     assert "`study_b/dcnn`: not run: its images cannot be had" in page
-    assert "`study_c/mlp`: not run yet" in page
+    assert "`study_c/mlp`: no record yet" in page
     assert "## `best` against every row" in page and "Holm" in page
     assert "3 sets of predictions of test splits" in page
 
