@@ -396,7 +396,7 @@ def choosing_metric(callbacks: Mapping[str, Any], scored: str | None) -> str | N
 
 def _combinations(flat: Mapping[str, Any]) -> list[str]:
     """Choices that contradict each other, and settings that would have no effect."""
-    problems = [*_unknown_monitors(flat), *_early_stopping(flat)]
+    problems = [*_unknown_monitors(flat), *_early_stopping(flat), *_drawn_batches(flat)]
     if flat["data.balance"] != "none" and flat.get("loss.class_weight") not in (None, "none"):
         problems.append(
             f"data.balance={flat['data.balance']} and loss.class_weight={flat['loss.class_weight']} both correct the "
@@ -599,6 +599,16 @@ def _early_stopping(flat: Mapping[str, Any]) -> list[str]:
     return [
         f"callbacks.early_stopping.patience={patience} stops the run before a learning rate that was cut after "
         f"scheduler.patience={waits} is used for an epoch; set callbacks.early_stopping.patience={waits + 2} or more"
+    ]
+
+
+def _drawn_batches(flat: Mapping[str, Any]) -> list[str]:
+    """Films are scored in batches of training's size, which a search for one that fits would leave unknown."""
+    if flat["model.bn_inference"] != "drawn_batch" or not flat["trainer.auto_batch_size"]:
+        return []
+    return [
+        "trainer.auto_batch_size=true looks for the size of a training batch, which model.bn_inference=drawn_batch "
+        "scores films in; leave one of the two out"
     ]
 
 

@@ -99,6 +99,7 @@ def test_where_patients_are_not_known_nothing_is_said_to_be_over_patients(tmp_pa
     text = CompareDir(tmp_path / "compare" / "t").markdown_file.read_text()
     assert PATIENTS_UNKNOWN in text and "60 images, " in text and "95 % intervals over images" in text
     assert "of 60 patients" not in text and "images of one patient resemble" not in text
+    assert "over patients" not in text and "resampled patients" not in text and "patients drawn" not in text
     assert "intervals over images" in out
 
 

@@ -219,6 +219,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"callbacks__swa__start_fraction": 0.5},
         r"ema\.decay=0\.998 and callbacks\.swa\.start_fraction=0\.5 both average",
     ),
+    (
+        {"model__bn_inference": "drawn_batch", "trainer__auto_batch_size": True},
+        r"trainer\.auto_batch_size=true looks for the size",
+    ),
     ({"data__folds": 5, "data__fold": 5}, r"data\.fold must be below data\.folds=5, got 5"),
     (
         {"model__image_size": 224, "model__train_size": 300},

@@ -273,8 +273,8 @@ def _record(path: str) -> ImageRecord:
     folders = [part.upper() for part in path.split("/")[:-1]]
     # The nearest one counts: above the set's own folders one may be called pneumonia as well, and holds both classes.
     nearest = next((folder for folder in reversed(folders) if folder in (NORMAL, PNEUMONIA, BACTERIA, VIRUS)), "")
-    if series and not cause and folders[-1:] != [nearest]:
-        nearest = NORMAL
+    if series and not cause and not (nearest and folders[-1] == nearest):
+        nearest = NORMAL  # a name that only normal films have is believed more than a folder further up
     label = PNEUMONIA if cause or nearest not in ("", NORMAL) else nearest
     return identify_patient(ImageRecord(Path(path), label, path, cause, series=series, number=number), "full")
 

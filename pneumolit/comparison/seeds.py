@@ -48,9 +48,10 @@ def seeds_part(result: Result, settings: Settings) -> tuple[str, Sequence[str], 
         line, key = _line([rows[i] for i in places], means)
         lines.append(line)
         keys.append(key)
+    counted = "patients" if group.has_patients else "images"
     words = [
         "The mean of several seeds is what a configuration is worth; a single run may have been lucky. Intervals hold "
-        "95 % and are over patients and seeds: the standard error is shown in its two parts. More seeds make the "
+        f"95 % and are over {counted} and seeds: the standard error is shown in its two parts. More seeds make the "
         "second smaller, and the first only as far as it holds what single runs make of single images; since the "
         "second holds that too, both together are rather too large. A configuration's runs are the lines of the "
         "leaderboard with these numbers."

@@ -193,8 +193,8 @@ class EvalSampler(Sampler[IndexBatch]):
     Args:
         length: how many rows there are.
         batch_size: of them in a batch, in order; the last batch may be smaller.
-        drawn_batch: above 0 the order is drawn, from `length` alone, and a batch has so many rows or, where they do not
-            go up, a few more: none is so small that its statistics say little.
+        drawn_batch: above 0 the order is drawn, from `length` alone, and all batches have so many rows or, where they
+            do not go up, evenly more (never twice as many): none is so small that its statistics say little.
         part: which batches are handed out.
     """
 

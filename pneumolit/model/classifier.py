@@ -294,7 +294,7 @@ class PneumoniaClassifier(LightningModule):
         """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
         if self.settings.get("val_augment") and self.val_names[dataloader_idx] == "val":
             size, epoch = int(self.settings["image_size"]), self.current_epoch
-            batch = {**batch, "image": self.val_augment(batch["image"], batch["position"], epoch=epoch, size=size)}
+            batch = {**batch, "image": self.val_augment(batch["image"], batch["index"], epoch=epoch, size=size)}
         logits = self._logits_in_one_shape(batch)
         kept = {"logits": logits, "target": batch["target"], "family": batch["family"]}
         if num_processes() > 1 or self.drawn_batch:

@@ -122,7 +122,7 @@ def _parts(found: Comparison, drawn: Drawn) -> list[Section]:
     if drawn.curves or drawn.panels:
         parts = [Section("All in one picture", images=drawn.curves)] * bool(drawn.curves)
         parts += [Section("Each with its band", images=drawn.panels)] * bool(drawn.panels)
-        sections.append(Section("Curves", _CURVES, parts=parts))
+        sections.append(Section("Curves", _curves(_counted(found)), parts=parts))
     sections += _tests(found)
     sections += [Section(heading, words, tables, tone="rich") for heading, words, tables in found.extras]
     sections += [Section("What accuracy costs", _COSTS, images=drawn.costs)] * bool(drawn.costs)
@@ -138,12 +138,17 @@ def _parts(found: Comparison, drawn: Drawn) -> list[Section]:
         sections.append(Section("How to go on", code=code))
     where = source_table([*found.methods, *found.apart])
     sections.append(Section("Where the methods are", tables=[where], is_folded=True))
-    sections.append(Section("How the numbers were made", _METHODS, is_folded=True))
+    sections.append(Section("How the numbers were made", _methods(_counted(found)), is_folded=True))
     return sections
 
 
+def _counted(found: Comparison) -> str:
+    """What is resampled, and what intervals are over: where patients are not known, every image is its own."""
+    return "patients" if found.has_patients else "images"
+
+
 def _tests(found: Comparison) -> list[Section]:
-    pairs, is_one = found.pairs, bool(found.reference)
+    pairs, is_one, counted = found.pairs, bool(found.reference), _counted(found)
     if not pairs:
         return []
     words = [
@@ -156,14 +161,14 @@ def _tests(found: Comparison) -> list[Section]:
     few = sum(row.is_sign_flip for row in pairs)
     if few:
         words.append(
-            f"In {few} of {len(pairs)} comparisons the methods differ in accuracy on fewer than {FEW_GAINS} patients; "
+            f"In {few} of {len(pairs)} comparisons the methods differ in accuracy on fewer than {FEW_GAINS} {counted}; "
             "their p is that of flipped signs (mid-p), here and in Holm's correction. Their intervals are the normal "
             "ones, so that one may leave out zero although p is above .05."
         )
     if len(pairs) > MOST_PAIRS:
         words.append(f"The {MOST_PAIRS} surest of {len(pairs)} differences; pairs.csv has all.")
     resampled = (
-        "The same differences by the bootstrap: patients drawn with replacement, each class by itself, and both "
+        f"The same differences by the bootstrap: {counted} drawn with replacement, each class by itself, and both "
         "methods measured on the same draw. An interval that leaves out zero speaks for a difference; these are not "
         "corrected for the number of comparisons, and there is none where no draw differs."
     )
@@ -172,7 +177,7 @@ def _tests(found: Comparison) -> list[Section]:
         "here to be set beside other work; the tests above are those to go by."
     )
     parts = [
-        Section("Over resampled patients", [resampled], [resampled_table(pairs, is_against_one=is_one)]),
+        Section(f"Over resampled {counted}", [resampled], [resampled_table(pairs, is_against_one=is_one)]),
         Section("If images were independent", [independent], [independent_table(pairs, is_against_one=is_one)]),
     ]
     table = pair_table(pairs, is_against_one=is_one)
@@ -188,11 +193,15 @@ def _marks(rows: Sequence[MethodRow]) -> str:
     return ""
 
 
-_CURVES = (
-    "Bands hold 95 % of resamples of whole patients at each place. In the large pictures every curve has its own "
-    "colour, dashes and marks, and the reference its band. The small ones show the same part of the square, but all of "
-    "it where a curve lies outside; in them the reference is dashed black and the other methods are grey.",
-)
+def _curves(counted: str) -> tuple[str, ...]:
+    return (
+        f"Bands hold 95 % of resamples of {'whole ' * (counted == 'patients')}{counted} at each place. In the large "
+        "pictures every curve has its own colour, dashes and marks, and the reference its band. The small ones show "
+        "the same part of the square, but all of it where a curve lies outside; in them the reference is dashed black "
+        "and the other methods are grey.",
+    )
+
+
 _COSTS = (
     "Numbers stand for the methods of the leaderboard, bars are 95 % intervals of the accuracy, and the line joins "
     "those that none beats at the same or a lower cost; equal costs are drawn a little apart. Times compare only where "
@@ -206,17 +215,22 @@ _APART = (
     "Tests need the same images with the same targets. These methods were scored on others, so that their numbers must "
     "not be set beside those above.",
 )
-_METHODS = (
-    "Intervals in the leaderboard are those of each run's metrics.json, over patients; its own report explains them.",
-    "Differences of AUROC: covariance over patients of the placement values (Obuchowski, Biometrics 53, 1997), which "
-    "with one image per patient is DeLong's test (Biometrics 44, 1988).",
-    "Differences of accuracy: McNemar's test for clustered pairs (Obuchowski, Statistics in Medicine 17, 1998). "
-    f"Where two methods differ on fewer than {FEW_GAINS} patients, p is instead the mid-p over all signs that the "
-    "gains of these patients could have; pairs.csv has it for every pair.",
-    "Correction for many comparisons: Holm (Scandinavian Journal of Statistics 6, 1979), for AUROC and accuracy apart.",
-    "If images were independent: DeLong's test; McNemar's exact test (Psychometrika 12, 1947) and its mid-p form "
-    "(Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).",
-)
+
+
+def _methods(counted: str) -> tuple[str, ...]:
+    return (
+        f"Intervals in the leaderboard are those of each run's metrics.json, over {counted}; its own report explains "
+        "them.",
+        f"Differences of AUROC: covariance over {counted} of the placement values (Obuchowski, Biometrics 53, 1997), "
+        "which with one image per patient is DeLong's test (Biometrics 44, 1988).",
+        "Differences of accuracy: McNemar's test for clustered pairs (Obuchowski, Statistics in Medicine 17, 1998). "
+        f"Where two methods differ on fewer than {FEW_GAINS} {counted}, p is instead the mid-p over all signs that the "
+        f"gains of these {counted} could have; pairs.csv has it for every pair.",
+        "Correction for many comparisons: Holm (Scandinavian Journal of Statistics 6, 1979), for AUROC and accuracy "
+        "apart.",
+        "If images were independent: DeLong's test; McNemar's exact test (Psychometrika 12, 1947) and its mid-p form "
+        "(Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).",
+    )
 
 
 def _inline(text: str) -> str:

@@ -81,8 +81,8 @@ def tune_job(job: Job) -> None:
     from pneumolit.search.strategy import quiet_optuna
     from pneumolit.training.fit import fit
 
-    refuse_absent_gpu(job)
     cfg = configuration_of(job)
+    refuse_absent_gpu(cfg)
     with quiet_optuna():
         reporter = Reporter(open_trial(job), job.extra["monitor"], epochs_of(cfg))
         rows = job.run.read_metrics()

@@ -104,25 +104,30 @@ def train_job(job: Job) -> None:
 
     from pneumolit.training.fit import fit
 
-    refuse_absent_gpu(job)
-    fit(configuration_of(job), Path(job.folder), Console(width=120), resume=True, lock_seconds=job.lock_seconds)
+    cfg = configuration_of(job)
+    refuse_absent_gpu(cfg)
+    fit(cfg, Path(job.folder), Console(width=120), resume=True, lock_seconds=job.lock_seconds)
 
 
-def refuse_absent_gpu(job: Job) -> None:
+def refuse_absent_gpu(cfg: Mapping[str, Any]) -> None:
     """A training that was given a GPU must not go to the CPU in silence, for hours and in another precision.
+
+    Args:
+        cfg: what the job trains with.
 
     Raises:
         ValueError: torch cannot use the GPU that this process was given.
     """
     given = os.environ.get(VISIBLE, "").strip()
-    if given in ("", "-1") or job.cfg["trainer"]["accelerator"] not in ("auto", "gpu"):
+    if given in ("", "-1") or cfg["trainer"]["accelerator"] not in ("auto", "gpu"):
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ValueError(
             f"torch {torch.__version__} cannot use GPU {given}, which this job was given; give GPUs that are there "
-            "with hydra.launcher.gpus, install a build of torch for them, or train with trainer.accelerator=cpu"
+            "with hydra.launcher.gpus, none with hydra.launcher.gpus=[] to train on the CPU, or install a build of "
+            "torch for them"
         )
 
 

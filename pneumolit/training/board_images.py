@@ -81,6 +81,8 @@ def _heat_of_calls(model: PneumoniaClassifier, pixels: Tensor, is_positive: np.n
     """Heat of what speaks for each film's own call: that by the calibrated score need not be the model's at score 0."""
     from pneumolit.model.heatmap import heatmaps
 
+    if model.needs_batch:
+        raise ValueError("what speaks for a film depends on the films beside it")
     heat = np.zeros((len(pixels), *pixels.shape[-2:]), np.float32)
     for side, rows in (("pneumonia", np.flatnonzero(is_positive)), ("normal", np.flatnonzero(~is_positive))):
         if len(rows):

@@ -155,6 +155,17 @@ def _teacher(cfg: Mapping[str, Any], data: ChestXrayData) -> np.ndarray | None:
     return teacher_log_odds(data.records.select(data.rows("train")), str(pattern))
 
 
+def _scoring_batch(cfg: Mapping[str, Any], plan: FreezePlan) -> dict[str, Any]:
+    """Which batch norms use the statistics of the scored batch, and which films a batch holds."""
+    way = cfg["model"]["bn_inference"]
+    norms = list(plan.moving_norms) if way != "running" else []
+    # Where none does, as in a stage that trains the head alone, films are scored as ever.
+    return {
+        "batch_statistics": norms,
+        "drawn_batch": cfg["data"]["batch_size"] if norms and way == "drawn_batch" else 0,
+    }
+
+
 def build_model(
     cfg: Mapping[str, Any], spec: BackboneSpec, datamodule: ChestXrayDataModule, *, is_pretrained: bool | None = None
 ) -> tuple[PneumoniaClassifier, WeightsSource, FreezePlan]:
@@ -182,8 +193,7 @@ def build_model(
         **labels.to_dict(),
         **{key: settings[key] for key in ("image_size", "train_size", "in_chans", "head", "hidden", "pool")},
         "drop_rate": float(settings["drop_rate"]),
-        "batch_statistics": list(plan.moving_norms) if settings["bn_inference"] != "running" else [],
-        "drawn_batch": cfg["data"]["batch_size"] if settings["bn_inference"] == "drawn_batch" else 0,
+        **_scoring_batch(cfg, plan),
         "mean": mean,
         "std": std,
         "prior_log_odds": odds,

@@ -28,12 +28,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
-def validation_out_of_memory_message(batch_size: int, image_size: int, device: torch.device | str) -> str:
-    """What to tell a person whose validation did not fit, which takes batches of one size whatever training takes."""
+def validation_out_of_memory_message(
+    batch_size: int, image_size: int, device: torch.device | str, *, is_trainings: bool = False
+) -> str:
+    """What to tell a person whose validation did not fit.
+
+    Args:
+        batch_size: of validation.
+        image_size: in pixels.
+        device: that it was to fit into.
+        is_trainings: whether that size follows the one of training; else it is the same for any.
+    """
+    way = "a lower data.batch_size or" if is_trainings else "a lower"
+    size = "" if is_trainings else " (data.batch_size is that of training alone)"
     return (
         f"validation, {batch_size} images at a time with model.image_size={image_size}, does not fit into the memory "
-        f"of {device}; start a new run with a lower model.image_size or a smaller backbone (data.batch_size is that of "
-        "training alone)"
+        f"of {device}; start a new run with {way} model.image_size or a smaller backbone{size}"
     )
 
 

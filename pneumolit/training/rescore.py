@@ -176,8 +176,9 @@ def load_model(run: RunDir, run_cfg: Mapping[str, Any]) -> PneumoniaClassifier:
     """The checkpoint that the run is judged by, on the best device."""
     path = run.checkpoint(run_cfg["callbacks"]["checkpoint"]["use"])
     state, epochs = read_json(run.status_file)["state"], len(run.read_metrics())
-    if state != DONE:  # an epoch's numbers are written before its checkpoint, and a kill may have come between
-        epochs = min(epochs, int((read_progress(run.checkpoint("last")) or {}).get("epochs", 0)))
+    if state != DONE and (progress := read_progress(run.checkpoint("last"))) is not None:
+        # An epoch's numbers are written before its checkpoint, and a kill may have come between.
+        epochs = min(epochs, int(progress["epochs"]))
     planned = sum(stage.epochs for stage in plan_stages(run_cfg))
     if state == DONE and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist (the run is done); put it back, or train the run again")

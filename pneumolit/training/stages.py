@@ -191,7 +191,10 @@ def _train_stage(
 
 def _out_of_memory(cfg: Mapping[str, Any], model: PneumoniaClassifier, accelerator: str) -> str:
     if not model.training:  # the trainer has forgotten what it was doing
-        return validation_out_of_memory_message(EVAL_BATCH, int(model.settings["image_size"]), accelerator)
+        size = int(model.settings["image_size"])
+        return validation_out_of_memory_message(
+            model.drawn_batch or EVAL_BATCH, size, accelerator, is_trainings=bool(model.drawn_batch)
+        )
     return out_of_memory_message(
         cfg["data"]["batch_size"], model.train_size, accelerator, is_sought=cfg["trainer"]["auto_batch_size"]
     )

@@ -212,7 +212,7 @@ def test_a_folder_says_the_target_where_the_name_says_nothing(tmp_path: Path) ->
     assert predictions.targets.tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize("above", ["/home/me/pneumonia/", "bacteria/virus/", "", "normal/"])
+@pytest.mark.parametrize("above", ["/home/me/pneumonia/", "bacteria/virus/", "", "normal/", "a//", "/"])
 def test_what_folders_above_the_set_are_called_does_not_matter(tmp_path: Path, above: str) -> None:
     names = ("test/NORMAL/IM-0001-0001.jpeg", "NORMAL/1.png", "all/IM-0009-0001.jpeg", "test/PNEUMONIA/2.png")
     predictions = to_predictions(scored(tmp_path, [above + name for name in names], [0.1, 0.2, 0.3, 0.9]))

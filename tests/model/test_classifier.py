@@ -89,6 +89,20 @@ def test_the_way_of_clipping_that_a_trainer_names_is_kept(tiny_config: Configure
     assert float(weight.grad.norm()) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(("freeze", "expected"), [("none", 64), ("head", 0)])
+def test_only_where_a_norm_uses_the_statistics_of_the_batch_are_films_scored_in_a_drawn_order(
+    tiny_config: Configure, freeze: str, expected: int
+) -> None:
+    # A stage that trains the head alone has none; on a GPU its batches are filled up to a size of their own.
+    from pneumolit.data.dataset import load_data
+    from pneumolit.training.build import build_datamodule, build_model, check_names
+
+    cfg = tiny_config("model.bn_inference=drawn_batch", "data.batch_size=64", f"freeze={freeze}")
+    datamodule = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"])))
+    model = build_model(cfg, check_names(cfg), datamodule)[0]
+    assert (model.drawn_batch, model.needs_batch) == (expected, expected > 0)
+
+
 @pytest.mark.parametrize(
     ("precision", "clipped", "is_refused"),
     [("16-mixed", 1.0, True), ("16-mixed", None, False), ("bf16-mixed", 1.0, False)],

@@ -50,13 +50,12 @@ def within_seconds(seconds: float, holds: Callable[[], bool]) -> bool:
     [("auto", "8", False), ("gpu", "8", False), ("cpu", "8", True), ("auto", None, True)],
 )
 def test_a_training_that_was_given_a_gpu_does_not_go_to_the_cpu_in_silence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str, gpu: str | None, is_fine: bool
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, gpu: str | None, is_fine: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpu or "")
-    training = Job(0, str(tmp_path), {"trainer": {"accelerator": accelerator}})
     with contextlib.nullcontext() if is_fine else pytest.raises(ValueError, match=r"cannot use GPU 8, which this job"):
-        refuse_absent_gpu(training)
+        refuse_absent_gpu({"trainer": {"accelerator": accelerator}})
 
 
 def test_a_begun_job_is_not_gone_on_with_in_silence_on_another_kind_of_device(small_run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,9 +68,13 @@ def test_heat_speaks_for_the_call_by_the_calibrated_threshold_not_for_the_side_o
 
     monkeypatch.setattr("pneumolit.model.heatmap.heatmaps", heatmaps)
     found = predictions_of([0, 1], [0.1, 3.0])
-    _, why_not = error_picture(found, Rows(), object(), when="", calibration=Calibration(1.0, -1.0, 0.5))  # type: ignore[arg-type]
+    alone, beside = (SimpleNamespace(needs_batch=needs) for needs in (False, True))
+    calibration = Calibration(1.0, -1.0, 0.5)
+    _, why_not = error_picture(found, Rows(), alone, when="", calibration=calibration)  # type: ignore[arg-type]
     assert why_not == ""
     assert asked == {"pneumonia": [1], "normal": [0]}
+    _, why_not = error_picture(found, Rows(), beside, when="", calibration=calibration)  # type: ignore[arg-type]
+    assert why_not == "what speaks for a film depends on the films beside it"
 
 
 def test_what_is_not_called_pneumonia_is_called_normal_only_where_no_other_class_is_left() -> None:

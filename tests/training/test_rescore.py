@@ -102,6 +102,10 @@ def test_an_epoch_whose_numbers_are_there_and_whose_weights_are_not_was_not_trai
     torch.save(content, run.checkpoint("last"))
     with pytest.raises(FileNotFoundError, match=r"is failed after 1 of 2 epochs"):
         load_model(run, stored_config(copied_run))
+    run.checkpoint("last").rename(run.checkpoint("best"))  # where the best is judged, the last need not be there
+    cfg = stored_config(copied_run)
+    cfg["callbacks"]["checkpoint"]["use"] = "best"
+    load_model(run, cfg)
 
 
 def manifest_of(films: list[Path], folder: Path, *, name: str = "ward.csv") -> Path:
