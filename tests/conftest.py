@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 Compose = Callable[..., dict[str, Any]]
@@ -28,6 +29,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background so, and the processes of tests that press Ctrl-C would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine takes longer than 200 ms for an example now and then; tests that time something say so.
+settings.register_profile("untimed", parent=settings(), deadline=None)
+settings.load_profile("untimed")
 
 # The smallest thing that still trains: seconds per run.
 TINY = (
