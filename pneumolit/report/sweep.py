@@ -16,6 +16,7 @@ from pneumolit.rundir import DONE
 
 # Keys that repeat an experiment instead of changing it.
 REPEATS = ("seed", "data.seed", "data.fold")
+_OTHER_IMAGES = frozenset(("data.seed", "data.fold"))  # those that change which images judge
 ABSENT = "-"  # stands for a key that this job does not set
 
 
@@ -90,10 +91,10 @@ def rank_rows(rows: Iterable[SweepRow], monitor: str) -> list[tuple[int | None, 
 
 
 def group_rows(rows: Iterable[SweepRow], monitor: str) -> list[SweepGroup]:
-    """Put repeats together, best mean first; behind those whose repeats all have a score stand those that lack some.
+    """Put repeats together, best mean first; of folds or data seeds, groups that lack a score stand behind whole ones.
 
-    A mean over fewer seeds or folds is another quantity: the folds that are there may be the easy ones. Where no seed
-    and no fold varies, every row is a group of its own.
+    A mean over fewer folds is another quantity, since those that are there may be the easy ones; one over fewer seeds
+    is only less sure. Where no seed and no fold varies, every row is a group of its own.
 
     Args:
         rows: in any order.
@@ -109,7 +110,12 @@ def group_rows(rows: Iterable[SweepRow], monitor: str) -> list[SweepGroup]:
     groups = [_group(found, repeats) for found in members.values()]
     sign = -1.0 if monitor_mode(monitor) == "max" else 1.0
     # Stable: ties stay in rank order.
-    return sorted(groups, key=lambda g: (g.mean is None, g.n < g.planned, sign * (g.mean or 0.0)))
+    return sorted(groups, key=lambda g: (g.mean is None, lacks_images(g, repeats), sign * (g.mean or 0.0)))
+
+
+def lacks_images(group: SweepGroup, repeats: Sequence[str]) -> bool:
+    """Whether a group has no score on images that others have one on; seeds alone all judge the same ones."""
+    return group.n < group.planned and not _OTHER_IMAGES.isdisjoint(repeats)
 
 
 def varied_keys(rows: Iterable[SweepRow]) -> list[str]:

@@ -13,6 +13,7 @@ from pneumolit.report.sweep import (
     SweepRow,
     choice_keys,
     group_rows,
+    lacks_images,
     metric_names,
     rank_rows,
     text_of,
@@ -116,8 +117,8 @@ def result_tables(rows: Sequence[SweepRow], monitor: str) -> list[tuple[str, lis
         return [("Leaderboard", [*remarks, *alike, *more], run_table(rows, monitor))]
     groups = [group for group in group_rows(rows, monitor) if any(row.state == DONE for row in group.rows)]
     remarks.append(f"Mean and sample standard deviation over {', '.join(repeats)}; n counts runs with a score.")
-    if any(0 < group.n < group.planned for group in groups) and any(group.n == group.planned for group in groups):
-        remarks.append("Choices that lack a score stand behind those that lack none: their mean is over other repeats.")
+    if len({lacks_images(group, repeats) for group in groups if group.n}) > 1:
+        remarks.append("Choices that lack a score stand behind those that lack none: their mean is over other images.")
     first = [f"The best {MOST_ROWS} of {len(groups)}."] if len(groups) > MOST_ROWS else []
     return [
         ("Leaderboard", [*remarks, *first], group_table(groups, rows, monitor)),

@@ -150,8 +150,8 @@ def test_choices_whose_repeats_are_not_all_there_stand_behind_those_that_are_who
     ]
     assert [group.choices["optim"] for group in group_rows(rows, "val/auroc")] == ["adamw", "sgd"]
     assert "with optim=adamw" in sentence(rows, "val/auroc")
-    assert "their mean is over other repeats" in sweep_markdown(rows, title="t", monitor="val/auroc")
-    assert "other repeats" not in sweep_markdown(rows[:3], title="t", monitor="val/auroc")
+    assert "their mean is over other images" in sweep_markdown(rows, title="t", monitor="val/auroc")
+    assert "over other images" not in sweep_markdown(rows[:3], title="t", monitor="val/auroc")
 
 
 def test_folds_and_data_seeds_are_repeats_and_all_else_is_a_choice() -> None:
