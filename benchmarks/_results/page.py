@@ -13,6 +13,7 @@ from benchmarks._results.records import command_of
 from benchmarks._results.rows import Published, Row, rule_of
 from benchmarks._results.tables import (
     CLASS_NUMBERS,
+    EXPERIMENTS,
     HEADS,
     NUMBERS,
     STAND_INS,
@@ -29,7 +30,6 @@ from pneumolit.comparison.facts import Facts
 from pneumolit.comparison.method import RUN, Method
 from pneumolit.comparison.pairs import against_one, compare_pairs
 from pneumolit.comparison.rows import RowGroup
-from pneumolit.config import CONFIG_DIR
 from pneumolit.evaluation.mcnemar import FEW_GAINS
 from pneumolit.evaluation.operating_point import PRIMARY
 
@@ -40,7 +40,9 @@ STUDIES = {
     "study_d": "Study D: three classes and a hand sweep, Keras",
     "study_e": "Study E: ResNet50 in six versions, Keras",
 }
+_DRAWS = 2000  # of rows, for the interval of a rank correlation
 _FEWEST_RANKED = 5  # rows whose order on block is held against that on test
+_FEW_FILMS = 50  # of validation, on which a calibration is hardly more than a guess
 _NEAR = 0.95  # share of the films of one recipe that another must have been scored on to be compared
 _LEAKS = (
     "What patients on both sides are worth: split by image less split by whole patients. The interval of the\n"
@@ -58,11 +60,11 @@ def results_page(rows: Sequence[Row], published: Mapping[str, Published], intro:
     Args:
         rows: those with records.
         published: by recipe.
-        intro: text above the tables.
+        intro: text above the tables; its links start from `docs/results`.
         best: recipe that every other row is tested against; "" where there is none yet.
     """
     by_name = {row.name: row for row in rows}
-    parts = [f"# Results\n\n{intro.strip()}\n"]
+    parts = [f"# Results\n\n{intro.strip().replace('](../', '](')}\n"]
     own = [row for row in rows if not row.name.startswith("study_")]
     if own:
         parts.append(f"## Recipes of pneumolit\n\n{row_table(own, {}, NUMBERS)}\n\n{_commands(own)}\n")
@@ -105,6 +107,10 @@ def readme_table(rows: Sequence[Row], published: Mapping[str, Published], most: 
             verdict_text(row, theirs, ("accuracy",)) if theirs else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    able = [name for study in STUDIES for name in _recipes(study) if _can_run(name, _recipes(study))]
+    missing = sum(name not in by_name for name in able)
+    if missing:
+        lines.append(f"\nOf the {len(able)} rows of the studies that can run here, {missing} have no number yet.")
     return "\n".join(lines)
 
 
@@ -141,9 +147,14 @@ def with_found(recipe: str, line: str) -> str:
 
 def _recipes(study: str) -> list[str]:
     """Recipes of a study by name, one that is split by patients behind its own."""
-    folder = CONFIG_DIR / "experiment"
-    found = [path.relative_to(folder).with_suffix("").as_posix() for path in (folder / study).rglob("[!_]*.yaml")]
+    files = (EXPERIMENTS / study).rglob("[!_]*.yaml")
+    found = [path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in files]
     return sorted(found, key=lambda name: (name.rpartition("/")[2], name.count("/")))
+
+
+def _can_run(name: str, names: Sequence[str]) -> bool:
+    """Whether there is data, and weights or none needed."""
+    return not name.startswith("study_b/") and all(name + ending not in names for ending in STAND_INS)
 
 
 def _not_run(names: Sequence[str], by_name: Mapping[str, Row]) -> str:
@@ -186,13 +197,15 @@ def _against(best: Row, others: Sequence[Row]) -> str:
         by_one_rule = RowGroup(tuple(_method(row, name, films, PRIMARY) for row in (best, *near)))
         pairs = [(other, one) for one, other in against_one(by_own_rules, 0)]
         names = [method.name for method in by_own_rules.methods]
+        few = ", ".join(f"`{row.name}`" for row in near if row.records[0].metrics["sets"]["val"]["images"] < _FEW_FILMS)
         lines = [
             f"{title}, {len(films)} films, the lowest seed of each recipe; differences are {best.name} less the row.",
             "P by tests for clustered data: of accuracy McNemar's or, where fewer than",
             f"{FEW_GAINS} patients differ, flipped signs (mid-p, which stays below 1 where nothing differs), of AUROC",
             "Obuchowski's variance; none knows what another seed would change. Holm's correction for",
             f"{len(pairs)} rows within a column. Accuracy: every row by the rule of the tables above, then by one rule",
-            "for all, the primary one.\n",
+            "for all, the primary one, calibrated on each row's own validation"
+            + (f",\nof fewer than {_FEW_FILMS} films in {few}.\n" if few else ".\n"),
             "| row | accuracy | p | Holm | accuracy by one rule | p | Holm | AUROC | p | Holm |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
@@ -236,22 +249,38 @@ def _foretold(rows: Sequence[Row]) -> str:
     found = [(row.name, [record.metrics["sets"].get(name, {}).get("auroc") for name in ("val", "block", "test")])
              for row in rows for record in row.records]  # fmt: skip
     runs = [(name, [auroc[0] for auroc in three]) for name, three in found if all(three)]
-    means: dict[str, np.ndarray] = {
-        name: np.mean([three for other, three in runs if other == name], axis=0)
-        for name, _ in runs
-        if name.startswith("study_")
-    }
-    if len(means) < _FEWEST_RANKED:
+    names = dict.fromkeys(name for name, _ in runs)
+    means = {name: np.mean([three for other, three in runs if other == name], axis=0) for name in names}
+    studies = [mean for name, mean in means.items() if name.startswith("study_")]
+    if len(studies) < _FEWEST_RANKED:
         return ""
     above = sum(block > val for _, (val, block, _) in runs)
     below = sum(test < min(val, block) for _, (val, block, test) in runs)
-    _, blocks, tests = np.stack(list(means.values())).T
-    return (
+    text = (
         f"## What validation foretells\n\nOf {len(runs)} runs with an AUROC on validation (of study C the 16 official "
         f"films), block and test the block's\nlies above validation's in {above}, and test lies below both in {below}. "
-        f"Over the {len(means)} rows of studies among them block\nand test have a rank correlation (Spearman) of "
-        f"{spearmanr(blocks, tests).statistic:.2f}.\n"
+        f"Over the {len(studies)} rows of studies among them block\nand test have a rank correlation (Spearman) of "
+        f"{_ranks_agree(studies)}"
     )
+    if len(studies) < len(means):
+        others = f"with {len(means) - len(studies)} of our own"
+        text += f", {others},\nchosen on the block, of {_ranks_agree([*means.values()])}"
+    return f"{text}; intervals: 95 %, rows drawn with replacement.\n"
+
+
+def _ranks_agree(aurocs: Sequence[np.ndarray]) -> str:
+    """Spearman's correlation of block and test, with its interval.
+
+    Args:
+        aurocs: of every row on validation, block and test.
+    """
+    _, blocks, tests = np.stack(aurocs).T
+    value = spearmanr(blocks, tests).statistic
+    draws = np.random.default_rng(0).integers(len(aurocs), size=(_DRAWS, len(aurocs)))
+    # A draw of one row alone has no order.
+    kept = [rows for rows in draws if len(set(blocks[rows])) > 1 and len(set(tests[rows])) > 1]
+    low, high = np.quantile([spearmanr(blocks[rows], tests[rows]).statistic for rows in kept], (0.025, 0.975))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _looks(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ from pneumolit.evaluation.seeds import mean_over_runs
 
 REPRODUCED, BETTER, WORSE = "reproduced", "better", "worse"
 _TEST_SPLITS = ("test", "own test, 20 %")
-_PRINTED = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall")
+_PRINTED = ("accuracy", "specificity", "sensitivity", "auroc", "macro_recall", "macro_f1")
 Estimate = tuple[float, float | None, float | None]  # value, and its 95 % interval
 
 
@@ -25,8 +25,8 @@ class Published:
     """What the authors printed for a row, on the test split.
 
     Attributes:
-        texts: accuracy, specificity, sensitivity, auroc, macro_recall, as far as printed, with the digits that were; a
-            specificity that only the printed matrix tells, to three digits.
+        texts: accuracy, specificity, sensitivity, auroc, macro_recall, macro_f1, as far as printed, with the digits
+            that were; a specificity that only the printed matrix tells, to three digits.
         ranges: by the same names, what was found may have been before it was rounded; of an accuracy whose right and
             wrong images are counted, that quotient.
         epochs: that were trained, where it is said.
@@ -44,8 +44,8 @@ class Row:
     Attributes:
         name: of the recipe, `study_a/two_layer_cnn`.
         records: by seed.
-        estimates: of test (`accuracy`, `specificity`, `sensitivity`, `auroc`, `macro_recall`), and `block_auroc`;
-            means over seeds, intervals over patients and seeds; decisions by `rule_of`.
+        estimates: of test (`accuracy`, `specificity`, `sensitivity`, `auroc`, `macro_recall`, `macro_f1`), and
+            `block_auroc`; means over seeds, intervals over patients and seeds; decisions by `rule_of`.
     """
 
     name: str
@@ -71,7 +71,7 @@ def read_published(path: Path) -> dict[str, Published]:
             recipe = line["recipe"]
             if recipe and line["split"] in _TEST_SPLITS:
                 texts = {key: line[key] for key in _PRINTED if line[key]}
-                ranges = {key: _range(text.rstrip("+")) for key, text in texts.items()}
+                ranges = {key: _range(text) for key, text in texts.items()}
                 if line["right"] and line["wrong"]:
                     share = int(line["right"]) / (int(line["right"]) + int(line["wrong"]))
                     ranges["accuracy"] = (share, share)
@@ -85,13 +85,17 @@ def read_published(path: Path) -> dict[str, Published]:
 
 
 def _range(text: str) -> tuple[float, float]:
-    """What a printed number may have been: half a unit of its last digit to either side.
+    """What a printed number may have been: half a unit of its last digit to either side, with a + that unit above.
 
     >>> _range(".91")
     (0.905, 0.915)
+    >>> _range(".84+")
+    (0.84, 0.85)
     """
-    digits = len(text.partition(".")[2])
+    digits = len(text.rstrip("+").partition(".")[2])
     half = 0.5 * 10.0**-digits
+    if text.endswith("+"):
+        return float(text.rstrip("+")), round(float(text.rstrip("+")) + 2 * half, digits)
     return round(float(text) - half, digits + 1), round(float(text) + half, digits + 1)
 
 
@@ -150,7 +154,7 @@ def _of_several(scored: Sequence[Scored], calls: Sequence[np.ndarray]) -> dict[s
 
 def _of_classes(records: Sequence[Record], scored: Sequence[Scored]) -> dict[str, Estimate]:
     views = [record.metrics["sets"]["test"]["class_view"] for record in records]
-    recall = float(np.mean([view["macro_recall"] for view in views]))
+    means = {key: float(np.mean([view[key] for view in views])) for key in ("macro_recall", "macro_f1")}
     first = scored[0]
     # The accuracy of calls that are right where the class is right.
     calls = np.column_stack([np.where(one.correct, one.positives, 1 - one.positives) for one in scored])
@@ -158,7 +162,7 @@ def _of_classes(records: Sequence[Record], scored: Sequence[Scored]) -> dict[str
     value = found["accuracy"]
     return {
         "accuracy": _estimate([value["mean"], *(value["interval"] or (None, None))]),
-        "macro_recall": (recall, None, None),
+        **{key: (mean, None, None) for key, mean in means.items()},
     }
 
 

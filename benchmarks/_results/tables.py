@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from benchmarks._results.rows import Estimate, Published, Row, rule_of, verdict
+from pneumolit.config import CONFIG_DIR
 from pneumolit.evaluation.clustered import weighted_sum_interval
 
+EXPERIMENTS = CONFIG_DIR / "experiment"
 STAND_INS = ("_lite0", "_lite2")
 NUMBERS = ("accuracy", "specificity", "sensitivity", "auroc")
-CLASS_NUMBERS = ("accuracy", "macro_recall")
-HEADS = {"accuracy": "accuracy", "specificity": "spec.", "sensitivity": "sens.", "auroc": "AUROC"}
+CLASS_NUMBERS = ("accuracy", "macro_recall", "macro_f1")
+HEADS = {
+    "accuracy": "accuracy", "specificity": "spec.", "sensitivity": "sens.", "auroc": "AUROC",
+    "macro_recall": "macro recall", "macro_f1": "macro F1",
+}  # fmt: skip
 _BY_PATIENTS = "/by_patients"
 
 
@@ -23,7 +29,7 @@ def row_table(rows: Sequence[Row], published: Mapping[str, Published], numbers: 
         numbers: those that are shown.
     """
     is_classes = "macro_recall" in numbers
-    heads = [HEADS.get(key, "macro recall") for key in numbers]
+    heads = [HEADS[key] for key in numbers]
     columns = ["recipe"]
     for head in heads:
         columns += [f"{head}: published", "ours"] if published else [head]
@@ -100,13 +106,21 @@ def _signed(estimate: Estimate) -> str:
 def verdict_text(row: Row, theirs: Published | None, numbers: Sequence[str]) -> str:
     """By accuracy, and where it differs by AUROC as well."""
     if theirs is None or "accuracy" not in theirs.texts or "accuracy" not in row.estimates:
-        return "no number published" if theirs is None else ""
+        return f"no number published: {words_of(published_name(row.name))}" if theirs is None else ""
     words = verdict(theirs.ranges["accuracy"], row.estimates["accuracy"])
     if "auroc" in theirs.texts and "auroc" in numbers and "auroc" in row.estimates:
         other = verdict(theirs.ranges["auroc"], row.estimates["auroc"])
         words += f" (AUROC: {other})" if other != words else ""
     most = row.records[0].config["trainer"]["max_epochs"]
     return f"{words}, {most} of {theirs.epochs} epochs" if most < (theirs.epochs or 0) else words
+
+
+def words_of(name: str) -> str:
+    """What a recipe's header says under "Published", for rows whose authors give no number."""
+    found = re.search(
+        r"^# Published: (.*?)\.?$", (EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return found[1] if found else "nothing"
 
 
 def published_name(name: str) -> str:

@@ -139,6 +139,7 @@ def test_a_printed_number_may_have_been_any_that_is_rounded_to_it_and_counted_im
     assert published["study_a/two_layer_cnn"].ranges["accuracy"] == pytest.approx((533 / 624, 533 / 624))
     assert published["study_a/two_layer_cnn"].ranges["specificity"] == pytest.approx((0.615, 0.625))
     assert published["study_c/logistic"].ranges["accuracy"] == pytest.approx((0.7305, 0.7315))
+    assert published["study_e/v5"].ranges["accuracy"] == pytest.approx((0.84, 0.85))  # .84+ is not less than .84
 
 
 def test_the_verdict_of_a_row_that_ran_shorter_than_its_authors_says_so(finished: Make, tmp_path: Path) -> None:
@@ -232,6 +233,7 @@ def test_every_published_row_names_a_recipe_that_exists_and_every_study_has_rows
         "accuracy": ".91",
         "specificity": ".77",
         "sensitivity": ".99",
+        "macro_f1": ".89",
     }
     assert published["study_e/v5"].texts == {"accuracy": ".84+"}
 
@@ -283,8 +285,44 @@ def test_what_validation_foretells_is_counted_over_runs_and_ranked_over_rows_of_
     rows += [row("study_a/5", (0.99, 0.80, 0.95), (0.99, 0.80, 0.70)), row("best", (0.9, 0.99, 0.95))]
     text = _foretold(rows)
     assert "Of 8 runs" in text and "validation's in 6, and test lies below both in 6" in " ".join(text.split())
-    assert "Over the 6 rows of studies" in text and "of -1.00." in text
+    assert "Over the 6 rows of studies" in text and "of -1.00 [-1.00, -1.00], with 1 of our own,\nchosen" in text
+    assert "chosen on the block, of -0.25 [" in text  # the own one has most on both
     assert _foretold(rows[:4]) == ""
+
+
+def test_a_row_whose_authors_gave_words_alone_shows_them_and_rows_without_a_number_are_counted(
+    finished: Make, tmp_path: Path
+) -> None:
+    name = "study_e/v3_lite2"
+    rows = make_rows([recorded(finished(name), name, tmp_path / "runs")])
+    published = read_published(ROOT / "docs" / "published.csv")
+    (line,) = [one for one in results_page(rows, published, "", "").splitlines() if one.startswith(f"| `{name}`")]
+    assert line.rstrip(" |").endswith("no number published: no gain")
+    counts = [
+        re.search(
+            r"Of the (\d+) rows of the studies that can run here, (\d+) have no number", readme_table(made, {}, [])
+        )
+        for made in ([], rows)
+    ]
+    (able, none), (_, fewer) = (map(int, found.groups()) for found in counts if found)
+    assert able == none == fewer + 1 > 30
+
+
+def test_the_intro_s_links_lead_somewhere_from_its_own_folder_and_from_the_page() -> None:
+    intro = ROOT / "docs" / "results" / "intro.md"
+    page = results_page([], {}, intro.read_text(encoding="utf-8"), "")
+    for folder, text in ((intro.parent, intro.read_text(encoding="utf-8")), (ROOT / "docs", page)):
+        links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+        assert len(links) >= 4 and all((folder / link).is_file() for link in links), links
+
+
+def test_numbers_of_a_row_calibrated_on_a_few_films_are_said_to_be_so(finished: Make, tmp_path: Path) -> None:
+    names = ("study_a/two_layer_cnn", "study_c/mlp", "best")
+    records = [recorded(finished(name), name, tmp_path / "runs") for name in names]
+    for record, images in zip(records, (400, 16, 400), strict=True):
+        record.metrics["sets"]["val"]["images"] = images
+    page = results_page(make_rows(records), {}, "", "best")
+    assert page.count("of fewer than 50 films in `study_c/mlp`.") == 2  # block and test
 
 
 def test_a_recipe_s_header_says_what_was_found_once_and_keeps_the_rest(finished: Make, tmp_path: Path) -> None:
