@@ -211,7 +211,7 @@ def png_cases() -> list[Case]:
         Case("palette_absent.png", "indices without their palette", "either", _png(stream, color=3)),
         Case("16_bit.png", "65,536 shades", "read", encoded(wide * 257, "PNG")),
         Case("16_bit_dark.png", "65,536 shades, of which 256 are used", "read", encoded(wide, "PNG")),
-        Case("16_bit_color.png", "color of 48 bits", "read", _png(color, depth=16, color=2)),
+        Case("16_bit_color.png", "48 bits, of which 24 would be read", "refused", _png(color, depth=16, color=2)),
         Case("1_bit.png", "eight pixels in a byte", "read", _png(_stream(np.packbits(gray > 99, axis=1)), depth=1)),
         Case("animated.png", "an animated PNG", "read", moving),
         Case("interlaced.png", "an interlaced PNG", "read", woven),

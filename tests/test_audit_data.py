@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import read_looks
@@ -141,6 +142,60 @@ def test_what_a_split_file_leaks_is_told(audited: Callable[..., Outcome], small_
     (tmp_path / "mine.csv").write_text("path,split\na.jpeg,train\n")
     other = audited("data=chest_xray", f"data.root={small_set}", "data.split_file=mine.csv")
     assert other.code == 2 and "mine.csv names no image of" in other.err
+
+
+def test_a_film_of_test_that_was_saved_anew_into_train_is_told_though_a_plain_copy_of_it_is_dropped(
+    audited: Callable[..., Outcome], write_films: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_films(tmp_path / "ward", SMALL_KAGGLE, side=96)
+    shutil.copy(root / "test/NORMAL/IM-0001-0001.jpeg", root / "train/NORMAL/IM-0100-0001.jpeg")
+    with Image.open(root / "test/NORMAL/IM-0001-0001.jpeg") as film:
+        film.save(root / "train/NORMAL/IM-0101-0001.jpeg", quality=70)
+    sides = {f.relative_to(root).as_posix(): f.relative_to(root).parts[0] for f in root.rglob("*.jpeg")}
+    sides["train/NORMAL/IM-0100-0001.jpeg"] = "dropped"
+    with (tmp_path / "run.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([("path", "split"), *sides.items()])
+    found = audited("data=chest_xray", f"data.root={root}", "data.split_file=run.csv").found["ward"]
+    (near,) = found["copies"]["near"]
+    assert near["is_across_splits"] and len(near["paths"]) == 3
+    assert [copy["sides"] for copy in found["split"]["near"]] == [["train", "test"]]
+
+
+@pytest.mark.parametrize("target", ["cause", "binary"])
+def test_the_floor_stands_on_the_validation_of_a_run_on_the_same_data(
+    audited: Callable[..., Outcome], demo_root: Path, compose_config: Callable[..., dict[str, Any]], cache_dir: Path,
+    target: str,
+) -> None:  # fmt: skip
+    from pneumolit.data.dataset import load_data
+
+    chosen = ("data=chest_xray", f"data.root={demo_root}", f"data.target={target}", "data.seed=3")
+    floor = audited(*chosen, "name=mine").found["mine"]["floor"]
+    data = load_data(compose_config(*chosen)["data"], cache_dir)
+    assert floor["val"]["num_images"] == len(data.rows("val")) and floor["num_train"] == len(data.rows("train"))
+    assert floor["validation"] == "patients"
+
+
+def test_the_floor_stands_on_validation_that_the_data_set_names(
+    audited: Callable[..., Outcome], demo_root: Path, tmp_path: Path
+) -> None:
+    films = sorted(f.relative_to(demo_root) for f in (demo_root / "train").rglob("*.jpeg"))
+    rows = [(f, f.parts[1], "val" if n % 5 == 0 else "train") for n, f in enumerate(films)]
+    with (tmp_path / "list.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([("path", "label", "split"), *rows])
+    result = audited("data=manifest", f"data.manifest={tmp_path / 'list.csv'}", f"data.root={demo_root}")
+    floor = result.found["list"]["floor"]
+    assert floor["validation"] == "named" and floor["val"]["num_images"] == sum(row[2] == "val" for row in rows)
+    assert "validation, as the data set names it" in Path("outputs/audit/list/audit.html").read_text()
+    assert "The manifest names no patients, so that a run takes every image for a patient of its own" in result.out
+
+
+def test_a_split_that_names_an_image_twice_is_refused(
+    audited: Callable[..., Outcome], small_set: Path, tmp_path: Path
+) -> None:
+    name = "test/NORMAL/IM-0001-0001.jpeg"
+    (tmp_path / "twice.csv").write_text(f"path,split\n{name},test\n{name},train\n")
+    result = audited("data=chest_xray", f"data.root={small_set}", "data.split_file=twice.csv")
+    assert result.code == 2 and f"twice.csv names {name} twice; name every image once" in result.err
 
 
 def test_the_split_of_a_run_leaks_no_patient(audited: Callable[..., Outcome], small_run: Path) -> None:

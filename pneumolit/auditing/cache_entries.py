@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pneumolit.data.demo import MARKER as DEMO_MARKER
 from pneumolit.rundir import is_locked
 
 STORE, FEATURES, DEMO, MNIST = "store", "features", "demo", "pneumoniamnist"
 BUILDING = ".building"
 _BY_STAT, _WAITING, _PARTIAL = "by_stat", ".waiting", ".partial"
 _STALE = 3600  # seconds; phantoms are written in one minute, without a lock
-_MARKER = ".pneumolit_demo.json"  # in every set of phantoms
 _MAPS = "/proc/{}/maps"  # which files a process has mapped; Linux only
 
 
@@ -66,8 +66,10 @@ def list_cache(base: Path) -> list[CacheEntry]:
 
 def lock_files(base: Path, folder: Path, kind: str) -> list[Path]:
     """Lock files that a process holds while it writes this folder."""
-    if kind in (DEMO, MNIST):
+    if kind == DEMO:
         return []
+    if kind == MNIST:
+        return [folder.parent / f"{folder.name.removeprefix('.').removesuffix(_PARTIAL)}.lock"]
     name = folder.name.removesuffix(BUILDING)
     places = [folder.parent / f"{name}.lock"]
     if kind == STORE:
@@ -111,11 +113,10 @@ def _describe(folder: Path, kind: str) -> str:
         return "half written"
     name = {STORE: "images.npy", FEATURES: "features.npy"}.get(kind)
     if kind == MNIST:
-        return (
-            f"PneumoniaMNIST of {folder.name} pixels" if folder.name.isdigit() else "published files of PneumoniaMNIST"
-        )
+        size = folder.name.partition("-")[0]
+        return f"PneumoniaMNIST of {size} pixels" if size.isdigit() else "published files of PneumoniaMNIST"
     if name is None:
-        return "phantoms" if (folder / _MARKER).is_file() else "no set of phantoms"
+        return "phantoms" if (folder / DEMO_MARKER).is_file() else "no set of phantoms"
     try:
         with _times_kept(folder / name):
             shape = np.load(folder / name, mmap_mode="r").shape

@@ -11,8 +11,10 @@ from pathlib import Path
 from PIL import Image
 
 from pneumolit.cores import available_cores
+from pneumolit.data.demo import MARKER as DEMO_MARKER
 from pneumolit.data.dicom import is_dicom
 from pneumolit.data.film import check_size
+from pneumolit.data.pneumoniamnist import MARKER as MNIST_MARKER
 from pneumolit.data.reader import FORMATS, SUFFIXES, colorfulness, exif_orientation, read_size
 from pneumolit.data.store import Progress
 from pneumolit.data.table import RecordTable
@@ -101,7 +103,8 @@ def inspect_file(path: Path) -> FileFacts:
                 raise
         width, height = read_size(path)
         return FileFacts(width, height, size, tuple(_suffix_oddities(path, _DICOM) + _shape_oddities(width, height)))
-    odd = _suffix_oddities(path, kind)
+    # Of several pictures in one JPEG, as some cameras write, the first is read.
+    odd = _suffix_oddities(path, "JPEG" if kind == "MPO" else kind)
     if mode.startswith(("I", "F")):
         odd.append(("depth", "more than 8 bits a pixel"))
     elif mode in _TOLD_KINDS or is_transparent:
@@ -152,7 +155,7 @@ def _strays_in(root: Path, folder: str, *, inside: bool) -> Iterator[tuple[str, 
                 if inside or (not entry.name.startswith(".") and not _is_split(entry.name)):
                     yield path, "a folder; its content is not read"
             elif entry.name.startswith("."):
-                if entry.name != ".pneumolit_demo.json":
+                if entry.name not in (DEMO_MARKER, MNIST_MARKER):
                     yield path, "hidden, such as a Mac leaves behind"
             elif not is_file:  # before it is opened: a pipe would wait for ever
                 yield path, "a link to nothing, a pipe or a device"

@@ -84,6 +84,10 @@ def single_aurocs(side: Side) -> dict[str, float]:
 def refuse_one_class(sides: Sequence[tuple[str, Side]]) -> str:
     """Why no floor can be measured; empty where it can."""
     for name, side in sides:
+        if not len(side.positives):
+            return f"there are no {name} images that can be read"
+        if not np.isfinite(side.features).all():
+            return f"of some {name} images nothing can be measured: they are a few pixels wide"
         if len(np.unique(side.positives)) < 2:
             return f"the {name} images are all of one kind"
     return ""

@@ -21,9 +21,8 @@ from pneumolit.auditing.patients import GIVEN, all_readings, number_stretches, o
 from pneumolit.auditing.pictures import draw_pictures
 from pneumolit.auditing.showing import say
 from pneumolit.auditing.statistics import FEATURES, crude_features, describe_by_group
-from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, open_subject, read_split
-from pneumolit.data.dataset import UNREADABLE, find_copies
-from pneumolit.data.split import carve_patients
+from pneumolit.auditing.subject import PLAUSIBLE, GivenSplit, Subject, drawn_sides, open_subject, read_split
+from pneumolit.data.dataset import UNREADABLE
 from pneumolit.data.store import Progress, cache_folder
 from pneumolit.rundir import decoded, fingerprint, read_json, record_look, shortest, utc_now, write_text
 from pneumolit.training.progress import data_progress
@@ -111,6 +110,7 @@ def _examine(cfg: Mapping[str, Any], subject: Subject, split: GivenSplit | None,
     counts = count_images(records)
     readings = all_readings(records, has_patients=subject.has_patients)
     patients = readings.get(GIVEN, readings.get(PLAUSIBLE, np.arange(len(records))))
+    is_silent = bool(readings) and subject.cfg["source"] == "manifest" and not subject.has_patients
     features = crude_features(store.images, subject.files)
     values = dict(zip(FEATURES, features.T, strict=True))
     sizes = {name: values[name] for name in ("width", "height", "aspect")}
@@ -140,12 +140,13 @@ def _examine(cfg: Mapping[str, Any], subject: Subject, split: GivenSplit | None,
         "patients": {
             "readings": _between(readings, list(records.texts("split")), paths),
             "stretches": number_stretches(records),
+            "unnamed": _with_several(patients) if is_silent else 0,
         },
         "split": None if split is None else _leaks(split, readings, paths, copies),
         "mix": class_mix(records, patients),
         "sizes": describe_by_group(records, sizes, subject.readable),
         "sharpness": describe_by_group(records, {"sharpness": values["sharpness"]}, subject.readable),
-        "floor": _floor(cfg, subject, features, patients),
+        "floor": _floor(cfg, subject, features, patients, split),
     }
 
 
@@ -165,7 +166,11 @@ def _copies(subject: Subject, patients: np.ndarray | None, progress: Progress) -
     groups = exact_groups(contents, unreadable)
     exact = [told(group.tolist()) for group in groups]
     pairs = near_pairs(subject.store.images, contents, unreadable, progress)
-    near = [{**told(g.rows.tolist()), "kind": ", ".join(g.kinds), "detail": g.detail} for g in near_groups(pairs)]
+    alike = [np.flatnonzero(np.isin(contents, contents[g.rows])) for g in near_groups(pairs)]  # copies of each as well
+    near = [
+        {**told(rows.tolist()), "kind": ", ".join(g.kinds), "detail": g.detail}
+        for g, rows in zip(near_groups(pairs), alike, strict=True)
+    ]
     return {
         "exact": sorted(exact, key=_graver_first),
         "num_extra": sum(len(group) - 1 for group in groups),
@@ -175,6 +180,11 @@ def _copies(subject: Subject, patients: np.ndarray | None, progress: Progress) -
 
 def _graver_first(copy: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     return not copy["is_across_splits"], not copy["is_across_classes"], not copy["is_across_patients"]
+
+
+def _with_several(patients: np.ndarray) -> int:
+    """Patients of several images."""
+    return int((np.unique(patients, return_counts=True)[1] > 1).sum())
 
 
 def _between(readings: Mapping[str, np.ndarray], sides: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
@@ -205,21 +215,26 @@ def _leaks(
     }
 
 
-def _floor(cfg: Mapping[str, Any], subject: Subject, features: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    """The crude-feature floor on validation carved from train, and if asked on test."""
+def _floor(
+    cfg: Mapping[str, Any], subject: Subject, features: np.ndarray, patients: np.ndarray, split: GivenSplit | None
+) -> dict[str, Any]:
+    """The crude-feature floor on the validation of a run on this data, and if asked on test."""
     if subject.positives is None:
         return {"reason": "no class means pneumonia, or there is only one class; set data.positive"}
-    positives, data = subject.positives, subject.cfg
-    records = subject.records.with_split(UNREADABLE, subject.unreadable)
-    is_copy = find_copies(records, subject.store.hashes.contents())
-    train = np.flatnonzero(~records.is_in("split", "test", UNREADABLE) & ~is_copy)
-    test = np.flatnonzero(records.is_in("split", "test"))
+    positives = subject.positives
+    try:
+        sides, how = (np.array(split.sides), "given") if split is not None else drawn_sides(subject)
+    except ValueError as error:  # too few patients, say; a run would not begin
+        return {"reason": f"no validation can be made ({error})"}
+    # A split of before may name files that cannot be read today.
+    sides[subject.unreadable] = UNREADABLE
+    fitted_rows, val_rows = (np.flatnonzero(sides == name) for name in ("train", "val"))
+    test = np.flatnonzero((subject.records.is_in("split", "test")) & (sides != UNREADABLE))
 
     def side(rows: np.ndarray) -> Side:
         return Side(features[rows], positives[rows], patients[rows])
 
-    is_val = carve_patients(records.select(train), fraction=data["val_fraction"], seed=data["seed"])
-    fitted, val = side(train[~is_val]), side(train[is_val])
+    fitted, val = side(fitted_rows), side(val_rows)
     reason = refuse_one_class([("training", fitted), ("validation", val)])
     if cfg["floor_on_test"]:
         reason = reason or (refuse_one_class([("test", side(test))]) if len(test) else "there is no test split")
@@ -229,6 +244,7 @@ def _floor(cfg: Mapping[str, Any], subject: Subject, features: np.ndarray, patie
         return {"reason": reason}
     model = FloorModel(fitted)
     result: dict[str, Any] = {
+        "validation": how,
         "features": dict(FEATURES),
         "num_train": len(fitted.positives),
         "val": model.score(val),
@@ -239,7 +255,7 @@ def _floor(cfg: Mapping[str, Any], subject: Subject, features: np.ndarray, patie
         look, configuration = record_look(  # before: a kill must not hide that it was seen
             Path(cfg["output_dir"]),
             run=f"{_FOLDER}/{subject.name}",
-            configuration=fingerprint([*FEATURES, str(data["val_fraction"])]),
+            configuration=fingerprint([*FEATURES, *map(str, sides)]),
             test_set=subject.store.hashes.fingerprint(test),
             purpose="audit floor_on_test=true",
         )
@@ -258,8 +274,8 @@ def _placed(suspects: dict[str, Any] | None, subject: Subject) -> dict[str, Any]
         return None
     known = set(subject.paths)
     listed = [one["path"] for view in suspects["views"] for one in view["images"]]
-    strangers = sum(path not in known for path in listed)
-    if listed and strangers == len(listed):
+    strangers = len(set(listed) - known)
+    if listed and strangers == len(set(listed)):
         raise ValueError(
             f"the images of folds= are none of {subject.root}, the first is {listed[0]}; give a sweep on this data set"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumolit.auditing.files import FileFacts, inspect_files
 from pneumolit.comparison.facts import read_config
-from pneumolit.data.dataset import read_records
+from pneumolit.data.dataset import UNREADABLE, divide, divide_given, read_records
 from pneumolit.data.records import choose_labels, identify_patient
 from pneumolit.data.store import ImageStore, Progress, open_store
 from pneumolit.data.table import RecordTable
@@ -119,7 +119,11 @@ def read_split(cfg: Mapping[str, Any], subject: Subject) -> GivenSplit | None:
         file = Path(str(cfg["data"]["split_file"])).expanduser()
     else:
         return None
-    side_of = {row["path"]: row["split"] for row in read_split_csv(file)}
+    side_of: dict[str, str] = {}
+    for row in read_split_csv(file):
+        if row["path"] in side_of:
+            raise ValueError(f"{file} names {row['path']} twice; name every image once")
+        side_of[row["path"]] = row["split"]
     paths = subject.paths
     unnamed = sum(path not in side_of for path in paths)
     if unnamed == len(paths):
@@ -129,6 +133,27 @@ def read_split(cfg: Mapping[str, Any], subject: Subject) -> GivenSplit | None:
         )
     sides = [side_of.get(path, "") for path in paths]
     return GivenSplit(str(file), sides, unnamed, len(side_of) - (len(paths) - unnamed))
+
+
+def drawn_sides(subject: Subject) -> tuple[np.ndarray, str]:
+    """The sides that a run on this data would draw: train, val, test and what `pneumolit.data.dataset` has besides.
+
+    Returns:
+        (`(N,)` texts, how validation is made: "named" by the data set, "patients" or "images" drawn from train)
+
+    Raises:
+        ValueError: none can be drawn.
+    """
+    data = {**subject.cfg, "split_file": None}
+    records = subject.records
+    if data["source"] != _NAMED_PATIENTS:
+        records = RecordTable.of(identify_patient(record, data["patient_key"]) for record in records)
+    _, labelled = choose_labels(records, data["target"], data["positive"])
+    given = divide_given(labelled, data)
+    is_named = bool(given.is_in("split", "val").any()) and data["resplit"] is None
+    divided, _ = divide(given.with_split(UNREADABLE, subject.unreadable), subject.store.hashes.contents(), data)
+    is_by_patients = len(set(records.texts("patient_id"))) < len(records)
+    return np.array(list(divided.texts("split"))), "named" if is_named else "patients" if is_by_patients else "images"
 
 
 def _data_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,19 +102,13 @@ def load_data(cfg: Mapping[str, Any], cache_dir: Path, progress: Progress | None
     root, records = read_records(cfg, cache_dir)
     _refuse_outside(records, root)
     labels, records = choose_labels(records, cfg["target"], cfg["positive"])
-    records = _divide_given(records, cfg)
+    records = divide_given(records, cfg)
     is_named = cfg["resplit"] is None and bool(records.is_in("split", "val").any())
     store = open_store(
         root, records.texts("path"), cache_dir=cache_dir, store_size=cfg["store_size"], progress=progress
     )
     records = handle_unreadable(records, store, root, cfg["on_bad_image"])
-    if cfg["split_file"] is not None:
-        records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
-    is_copy = find_copies(records, store.hashes.contents())
-    if cfg["duplicates"] == "drop":
-        records = records.with_split(DROPPED, is_copy & ~records.is_in("split", "test", UNREADABLE))
-    if cfg["split_file"] is None and cfg["resplit"] is None:
-        records = _carve(records, cfg)
+    records, is_copy = divide(records, store.hashes.contents(), cfg)
     if cfg["balance"] == "undersample":
         rows = np.flatnonzero(records.is_in("split", "train"))
         records = records.with_split(DROPPED, rows[~undersample(records.select(rows), seed=cfg["seed"])])
@@ -245,7 +239,31 @@ def find_copies(records: RecordTable, contents: np.ndarray) -> np.ndarray:
     return copies
 
 
-def _divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
+def divide(records: RecordTable, contents: np.ndarray, cfg: Mapping[str, Any]) -> tuple[RecordTable, np.ndarray]:
+    """Who is trained on and who validates: copies are dropped, blocks and validation carved, or a file says it.
+
+    Args:
+        records: with the task's labels and the sides of `divide_given`, unreadable ones marked.
+        contents: `(N,)` integers, the same for equal files.
+        cfg: the `data` configuration.
+
+    Returns:
+        (records with their sides, `(N,)` bool as from `find_copies`)
+
+    Raises:
+        FileNotFoundError, ValueError: as the splits say.
+    """
+    if cfg["split_file"] is not None:
+        records = _divide_by_file(records, Path(cfg["split_file"]).expanduser())
+    is_copy = find_copies(records, contents)
+    if cfg["duplicates"] == "drop":
+        records = records.with_split(DROPPED, is_copy & ~records.is_in("split", "test", UNREADABLE))
+    if cfg["split_file"] is None and cfg["resplit"] is None:
+        records = _carve(records, cfg)
+    return records, is_copy
+
+
+def divide_given(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
     """Give every record a side; the official 16 validation images join train unless `data.carve=official`."""
     if cfg["resplit"] is not None:
         return resplit(records, fractions=cfg["resplit"], seed=cfg["seed"], is_stratified=cfg["stratify"])
@@ -290,6 +308,10 @@ def _carve(records: RecordTable, cfg: Mapping[str, Any]) -> RecordTable:
 
 def _divide_by_file(records: RecordTable, path: Path) -> RecordTable:
     listed = RecordTable.of(ImageRecord(Path(row["path"]), "", "", split=row["split"]) for row in read_split_csv(path))
+    if twice := listed.repeated_paths():
+        raise ValueError(
+            f"data.split_file={path} names {len(twice)} images twice, the first {twice[0]}; name each once"
+        )
     sides = listed.kinds("split")
     unknown = sorted({side for (side,) in sides.values} - _SIDES)
     if unknown:

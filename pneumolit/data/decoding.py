@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumolit.data.reader import ImageError, read_file, read_gray, read_size
+from pneumolit.data.reader import ImageError, PassingError, read_file, read_gray, read_size
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 _SAMPLE = 64  # headers from which the side of the stored images is guessed
@@ -81,6 +81,8 @@ def _decode(
             image = read_gray(data, side)
         except ImageError as error:
             errors[row] = str(error)
+            if isinstance(error, PassingError):
+                digests[row] = 0  # as a file that could not be opened: it is tried again, and no store is named by it
             return
         with turn:
             out.seek(begin + row * side * side)

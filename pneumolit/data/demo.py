@@ -35,7 +35,7 @@ from pneumolit.rundir import read_json
 DEMO_VERSION = 1
 """Raise it with every change that alters a byte of the images or a file name."""
 
-_MARKER = ".pneumolit_demo.json"
+MARKER = ".pneumolit_demo.json"
 _STALE_SECONDS = 3600.0  # a half-written folder this old belongs to a process that was killed
 _IMAGES_PER_PATIENT = (1, 2, 1, 3)  # repeated along each series; the mean, 1.75, is close to the real set's
 _FEWEST_PATIENTS = 8  # so that each of the four series has a patient
@@ -141,7 +141,7 @@ def make_demo(
             (partial_root / folder).mkdir(parents=True)
         with ThreadPoolExecutor(max_workers=2) as pool:  # numpy and JPEG release the GIL; more threads gain little
             list(pool.map(partial(_write_patient, partial_root, seed, size), patients))
-        (partial_root / _MARKER).write_text(json.dumps(marker), encoding="utf-8")
+        (partial_root / MARKER).write_text(json.dumps(marker), encoding="utf-8")
         _publish(partial_root, root, marker)
     finally:
         shutil.rmtree(partial_root, ignore_errors=True)
@@ -152,7 +152,7 @@ def _is_whole(root: Path, marker: dict[str, Any]) -> bool:
     """Whether `root` is this very demo set (True) or free (False); anything else there is refused."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    path = root / _MARKER
+    path = root / MARKER
     if not path.is_file():
         raise ValueError(f"{root} exists and is not a demo set; give a path that does not exist yet, or remove it")
     found = read_json(path)

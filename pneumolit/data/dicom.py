@@ -24,6 +24,7 @@ from pneumolit.data.film import (
     Film,
     ImageError,
     MissingReaderError,
+    PassingError,
     check_size,
     color_distance,
 )
@@ -77,7 +78,7 @@ def read_dicom(data: bytes) -> Film:
     with as_image_errors():
         dataset = _parse(data, with_pixels=True)
         width, height = _checked_size(dataset)
-        _check_compressed(dataset, width * height)
+        _check_pixels(dataset, width * height)
         pixels = _pixels(dataset, data)
         if pixels.shape[:2] != (height, width):
             raise ImageError(f"its pixels are {pixels.shape}, its header says {height} x {width}")
@@ -110,7 +111,7 @@ def as_image_errors() -> Iterator[None]:
     except (ImageError, MissingReaderError):
         raise
     except MemoryError as error:
-        raise ImageError("it needs more memory than there is") from error
+        raise PassingError("it needs more memory than there is") from error
     except Exception as error:  # a damaged file makes pydicom and its decoders raise nearly anything
         raise ImageError(_reason(error)) from error
 
@@ -173,12 +174,19 @@ def _checked_size(dataset: Any) -> tuple[int, int]:
     return width, height
 
 
-def _check_compressed(dataset: Any, num_pixels: int) -> None:
+def _check_pixels(dataset: Any, num_pixels: int) -> None:
     """What the header says must be what the pixels unpack to, or a small file could fill the memory."""
     if "PixelData" not in dataset:
         raise ImageError("a DICOM file without pixels (or with floating-point ones, which no film has)")
     if int(dataset.BitsAllocated) not in (8, 16):
         raise ImageError(f"{dataset.BitsAllocated} bits per pixel; 8 or 16 are expected")
+    stored = int(dataset.BitsStored)
+    highest = int(dataset.get("HighBit", stored - 1))
+    if highest != stored - 1:
+        raise ImageError(
+            f"its {stored} bits per pixel end at bit {highest} where {stored - 1} is expected: its grays would be "
+            "read wrong; export it anew"
+        )
     if int(dataset.SamplesPerPixel) not in (1, 3):
         raise ImageError(f"{dataset.SamplesPerPixel} values per pixel; 1 or 3 are expected")
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -191,7 +199,7 @@ def _check_compressed(dataset: Any, num_pixels: int) -> None:
         raise ImageError("its compressed pixels are larger than its header allows")
     if syntax == _RLE:
         _check_runs(frame, expected)
-    elif frame[:2] == b"\xff\xd8" or frame[4:8] == b"jP  ":
+    elif frame.startswith((b"\xff\xd8", b"\xff\x4f\xff\x51")) or frame[4:8] == b"jP  ":
         _check_packed(frame, num_pixels)
 
 
@@ -209,7 +217,7 @@ def _pixels(dataset: Any, data: bytes) -> np.ndarray:
         if plugin in known:
             return np.asarray(_pydicom().pixels.pixel_array(dataset, decoding_plugin=plugin))
     if "gdcm" not in known:
-        raise ImageError(
+        raise PassingError(
             f"its pixels are compressed ({syntax.name}) in a way that no installed package reads; "
             "pip install 'pneumolit[dicom]' has one for the usual ways"
         )

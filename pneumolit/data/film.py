@@ -15,6 +15,10 @@ class ImageError(ValueError):
     """An image file that cannot be used; the message says why, without the path."""
 
 
+class PassingError(ImageError):
+    """A file that cannot be read here and now, for want of memory or of a decoder: another day it may be."""
+
+
 class MissingReaderError(ValueError):
     """A package is missing without which no file of a format can be read; unlike the file, that can be mended."""
 
@@ -49,6 +53,7 @@ class Film:
         colorfulness: mean distance of the color channels from each other or from gray, in gray levels of 255; 0 for
             a gray file, NaN where nobody asked.
         exam: of a DICOM file.
+        is_turned: whether `width` runs from top to bottom of the upright film.
     """
 
     gray: np.ndarray
@@ -57,6 +62,12 @@ class Film:
     kind: str
     colorfulness: float = 0.0
     exam: Exam | None = None
+    is_turned: bool = False
+
+    @property
+    def aspect(self) -> float:
+        """Width over height, upright."""
+        return self.height / self.width if self.is_turned else self.width / self.height
 
 
 def check_size(width: int, height: int) -> None:

@@ -9,24 +9,24 @@ Source:
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import math
 import shutil
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 from pneumolit.data.network import answers
 from pneumolit.labels import NORMAL, PNEUMONIA
-from pneumolit.rundir import read_json, write_json
+from pneumolit.rundir import write_json
 
 SIZES = (28, 64, 128, 224)  # pixels, of the published files
 COUNTS = {"train": (1214, 3494), "val": (135, 389), "test": (234, 390)}  # normal, pneumonia
-_MARKER = ".pneumolit_pneumoniamnist.json"
+MARKER = ".pneumolit_pneumoniamnist.json"
 _SERVER = "https://zenodo.org"
 _SECONDS = 10.0  # to wait for any answer; looking up a name has no limit of its own
 
@@ -57,22 +57,38 @@ def make_pneumoniamnist(root: Path | None, cache_dir: Path, *, store_size: int) 
         ValueError: the package is missing, there is no network, or the file is not what was published.
     """
     size = choose_size(store_size)
-    target = cache_dir / "pneumoniamnist" / str(size)
-    if (target / _MARKER).is_file():
-        return target
-    source = _find(root, size) if root is not None else fetch(cache_dir / "pneumoniamnist" / "published", size)
+    base = cache_dir / "pneumoniamnist"
+    given = _find(root, size) if root is not None else None
+    target = base / (str(size) if given is None else f"{size}-{_digest(given)}")
+    # Of a file that was given before there is no need to fetch another.
+    there = [target] if given else [target, *sorted(base.glob(f"{size}-*"))]
+    made = next((folder for folder in there if (folder / MARKER).is_file()), None)
+    if made is not None:
+        return made
+    base.mkdir(parents=True, exist_ok=True)
+    with FileLock(base / f"{target.name}.lock"):
+        if not (target / MARKER).is_file():  # of a process that held the lock before
+            _make(target, given or fetch(base / "published", size), size)
+    return target
+
+
+def _make(target: Path, source: Path, size: int) -> None:
     arrays = _read(source, size)
-    partial = target.with_name(f".{size}.{uuid.uuid4().hex}.partial")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     try:
         for split in COUNTS:
             _write_split(partial / split, arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1))
-        write_json(partial / _MARKER, {"size": size, "file": source.name})
-        with contextlib.suppress(OSError):  # another process was first; its folders are the same
-            partial.replace(target)
+        write_json(partial / MARKER, {"size": size, "file": source.name})
+        shutil.rmtree(target, ignore_errors=True)  # there, but not whole: a cleaner of caches took files
+        partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    assert read_json(target / _MARKER)["size"] == size
-    return target
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
 
 
 def fetch(folder: Path, size: int, *, server: str = _SERVER, seconds: float = _SECONDS) -> Path:

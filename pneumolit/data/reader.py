@@ -20,9 +20,11 @@ from pneumolit.data.film import MAX_BYTES as MAX_BYTES
 from pneumolit.data.film import MAX_PIXELS as MAX_PIXELS
 from pneumolit.data.film import Film, check_size, color_distance
 from pneumolit.data.film import ImageError as ImageError
+from pneumolit.data.film import PassingError as PassingError
 
-READER_VERSION = 2  # part of every store's key: raise it whenever the pixels of any file would change
+READER_VERSION = 3  # part of every store's key: raise it whenever the pixels of any file would change
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH_AT, _PNG_GRAY = 24, 0  # in its header, before the color type, which is this for gray without more
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", *dicom.SUFFIXES})
 _OTHERS = (
@@ -41,6 +43,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF orientation
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def read_file(path: Path | str) -> bytes:
@@ -113,7 +116,8 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
         with_color: whether to tell how colorful it was; the gray image is the same.
 
     Raises:
-        ImageError: not an image, truncated, of another format, or more than `MAX_PIXELS` by its header.
+        ImageError: not an image, truncated, of another format, a PNG with 16 bits per channel that is not plain gray,
+            or more than `MAX_PIXELS` by its header.
         MissingReaderError: a DICOM file, and pydicom is not installed.
     """
     data = source if isinstance(source, bytes) else read_file(source)
@@ -128,6 +132,7 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
             is_stored_as_rgb = False
             if kind == "PNG":
                 _check_png(data)
+                _check_depth(data)
             if kind == "JPEG" and (size is not None or with_color):
                 # Decodes at a reduced scale that never goes below 2 x size: 0.27 gray levels of 255 from a
                 # full decode, 1.4 times faster on full-size films, no effect on small ones.
@@ -142,11 +147,17 @@ def read_film(source: Path | bytes, size: int | None = None, *, with_color: bool
                     distance = colorfulness(colored)
             elif with_color:
                 distance = colorfulness(image)
-            gray = _to_gray(_turn_upright(image))
+            turn = exif_orientation(image)
+            gray = _to_gray(_turn_upright(image, turn))
             if size is not None:
                 gray = _squash(gray, size)
-            return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, distance)
-        except (OSError, ValueError, SyntaxError, MemoryError) as error:
+            is_turned = turn in _QUARTER_TURNS
+            return Film(np.asarray(gray, dtype=np.uint8), width, height, kind, distance, is_turned=is_turned)
+        except MemoryError as error:
+            raise PassingError("it needs more memory than there is") from error
+        except (OSError, ValueError, SyntaxError) as error:
+            if isinstance(error, ImageError):
+                raise
             raise ImageError(_reason(error)) from error
 
 
@@ -176,6 +187,19 @@ def _check_png(data: bytes) -> None:
         if is_needed and zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise ImageError(f"wrong checksum of its part {kind.decode('latin-1')!r}; the file is damaged")
         place = end + 4
+
+
+def _check_depth(data: bytes) -> None:
+    """Of 16 bits per channel Pillow keeps 16 where there is one channel, else the upper 8: a film of 12 would be black.
+
+    Raises:
+        ImageError: it has more channels.
+    """
+    depth, color = data[_PNG_DEPTH_AT], data[_PNG_DEPTH_AT + 1]
+    if depth == 16 and color != _PNG_GRAY:
+        raise ImageError(
+            "a PNG with 16 bits for every channel, which is read as 8; convert it to plain gray, 16 or 8 bits"
+        )
 
 
 def _squash(gray: Image.Image, size: int) -> Image.Image:
@@ -222,9 +246,9 @@ def exif_orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turn_upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     # ImageOps.exif_transpose also writes the tags anew and fails in many ways on tags with odd values.
-    turn = _UPRIGHT.get(exif_orientation(image))
+    turn = _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 

@@ -118,8 +118,8 @@ def open_store(
         root: the data root.
         paths: files relative to root, with "/" between folders; their order is the order of the rows.
         cache_dir: the store lives in cache_dir/store/<key>.
-        store_size: largest side in pixels. Images are squashed to a square and never enlarged: a set whose
-            images are all smaller is stored at the largest short side that occurs in it.
+        store_size: largest side in pixels. Images are squashed to a square; a set whose images are all smaller
+            is stored at the largest short side that occurs in it, to which smaller ones among them are enlarged.
         progress: called now and then while files are read.
     """
     base = cache_dir / "store"

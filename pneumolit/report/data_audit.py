@@ -97,8 +97,8 @@ def _sections(found: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> lis
         _floor(found["floor"], has_patients=found["knows_patients"]),
         *_labels(found["label_errors"], pictures.get("labels", ())),
     ]
-    unit, of_whole = ("patients", " of whole patients") if found["knows_patients"] else ("images", "")
-    methods = [text.format(unit=unit, of_whole=of_whole) for text in _METHODS]
+    unit = "patients" if found["knows_patients"] else "images"
+    methods = [text.format(unit=unit) for text in _METHODS]
     return [*sections, Section("How the numbers were made", items=methods, is_folded=True)]
 
 
@@ -272,7 +272,8 @@ _METHODS = (
     "Color: channels on average more than 2 of 255 levels apart. Tiny: shorter side below 112 pixels. Unusual shape: "
     "width over height outside of 0.5 to 2.5.",
     "The floor: standardised features, logistic regression with balanced classes, decision at probability one half; "
-    "validation{of_whole}, drawn from train as a run draws it. Intervals of 95 % over {unit}.",
+    "training and validation films as a run on this data divides them, or as the split does that is asked about. "
+    "Intervals of 95 % over {unit}.",
     "Labels: confident learning (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70, 2021). "
     "An image belongs to a class with confidence where its probability reaches the mean over the images labelled so; "
     "the list is in the order of the probability of the label.",

@@ -17,6 +17,12 @@ READING_WORDS = {
     "prefix": "prefix and number, cause left out",
     "full": "series and number",
 }
+VALIDATION = {
+    "given": "of the split that is asked about",
+    "named": "as the data set names it",
+    "patients": "drawn from train by patients",
+    "images": "drawn from train image by image",
+}
 _CUT = (("is_across_splits", "splits"), ("is_across_classes", "classes"), ("is_across_patients", "patients"))
 
 
@@ -115,8 +121,7 @@ def size_table(sizes: Sequence[Mapping[str, Any]], sharpness: Sequence[Mapping[s
 def floor_table(floor: Mapping[str, Any], *, has_patients: bool) -> Table:
     """How well crude features tell pneumonia; of how many patients where they are known."""
     rows = []
-    by = " by patients" if has_patients else ""
-    for name, title in (("val", f"validation, carved from train{by}"), ("test", "test")):
+    for name, title in (("val", f"validation, {VALIDATION[floor['validation']]}"), ("test", "test")):
         if name in floor:
             found = floor[name]
             limits = found["intervals"]

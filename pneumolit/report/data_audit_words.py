@@ -137,6 +137,11 @@ def _patients(found: Mapping[str, Any]) -> list[str]:
         if b["sides"] == ["train", "test"]
     ]  # fmt: skip
     told = shared_sentences(readings, "full", "series and number, the plausible reading")
+    if found["patients"].get("unnamed"):
+        told.append(
+            f"The manifest names no patients, so that a run takes every image for a patient of its own; by the names "
+            f"{_counted(found['patients']['unnamed'], 'patient')} have several images. Add a column patient_id."
+        )
     if told and coarser:
         told.append(f"Between train and test the coarser readings would share {', '.join(coarser)}; see below why.")
     return told

@@ -382,6 +382,14 @@ def test_a_split_file_that_does_not_name_every_image_is_refused(films: Path, loa
         load(films, split_file=str(run.split_file))
 
 
+def test_a_split_file_that_names_an_image_twice_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    rows = [*load(films).split_rows()]
+    run.write_split([*rows, {**rows[0], "split": "test"}])
+    with pytest.raises(ValueError, match=f"names 1 images twice, the first {rows[0]['path']}; name each once"):
+        load(films, split_file=str(run.split_file))
+
+
 def test_a_split_file_with_an_unknown_side_is_refused(films: Path, load: Load, tmp_path: Path) -> None:
     # Else all images of "valid" would silently be in no split.
     run = RunDir(tmp_path / "run")

@@ -297,3 +297,19 @@ def test_flipped_bits_never_raise_anything_else(syntax: Any) -> None:
             assert film.gray.shape == (16, 16) and film.gray.dtype == np.uint8
         except ImageError as refused:
             assert str(refused) and "\n" not in str(refused)
+
+
+def test_bits_that_do_not_lie_at_the_low_end_are_refused_and_not_read_as_other_grays() -> None:
+    values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    with pytest.raises(ImageError, match="its 12 bits per pixel end at bit 15 where 11 is expected"):
+        read_gray(dicom_bytes(values << 4, bits=12, HighBit=15))
+    read_gray(dicom_bytes(values, bits=12))
+
+
+def test_a_codestream_larger_than_its_header_says_is_refused_before_it_is_unpacked() -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((400, 400), np.uint8)).save(out, "JPEG2000", no_jp2=True)
+    assert out.getvalue().startswith(b"\xff\x4f\xff\x51")  # as DICOM embeds it, without the box of a file
+    film = dicom_bytes(np.zeros((20, 20), np.uint8), syntax=JPEG2000Lossless, PixelData=out.getvalue())
+    with pytest.raises(ImageError, match="400 x 400 pixels are packed into it, its header says otherwise"):
+        read_gray(film)

@@ -61,6 +61,27 @@ def test_every_image_becomes_a_file_of_its_class_and_split_once(published: Path,
     assert (folder / "test" / "PNEUMONIA" / "00234.png").stat().st_mtime_ns == before
 
 
+def test_the_file_that_is_given_is_the_one_that_is_used(published: Path, tmp_path: Path) -> None:
+    first = make_pneumoniamnist(published, tmp_path, store_size=28)
+    other = tmp_path / "other"
+    other.mkdir()
+    brighter = {name: values + 1 if name.endswith("images") else values for name, values in arrays().items()}
+    np.savez(other / file_name(28), **brighter)  # type: ignore[arg-type]
+    second = make_pneumoniamnist(other, tmp_path, store_size=28)
+    grays = [np.asarray(Image.open(folder / "test/NORMAL/00000.png"), dtype=int) for folder in (first, second)]
+    np.testing.assert_array_equal(grays[1], grays[0] + 1)
+    with pytest.raises(FileNotFoundError, match=r"has no pneumoniamnist\.npz"):
+        make_pneumoniamnist(tmp_path / "gone", tmp_path, store_size=28)
+
+
+def test_a_folder_that_a_cleaner_of_caches_took_files_from_is_made_anew(published: Path, tmp_path: Path) -> None:
+    folder = make_pneumoniamnist(published, tmp_path, store_size=28)
+    (folder / pneumoniamnist.MARKER).unlink()
+    (folder / "test/NORMAL/00000.png").unlink()
+    assert make_pneumoniamnist(published, tmp_path, store_size=28) == folder
+    assert (folder / "test/NORMAL/00000.png").is_file() and (folder / pneumoniamnist.MARKER).is_file()
+
+
 def test_a_run_trains_on_it_with_the_published_validation(
     published: Path, compose_config: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -81,6 +81,19 @@ def test_a_16_bit_png_of_values_as_a_detector_gives_them_is_no_black_film(tmp_pa
     np.testing.assert_array_equal(read_gray(tmp_path / "film.png"), expected)
 
 
+@pytest.mark.parametrize(("color", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_a_png_of_16_bits_per_channel_that_is_read_as_8_is_refused(tmp_path: Path, color: int, channels: int) -> None:
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    line = b"\0" + np.linspace(0, 4095, 8 * channels).astype(">u2").tobytes()
+    header = struct.pack(">IIBBBBB", 8, 8, 16, color, 0, 0, 0)
+    parts = [part(b"IHDR", header), part(b"IDAT", zlib.compress(line * 8)), part(b"IEND", b"")]
+    (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(ImageError, match="16 bits for every channel, which is read as 8; convert it to plain gray"):
+        read_gray(tmp_path / "film.png")
+
+
 def test_damaged_exif_tags_turn_nothing(tmp_path: Path) -> None:
     Image.fromarray(GRAY).save(tmp_path / "film.png", exif=b"Exif\0\0II*\0")
     np.testing.assert_array_equal(read_gray(tmp_path / "film.png"), GRAY)

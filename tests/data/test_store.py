@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from pneumolit.data import decoding, reader, store
-from pneumolit.data.reader import read_file, read_gray
+from pneumolit.data.reader import PassingError, read_file, read_gray
 from pneumolit.data.records import read_kaggle_folder
 from pneumolit.data.store import ImageStore, open_store
 from pneumolit.rundir import fingerprint
@@ -243,6 +243,26 @@ def test_a_file_that_could_not_be_opened_is_tried_again_though_its_name_size_and
     (films / PATHS[5]).mkdir()
     assert Opened(films, cache).store.errors == {5: "a folder, not a file"}
     assert "hashing" in Opened(films, cache).steps
+
+
+def test_a_film_for_which_the_machine_lacked_something_is_tried_again(
+    films: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = PATHS[3]
+
+    def without_decoder(data: bytes, side: int) -> np.ndarray:
+        if data == (films / poor).read_bytes():
+            raise PassingError("no installed package reads it")
+        return read_gray(data, side)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "read_gray", without_decoder)
+        for _ in range(2):
+            first = Opened(films, cache).store
+            assert first.errors == {3: "no installed package reads it"} and not first.images[3].any()
+    again = Opened(films, cache).store
+    assert not again.errors and again.key != first.key
+    np.testing.assert_array_equal(again.images, expected(films))
 
 
 def test_a_folder_whose_name_is_no_utf8_is_opened(films: Path, cache: Path) -> None:

@@ -113,6 +113,7 @@ def found() -> dict[str, Any]:
         ],
         "sharpness": [{"split": "train", "class": "NORMAL", "images": 3, "sharpness": [0.1, 0.2, 0.3, 0.4, 0.5]}],
         "floor": {
+            "validation": "patients",
             "features": {"mean": "mean gray level"},
             "num_train": 50,
             "weights": {"mean": -1.25},
@@ -187,7 +188,9 @@ def test_where_patients_are_not_known_no_table_counts_them_and_no_interval_is_ov
     assert text_of_tables(found).count("| patients |") == 4 and "over patients" in audit_markdown(found)
     found |= {"knows_patients": False, "split": None, "label_errors": None}
     found["patients"] = {"readings": {}, "stretches": []}
+    found["floor"]["validation"] = "images"
     text = audit_markdown(found)
+    assert "drawn from train image by image" in text
     assert "| patients |" not in text_of_tables(found)
     assert "over images" in text and "over patients" not in text and "by patients" not in text
 
