@@ -74,6 +74,7 @@ _SHARE = _number(0, 1, is_open=True)
 _CHANCE = _number(0, 1)
 _SIDE = _number(16, 2048, is_whole=True)
 _COUNT = _number(1, is_whole=True)
+_NEVER = Rule(lambda value: value is False, "false: steps of the optimizer are neither recorded nor differentiated")
 _BELOW_1 = Rule(lambda value: _CHANCE.holds(value) and value < 1, "a number from 0 to below 1")
 _POSITIVE = Rule(_number(0, float("inf"), is_open=True).holds, "a number above 0")
 
@@ -162,6 +163,10 @@ SCHEMA: dict[str, Rule] = {
     "optim.nesterov": _FLAG,
     "optim.centered": _FLAG,
     "optim.amsgrad": _FLAG,
+    "optim.fused": _or_null(_FLAG),
+    "optim.foreach": _or_null(_FLAG),
+    "optim.capturable": _NEVER,
+    "optim.differentiable": _NEVER,
     "optim.backbone_lr_scale": _POSITIVE,
     "optim.layer_decay": _or_null(Rule(lambda v: _CHANCE.holds(v) and v > 0, "a number above 0, at most 1")),
     "scheduler.name": _TEXT,

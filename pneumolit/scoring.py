@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from pneumolit.data.datamodule import Rows, drawn_batches, padded_batches
+from pneumolit.data.datamodule import Rows, batches_alone, padded_batches
 from pneumolit.data.dataset import ChestXrayData, repeats
 from pneumolit.data.sending import send
 from pneumolit.data.sharpness import sharpness
@@ -33,8 +33,9 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     """Logits of stored images or features, in order.
 
     Every batch has the same shape (the last is padded), so that a row's logits do not depend on how many rows
-    stand beside it. A model that normalises by the statistics of the batch may ask for batches in a drawn order: films
-    that follow one another in a list are mostly of one class, and their statistics take away what tells classes apart.
+    stand beside it. Not so for a model that normalises by the statistics of the batch: padding would bend them, and it
+    may ask for batches in a drawn order, since films that follow one another in a list are mostly of one class, whose
+    statistics take away what tells classes apart.
 
     Args:
         model: in any mode; put into eval mode here.
@@ -60,9 +61,10 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
 
 
 def _scored_batches(model: PneumoniaClassifier, rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
-    if not model.drawn_batch:
+    if not model.needs_batch:
         return padded_batches(rows)
-    return ((batch, len(batch["index"])) for batch in drawn_batches(rows, model.drawn_batch))
+    # As validation has them: rows that fill a batch up would bend its statistics.
+    return ((batch, len(batch["index"])) for batch in batches_alone(rows, model.drawn_batch))
 
 
 def predict_split(

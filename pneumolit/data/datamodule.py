@@ -178,8 +178,13 @@ def padded_batches(rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
         yield rows[IndexBatch(padded, start, 0)], len(chosen)
 
 
-def drawn_batches(rows: Rows, batch_size: int) -> Iterator[dict[str, Any]]:
-    """All rows once in a drawn order, for a model that normalises by the statistics of the batch it scores."""
+def batches_alone(rows: Rows, batch_size: int) -> Iterator[dict[str, Any]]:
+    """All rows once, for a model that normalises by the statistics of the batch it scores.
+
+    Args:
+        rows: of them.
+        batch_size: in a drawn order; 0 takes them in their own, `EVAL_BATCH` at a time.
+    """
     for batch in EvalSampler(len(rows), drawn_batch=batch_size):
         yield rows[batch]
 

@@ -111,7 +111,16 @@ class PneumoniaClassifier(LightningModule):
         inputs = self._input(images)
         if self.training and self.recorded is not None and self.recorded.fits(inputs):
             return self.recorded(inputs)
-        logits: Tensor = self.backbone(inputs)
+        try:
+            logits: Tensor = self.backbone(inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "batch norms of the backbone need more than one image, found a batch of one "
+                f"({'data.batch_size' if self.training else 'model.bn_inference=batch'}); set data.batch_size to 2 or "
+                "more, or model.bn_inference=running where it is scoring that fails"
+            ) from error
         return logits
 
     def empty_batch(self, count: int, size: int) -> Tensor:
@@ -233,7 +242,15 @@ class PneumoniaClassifier(LightningModule):
             self._check_finite(float(loss.detach()), batch_idx)
         total, images = self._losses if batch_idx else (torch.zeros((), device=loss.device), 0)
         self._losses = total + loss.detach() * len(targets), images + len(targets)
-        return loss
+        return loss * self._share_of_step(batch_idx)
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Factor on a loss, which Lightning divides by `accumulate_grad_batches` also where the last step has fewer."""
+        if self._trainer is None:  # a step by hand
+            return 1.0
+        most = self.trainer.accumulate_grad_batches
+        rest = int(self.trainer.num_training_batches) % most
+        return most / rest if batch_idx >= self.trainer.num_training_batches - rest else 1.0
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean loss of the epoch at its end; a log in every step costs 0.3 ms, and a GPU waits for its work."""
@@ -286,9 +303,14 @@ class PneumoniaClassifier(LightningModule):
         if not math.isfinite(loss):
             raise TrainingDivergedError(
                 f"the loss became {loss} in epoch {self.current_epoch + 1}, step {batch_idx + 1} (optimizer step "
-                f"{self.global_step}). Lower optim.lr "
-                f"(now {self.settings['optim']['lr']}), set trainer.gradient_clip_val=1, or use precision=float32"
+                f"{self.global_step}){self._remedy()}"
             )
+
+    def _remedy(self) -> str:
+        ways = [f"lower optim.lr (now {self.settings['optim']['lr']})", "set trainer.gradient_clip_val=1"]
+        if not str(self.trainer.precision).startswith("32"):
+            ways.append("use precision=float32")
+        return f"; {', '.join(ways[:-1])} or {ways[-1]}"
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect logits, in the precision of training; numbers are made once at the end of the epoch."""
@@ -328,7 +350,9 @@ class PneumoniaClassifier(LightningModule):
             self.validated[name] = joined
             if not bool(joined["logits"].isfinite().all()):
                 # Before any checkpoint of this epoch: the last good one stays.
-                self._check_finite(math.nan, int(self.trainer.num_training_batches) - 1)
+                raise TrainingDivergedError(
+                    f"the logits of {name} are no numbers after epoch {self.current_epoch + 1}{self._remedy()}"
+                )
             families = sorted(set(joined["family"].tolist()))
             tables = [
                 validation_numbers(
@@ -396,7 +420,7 @@ def validation_numbers(
 ) -> dict[str, float]:
     """Loss, accuracy, balanced accuracy and AUROC of some logits.
 
-    The loss is plain cross entropy, that of the two-class logit where only that was trained.
+    The loss is plain cross entropy, that of the two-class logit where only that was trained, and decides there.
 
     AUROC is that of the two-class logit where there is one, else the mean over the classes that occur, each against
     the rest; it is .5 where only one class occurs, since nothing can be ranked.
@@ -413,7 +437,8 @@ def validation_numbers(
     positives = mask[targets]
     is_right = mask[logits.argmax(1)] == positives
     scores = logits[:, mask].logsumexp(1) - logits[:, ~mask].logsumexp(1)
-    if is_two_class_loss:
+    if is_two_class_loss:  # what tells one positive class from another was not trained and must not decide
+        is_right = (scores > 0) == positives
         numbers["loss"] = float(nn.functional.binary_cross_entropy_with_logits(scores, positives.to(scores.dtype)))
     has_both = bool(positives.any() and (~positives).any())
     recalls = [float(is_right[positives == side].float().mean()) for side in (True, False) if (positives == side).any()]

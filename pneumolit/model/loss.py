@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from pneumolit.labels import LabelSet
 
+_LARGEST_TAU = 10.0  # at a class share of .001 the adjustment is e^69 already
+
 
 def class_weights(setting: str | Sequence[float] | None, class_counts: Sequence[int]) -> list[float] | None:
     """Weight of every class in the loss.
@@ -250,7 +252,7 @@ class LogitAdjusted(Loss):
     Args:
         labels: as in `Loss`.
         sampled_prior: as in `Loss`; no class may be without images.
-        tau: 0 (plain cross entropy) or more.
+        tau: 0 (plain cross entropy) to 10.
         label_smoothing: as in `Loss`.
 
     Raises:
@@ -268,6 +270,8 @@ class LogitAdjusted(Loss):
     ) -> None:
         super().__init__(labels, sampled_prior, label_smoothing=label_smoothing)
         self.tau = _at_least_zero("tau", tau)
+        if self.tau > _LARGEST_TAU:
+            raise ValueError(f"loss.tau must be at most {_LARGEST_TAU}, got {tau!r}; 1 makes the classes even")
         empty = [name for name, share in zip(labels.classes, sampled_prior, strict=True) if share <= 0]
         if empty:
             raise ValueError(

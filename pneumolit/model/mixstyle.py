@@ -44,7 +44,7 @@ def attach_mixstyle(model: nn.Module, probability: float, *, image_shape: tuple[
             f"eighth of the image's side, which {type(model).__name__} does not have; set model.mixstyle_prob=0"
         )
     for module in modules:
-        module.register_forward_hook(_Mixing(probability))
+        module.register_forward_hook(_Mixing(probability, model))
 
 
 def can_mix(model: nn.Module, plan: FreezePlan, *, image_shape: tuple[int, int, int]) -> bool:
@@ -55,13 +55,17 @@ def can_mix(model: nn.Module, plan: FreezePlan, *, image_shape: tuple[int, int, 
 
 
 class _Mixing:
-    """Hook of a module whose output `(B, C, H, W)` is mixed in training mode; a class, so that models can be copied."""
+    """Hook of a module whose output `(B, C, H, W)` is mixed in training mode; a class, so that models can be copied.
 
-    def __init__(self, probability: float) -> None:
-        self.probability = probability
+    Of the whole model, too: a module may be a batch norm, which trains alone where its statistics are estimated.
+    """
+
+    def __init__(self, probability: float, model: nn.Module) -> None:
+        self.probability, self.model = probability, model
 
     def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return mix_styles(output, self.probability) if module.training and len(output) > 1 else output
+        is_mixed = module.training and self.model.training and len(output) > 1
+        return mix_styles(output, self.probability) if is_mixed else output
 
 
 def mix_styles(maps: Tensor, probability: float) -> Tensor:

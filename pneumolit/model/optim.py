@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -16,6 +17,8 @@ from pneumolit.model.layers import head_distances
 # A target outside these packages is refused: configuration from strangers must not start anything else.
 ALLOWED_TARGETS = ("torch.optim.", "timm.optim.")
 # Keys of the optim group that are ours: they shape the groups and never reach the class.
+# LookupError for betas of one number; classes refuse pairs of arguments by errors of other kinds, too.
+_REFUSALS = (TypeError, ValueError, LookupError, RuntimeError, AssertionError)
 _OWN_KEYS = {"backbone_lr_scale", "layer_decay"}
 _UNSUITED = {
     "torch.optim.LBFGS": "needs all parameters in one group and several passes per step",
@@ -120,9 +123,24 @@ def build_optimizer(settings: Mapping[str, Any], groups: list[dict[str, Any]], *
         arguments["fused"] = True
     try:
         return kind(groups, **arguments)
-    # LookupError for betas of one number; classes refuse pairs of arguments by errors of other kinds, too.
-    except (TypeError, ValueError, LookupError, RuntimeError, AssertionError) as error:
+    except _REFUSALS as error:
         raise ValueError(f"{target} does not accept optim={arguments}: {error}") from error
+
+
+def check_optimizer(settings: Mapping[str, Any]) -> None:
+    """Refuse a group `optim` that cannot be built or cannot step, before there is a model.
+
+    Raises:
+        ValueError: as `build_optimizer`.
+    """
+    stand_in = nn.Parameter(torch.zeros(2, 2))
+    optimizer = build_optimizer(settings, [{"params": [stand_in]}])
+    stand_in.grad = torch.ones(2, 2)
+    try:
+        optimizer.step()
+    except _REFUSALS as error:
+        given = {key: _plain(value) for key, value in settings.items() if key not in {"_target_"} | _OWN_KEYS}
+        raise ValueError(f"{settings['_target_']} cannot step with optim={given}: {error}") from error
 
 
 def find_optimizer(target: str) -> type[Optimizer]:

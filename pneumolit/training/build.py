@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from pneumolit.data.teacher import teacher_log_odds
 from pneumolit.labels import prior_log_odds
 from pneumolit.model.backbone import BackboneSpec, build_backbone, find_backbone, input_statistics, transfer_weights
 from pneumolit.model.classifier import PneumoniaClassifier
-from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze
+from pneumolit.model.freeze import FreezePlan, check_freeze, plan_freeze, trains_head_alone
 from pneumolit.model.heads import BUILD_ERRORS, in_eval_mode
 from pneumolit.model.loss import check_loss, class_weights, effective_prior
 from pneumolit.model.mixstyle import attach_mixstyle, can_mix
-from pneumolit.model.optim import build_optimizer
+from pneumolit.model.optim import check_optimizer
 from pneumolit.model.schedule import check_scheduler
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RunDir
@@ -57,7 +58,7 @@ def check_names(cfg: Mapping[str, Any]) -> BackboneSpec:
     """
     spec = find_backbone(cfg["backbone"])
     # Built once on a stand-in: an argument that the optimizer does not take must not cost a run folder.
-    build_optimizer(cfg["optim"], [{"params": [nn.Parameter(torch.zeros(1))]}])
+    check_optimizer(cfg["optim"])
     check_freeze(cfg["freeze"])
     check_loss(cfg["loss"])
     check_scheduler(cfg["scheduler"])
@@ -392,6 +393,12 @@ def refuse_without_effect(stages: Sequence[Stage], plans: Sequence[FreezePlan], 
             f"model.bn_inference={statistics} has no effect because no batch norm collects statistics; leave it out, "
             "or train more than freeze does"
         )
+    if all(trains_head_alone(backbone, plan) for plan in plans):
+        for stage, (key, usual) in product(stages, (("backbone_lr_scale", 1.0), ("layer_decay", None))):
+            if (found := stage.cfg["optim"].get(key, usual)) != usual:
+                raise ValueError(
+                    f"optim.{key}={found} has no effect because only the head trains; leave it out, or train more"
+                )
     if probability := first["model"]["mixstyle_prob"]:
         shape = _train_shape(first)
         if not any(can_mix(backbone, plan, image_shape=shape) for plan in plans):

@@ -132,6 +132,10 @@ def _train_stage(
             model.load_state_dict(torch.load(ckpt_path, map_location="cpu", weights_only=True)["state_dict"])
         store_features(stage, model, place, epochs_before=begin.epochs)
     trains_head = is_stored and isinstance(model.take_apart(), Cut)
+    in_vain = [f"trainer.{key}" for key in ("compile", "auto_batch_size") if stage.cfg["trainer"][key]]
+    if trains_head and in_vain and place.part.is_first:
+        what = f"  {' and '.join(in_vain)}: nothing to do in this stage, a head trains on stored features"
+        place.console.print(what, highlight=False, soft_wrap=True)
     if not trains_head and stage.cfg["trainer"]["compile"]:
         compile_backbone(model.rear.module if is_stored else model.backbone)
     elif not trains_head:

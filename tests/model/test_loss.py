@@ -287,6 +287,11 @@ def test_class_weights_may_be_words_before_there_are_data() -> None:
     check_loss({"name": "cross_entropy", "class_weight": [1.0, 2.0, 3.0]})
 
 
+def test_an_adjustment_by_so_much_that_no_prior_is_left_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss\.tau must be at most 10\.0, got 1000"):
+        build_loss({"name": "logit_adjusted", "tau": 1000}, LabelSet(("A", "B")), [0.5, 0.5])
+
+
 def test_unknown_loss_is_refused() -> None:
     with pytest.raises(ValueError, match=r"loss\.name must be one of cross_entropy, .*, got 'hinge'"):
         check_loss({"name": "hinge"})

@@ -86,6 +86,22 @@ def test_images_of_a_batch_meet_in_training_and_never_in_evaluation_also_in_a_co
         torch.testing.assert_close(mixed(images[:1]), plain.train()(images[:1]), atol=0, rtol=0)  # nobody to meet
 
 
+def test_nothing_is_mixed_while_batch_norms_alone_collect_statistics() -> None:
+    model = timm.create_model("vgg11_bn", num_classes=2).eval()  # whose maps at a quarter come from a batch norm
+    attach_mixstyle(model, 1.0, image_shape=SHAPE)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert any(norm._forward_hooks for norm in norms)
+    plain = copy.deepcopy(model)
+    for norm in plain.modules():
+        norm._forward_hooks.clear()
+    for one in (model, plain):
+        for module in one.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train()
+    images = torch.rand(4, *SHAPE)
+    torch.testing.assert_close(model(images), plain(images), atol=0, rtol=0)
+
+
 def test_gradients_flow_through_mixed_maps() -> None:
     model = timm.create_model("test_resnet", num_classes=2)
     attach_mixstyle(model, 1.0, image_shape=SHAPE)

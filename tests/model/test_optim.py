@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.optim import Optimizer
 from pneumolit.config import CONFIG_DIR
 from pneumolit.model.freeze import apply_freeze, head_parameter_names, plan_freeze
 from pneumolit.model.layers import head_distances
-from pneumolit.model.optim import build_optimizer, find_optimizer, parameter_groups
+from pneumolit.model.optim import build_optimizer, check_optimizer, find_optimizer, parameter_groups
 
 ADAMW: dict[str, Any] = {"_target_": "torch.optim.AdamW", "lr": 0.1, "weight_decay": 0.3}
 UNSUITED = {
@@ -147,6 +148,16 @@ def test_value_that_the_optimizer_refuses_is_told() -> None:
     group = {"_target_": "torch.optim.AdamW", "lr": 0.1, "betas": [2.0, 0.9]}
     with pytest.raises(ValueError, match=r"torch\.optim\.AdamW does not accept optim=.*beta"):
         build_optimizer(group, parameter_groups(build("test_vit"), group))
+
+
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [("timm.optim.Lamb", {"betas": [0.9]}), ("torch.optim.AdamW", {"betas": [0.9]})],
+)
+def test_what_an_optimizer_refuses_only_when_it_steps_is_told_before(target: str, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(target)} (cannot step with|does not accept) optim=.*betas"):
+        check_optimizer({"_target_": target, "lr": 0.1, **given})
+    check_optimizer({"_target_": target, "lr": 0.1})
 
 
 def test_arguments_that_exclude_each_other_are_told() -> None:

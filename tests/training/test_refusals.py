@@ -38,6 +38,9 @@ def class_folders(root: Path, names: tuple[str, str]) -> Path:
         ),
         (["precision=fp16"], r"^precision=fp16 needs a GPU"),
         (["freeze=head", "model.bn_inference=batch"], r"^model\.bn_inference=batch has no effect"),
+        (["freeze=head", "optim.backbone_lr_scale=0.1"], r"^optim\.backbone_lr_scale=0\.1 has no effect because only"),
+        (["freeze=head", "optim.layer_decay=0.7"], r"^optim\.layer_decay=0\.7 has no effect because only the head"),
+        (["+optim.capturable=true"], r"optim\.capturable must be false"),
         (["freeze=head", "model.bn_inference=drawn_batch"], r"^model\.bn_inference=drawn_batch has no effect"),
     ],
 )

@@ -248,16 +248,19 @@ def test_batch_statistics_at_inference_make_scores_depend_on_the_batch_and_train
         torch.testing.assert_close(usual(images)[:2], usual(images[:2]), atol=1e-5, rtol=1e-4)
 
 
-def test_films_scored_in_a_drawn_order_get_in_evaluation_what_their_epoch_was_judged_by(
-    tiny_config: Configure, tmp_path: Path
+@pytest.mark.parametrize("statistics", ["batch", "drawn_batch"])
+def test_films_scored_by_their_batch_get_in_evaluation_what_their_epoch_was_judged_by(
+    tiny_config: Configure, tmp_path: Path, statistics: str
 ) -> None:
-    cfg = tiny_config(*QUICK, "model.bn_inference=drawn_batch", "callbacks.ema.decay=null", "trainer.max_epochs=1")
+    cfg = tiny_config(*QUICK, f"model.bn_inference={statistics}", "callbacks.ema.decay=null", "trainer.max_epochs=1")
     fit(cfg, tmp_path / "run", Console(quiet=True))
     run = RunDir(tmp_path / "run")
     found = run.read_predictions("val")
     numbers = validation_numbers(torch.from_numpy(found.logits).float(), torch.from_numpy(found.targets), found.labels)
     last = run.read_metrics()[-1]
     assert {key: last[f"val/{key}"] for key in numbers} == pytest.approx(numbers, abs=2e-6)  # six digits written
+    if statistics == "batch":
+        return
     data = load_data(cfg["data"], Path(cfg["cache_dir"]))
     model = PneumoniaClassifier.from_checkpoint(run.checkpoint("last"))
     model.settings["drawn_batch"] = 0
