@@ -114,3 +114,9 @@ def logsumexp(values: np.ndarray) -> np.ndarray:
     """Logarithm of the summed exponentials of every row: `(N, K)` -> `(N,)`, without overflow."""
     peak = values.max(axis=1)
     return np.asarray(peak + np.log(np.exp(values - peak[:, None]).sum(axis=1)))
+
+
+def negative_word(labels: LabelSet) -> str:
+    """What a film is called that is not called pneumonia: "normal" where no other class is left than NORMAL."""
+    left = [name.upper() for name in labels.classes if name not in labels.positive]
+    return "normal" if left == [NORMAL] else "no pneumonia"

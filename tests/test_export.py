@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
+from scipy.special import expit
 
 import pneumolit
 from pneumolit.data.reader import read_gray
@@ -140,6 +142,37 @@ def test_an_ensemble_predicts_and_is_exported_as_one_model(
         assert {name for p in found for name in p.probs} == set(expected.labels.classes)
     chance = onnx_says(tmp_path / "bundle", paths)[1]
     np.testing.assert_allclose(chance, [p.probability or 0 for p in found], atol=1e-4)
+
+
+def test_an_ensemble_that_kept_one_member_says_what_its_own_calibration_makes_of_that_member(
+    small_run: Path, vit_run: Path, demo_root: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    from pneumolit.comparison.ensemble import build_ensemble, read_members
+    from pneumolit.comparison.ensemble_folder import save_ensemble
+    from pneumolit.exporting.run import export_model
+    from pneumolit.prediction.opening import open_scorer
+
+    runs = [RunDir(Path(shutil.copytree(source, tmp_path / "train" / source.name))) for source in (small_run, vit_run)]
+    built = build_ensemble(read_members(runs, ["cnn", "vit"]), "mean")
+    calibration = replace(built.calibration, slope=0.5, intercept=0.25)  # such as another member's would be
+    one = replace(built, members=built.members[:1], weights=np.ones(1), calibration=calibration)
+    folder = tmp_path / "ensembles" / "one"
+    save_ensemble(one, RunDir(folder))
+    paths, _ = evaluated(small_run, demo_root, "val")
+    alone, scorer = open_scorer(small_run), open_scorer(folder)
+    images = {alone.sides[0]: np.stack([read_gray(Path(path), alone.sides[0]) for path in paths])}
+    expected = calibration.log_odds(alone.score(images).log_odds, 0.5)
+    np.testing.assert_allclose(scorer.score(images).log_odds, expected, atol=1e-5)
+    assert set(pneumolit.load(folder).predict(paths)[0].probs) == set(built.labels.classes)
+    bundle = tmp_path / "bundle"
+    cfg = {"run_dir": str(folder), "onnx": True, "data": {"root": None}, "cache_dir": str(cache_dir)}
+    export_model(cfg, bundle, Console(quiet=True))
+    np.testing.assert_allclose(open_scorer(bundle).score(images).log_odds, expected, atol=1e-5)
+    np.testing.assert_allclose(onnx_says(bundle, paths)[1], expit(expected), atol=1e-4)
+    told = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**told, "combines": None}))
+    with pytest.raises(ValueError, match=r"does not say how its models are combined .*; export the ensemble again"):
+        open_scorer(bundle)
 
 
 def test_the_example_beside_the_onnx_file_needs_no_pneumolit(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 import pneumolit
 from pneumolit.data.reader import read_gray
+from pneumolit.labels import LabelSet
 from pneumolit.rundir import RunDir
 from tests.data.dicom_files import dicom_bytes
 from tests.tables import assert_same_table, rows_of
@@ -226,6 +228,40 @@ def test_modes_prevalence_and_the_band_reach_the_table(
     assert about["decisions"] == {"abstain": 6}
 
 
+@pytest.mark.parametrize("setting", ["mode=0.9", "prevalence=0.1", "abstain=[0.2,0.8]"])
+def test_a_rule_for_pneumonia_is_refused_where_no_class_means_it(
+    films: Path, copied_run: Path, tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Any],
+) -> None:  # fmt: skip
+    from pneumolit.prediction.opening import open_scorer
+
+    without = LabelSet(("BACTERIA", "NORMAL", "VIRUS"))
+    monkeypatch.setattr(
+        "pneumolit.prediction.run.open_scorer",
+        lambda place: replace(open_scorer(place), labels=without, calibration=None, points=()),
+    )
+    table = tmp_path / "o.csv"
+    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={table}", NO_CHECKS)
+    done = command(*line, setting)
+    assert done.code == 2 and f"{setting.partition('=')[0]}=" in done.err
+    assert "has no effect because no class of" in done.err and "leave it out" in done.err
+    done = command(*line)
+    assert done.code == 0, done.err
+    record = json.loads(table.with_name("o.csv.about.json").read_text())
+    assert record["runs"][0]["rule"] == "likeliest class" and "threshold" not in record["runs"][0]
+
+
+def test_films_that_training_read_by_another_reader_are_told(
+    films: Path, copied_run: Path, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    line = ("predict", f"run_dir={copied_run}", f"input={films}", f"output={tmp_path}/o.csv", NO_CHECKS)
+    assert "read by reader" not in command(*line).out
+    file = RunDir(copied_run).data_file
+    file.write_text(json.dumps({**json.loads(file.read_text()), "reader": 1}))
+    done = command(*line)
+    assert done.code == 0 and "was trained on films read by reader 1, this one is" in " ".join(done.out.split())
+
+
 def test_a_film_for_which_the_model_gives_no_number_is_never_called_normal(
     copied_run: Path, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +357,16 @@ def test_pictures_are_not_taken_for_films_and_those_of_an_earlier_table_go(
         assert len(rows_of(films / "o.csv")) == number
         drawn = [row["heatmap"] for row in rows_of(films / "o.csv")]
         assert sorted(drawn) == sorted(str(path) for path in (films / "o_heatmaps").glob("*.png"))
+
+
+def test_pictures_that_have_no_place_are_refused_before_anything_is_scored(
+    command: Callable[..., Any], map_run: Path, films: Path, tmp_path: Path
+) -> None:
+    table, film = tmp_path / "o.csv", next(films.iterdir())
+    line = ("predict", f"run_dir={map_run}", f"input={films}", f"output={table}", NO_CHECKS)
+    for place, words in ((table, "is the file of the table; give another folder"), (film, "it is a file")):
+        done = command(*line, f"heatmaps={place}")
+        assert done.code == 2 and words in done.err and not table.exists() and "Errno" not in done.err
 
 
 def test_pictures_go_into_no_folder_of_something_else(

@@ -17,9 +17,9 @@ from pneumolit.explanation.progress import check_progress
 from pneumolit.explanation.randomization import check_randomization, num_maps
 from pneumolit.explanation.removal import check_removal, num_images
 from pneumolit.explanation.subject import Subject
+from pneumolit.labels import negative_word
 from pneumolit.model.heatmap import map_shape
 from pneumolit.report.explanation import ExplainedFilm, Explanation
-from pneumolit.report.explanations import negative_word
 
 FORMAT_VERSION = 1  # of checks.json
 TEST = "test"

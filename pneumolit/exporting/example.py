@@ -29,7 +29,7 @@ for name in sys.argv[1:] or sys.exit(__doc__):
         print(name, "cannot be read:", error)
         continue
     classes, pneumonia = session.run(None, {{"image": np.asarray(film, dtype=np.uint8)[None, None]}})
-    decision = "pneumonia" if pneumonia[0] >= threshold else "normal"
+    decision = "pneumonia" if pneumonia[0] >= threshold else told["negative"]
     shares = map("{{:.4f}}".format, classes[0])
     print(name, f"{{pneumonia[0]:.4f}}", decision, dict(zip(json.loads(told["classes"]), shares)))
 '''

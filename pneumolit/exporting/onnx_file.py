@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from pneumolit.exporting.graph import FilmToProbability
+from pneumolit.labels import negative_word
 from pneumolit.prediction.scorer import Scorer
 
 OPSET = 20
@@ -99,6 +100,7 @@ def _describe(graph: Any, scorer: Scorer) -> None:
         "output": "class_probability: (films, classes), as the model gives it; pneumonia_probability: (films,), "
         "calibrated, at prevalence one half",
         "thresholds": json.dumps(points),
+        "negative": negative_word(scorer.labels),  # what a film is called below the threshold
     }
     onnx.helper.set_model_props(graph, told)
 

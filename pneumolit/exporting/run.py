@@ -66,10 +66,15 @@ def export_model(cfg: Mapping[str, Any], target: Path | None, console: Console) 
     if folder.exists() and any(folder.iterdir()) and not is_bundle(folder) and not lock.exists():
         raise ValueError(f"output={folder} holds something else than a bundle; give a new or an empty folder")
     scorer, why = with_reference(scorer, place, cfg, console)
-    notes: tuple[str, ...] = (f"The bundle cannot tell films of another kind: {why}",) if why else ()
+    notes: tuple[str, ...] = (scorer.reader_note,) if scorer.reader_note else ()
+    notes += (f"The bundle cannot tell films of another kind: {why}",) if why else ()
     if (folder / ONNX_FILE).is_file() and not cfg["onnx"]:
         notes += ("The ONNX file of an earlier export was removed; onnx=true writes it anew",)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise ValueError(f"output={folder} cannot be made a folder ({reason}); give another one") from error
     with locked(lock, f"another process is writing {folder}; wait for its end, or give another output"):
         difference = _write(scorer, place, folder, with_onnx=cfg["onnx"])
         lock.unlink()  # while it is held: whoever waits for it opens a new one

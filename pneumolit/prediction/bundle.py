@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from pneumolit.data.reader import READER_VERSION
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
 from pneumolit.labels import LabelSet
@@ -91,6 +92,7 @@ def _model_record(one: ScoringModel) -> dict[str, Any]:
     return {
         "settings": settings,
         "stored_side": one.stored_side,
+        "reader": one.reader,
         "precision": one.precision,
         "weight": one.weight,
         "calibration": None if one.calibration is None else one.calibration.to_dict(),
@@ -126,13 +128,19 @@ def open_bundle(folder: Path) -> Scorer:
             points=tuple(OperatingPoint.from_dict(point) for point in content["operating_points"]),
             validation=_as_array(content["validation_log_odds"]),
             facts=dict(content["facts"]),
+            is_ensemble=content.get("combines") is not None,
         )
     except (KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
         raise ValueError(
             f"{folder / BUNDLE} is damaged: {type(error).__name__} {error}; export the run again"
         ) from error
-    if len(models) > 1 and scorer.calibration is None:
-        raise ValueError(f"{folder / BUNDLE} is damaged: several models without a calibration; export the run again")
+    if not scorer.is_ensemble and (len(models) > 1 or content["models"][0]["calibration"] != calibration):
+        raise ValueError(
+            f"{folder / BUNDLE} does not say how its models are combined (ensembles of one model were once written "
+            "so); export the ensemble again"
+        )
+    if scorer.is_ensemble and scorer.calibration is None:
+        raise ValueError(f"{folder / BUNDLE} is damaged: an ensemble without a calibration; export the run again")
     if not sum(model.weight for model in models) > 0:  # their mean would be no number
         raise ValueError(f"{folder / BUNDLE} is damaged: no model has a weight; export the run again")
     return replace(
@@ -189,6 +197,7 @@ def _open_model(folder: Path, told: Mapping[str, Any]) -> ScoringModel:
         precision=str(told["precision"]),
         calibration=None if calibration is None else Calibration.from_dict(calibration),
         weight=float(told["weight"]),
+        reader=int(told.get("reader", READER_VERSION)),
     )
 
 

@@ -38,10 +38,17 @@ class DecisionRule:
         """`(N,)` calibrated log odds at prevalence one half -> probability of pneumonia at `prevalence`."""
         return np.asarray(expit(np.asarray(log_odds, dtype=np.float64) + logit(self.prevalence)))
 
-    def decide(self, probs: np.ndarray) -> list[str]:
-        """`pneumonia`, `normal` or `abstain` for every probability."""
+    def decide(self, probs: np.ndarray, negative: str = NORMAL) -> list[str]:
+        """`pneumonia`, `abstain` or the word for all else, for every probability.
+
+        Args:
+            probs: of pneumonia, at `prevalence`.
+            negative: what a film is called that is not called pneumonia, from `labels.negative_word`.
+        """
         low, high = self.band or (2.0, 2.0)
-        return [ABSTAIN if low <= p < high else PNEUMONIA if p >= self.threshold else NORMAL for p in np.asarray(probs)]
+        return [
+            ABSTAIN if low <= p < high else PNEUMONIA if p >= self.threshold else negative for p in np.asarray(probs)
+        ]
 
 
 def make_rule(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pneumolit.comparison.ensemble_folder import read_ensemble
 from pneumolit.data.dataset import BLOCKS, ChestXrayData
+from pneumolit.data.reader import READER_VERSION
 from pneumolit.data.store import cache_folder
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
@@ -83,7 +84,7 @@ def _open_ensemble(run: RunDir) -> Scorer:
     models = []
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         one, _, _ = _scoring_model(member.run)
-        models.append(ScoringModel(one.model, one.stored_side, one.precision, member.calibration, float(weight)))
+        models.append(replace(one, calibration=member.calibration, weight=float(weight)))
     # The first member's films stand for all: members of an ensemble share their data.
     first = ensemble.members[0].run
     own = _identity(first)
@@ -102,6 +103,7 @@ def _open_ensemble(run: RunDir) -> Scorer:
             "ensemble": f"{ensemble.kind} of {len(models)} runs",
             "members": [{"run": m.run.path.name, "weight": w, **_facts(m.run)} for m, w in _weighted(ensemble)],
         },
+        is_ensemble=True,
     )
 
 
@@ -120,7 +122,8 @@ def _scoring_model(run: RunDir) -> tuple[ScoringModel, LabelSet, Sequence[Operat
     calibration, points = read_calibration(run)
     kind = "cpu" if model.device.type == "cpu" else "gpu"
     precision = choose_precision(run_cfg["precision"], kind).scoring
-    return ScoringModel(model, stored_side(run), precision, calibration), model.labels, points
+    reader = int(read_json(run.data_file).get("reader", READER_VERSION))
+    return ScoringModel(model, stored_side(run), precision, calibration, reader=reader), model.labels, points
 
 
 def stored_side(run: RunDir) -> int:

@@ -64,7 +64,7 @@ def file_checks(film: Film, reference: Reference | None) -> tuple[str, ...]:
     found = []
     if film.colorfulness > MOST_COLOR:
         found.append("not_gray")
-    if not low <= film.width / film.height <= high:
+    if not low <= film.aspect <= high:
         found.append("aspect")
     if min(film.width, film.height) < LEAST_SIDE:
         found.append("tiny")

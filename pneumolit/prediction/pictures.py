@@ -38,7 +38,13 @@ def open_folder(cfg: Mapping[str, Any], target: Path | None) -> Path | None:
         folder = target.with_name(f"{target.stem}_heatmaps")
     else:
         folder = Path(str(cfg["heatmaps"])).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    if target is not None and folder.absolute() == target.absolute():
+        raise ValueError(f"heatmaps={folder} is the file of the table; give another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if folder.is_file() else error.strerror
+        raise ValueError(f"heatmaps: {folder} cannot be made a folder ({why}); give another one") from error
     others = (p.name for p in folder.iterdir() if p.name != PICTURES_MARKER and not _OURS.fullmatch(p.name))
     other = next(others, None)
     if other is not None:
@@ -78,7 +84,9 @@ def draw_picture(prediction: Prediction, folder: Path | None, number: int) -> st
     canvas = Image.new("RGB", (2 * _SIDE, _SIDE + _LINE), "white")
     canvas.paste(Image.fromarray(np.round(255 * picture).astype(np.uint8)))
     chance = "" if prediction.probability is None else f", probability of pneumonia {prediction.probability:.3f}"
-    text = f"{prediction.decision}{chance}; heat: what speaks for {explained_side(prediction.decision)}, own scale"
+    side = explained_side(prediction.decision)
+    side = prediction.decision if side == "normal" else side  # "no pneumonia", maybe
+    text = f"{prediction.decision}{chance}; heat: what speaks for {side}, own scale"
     font = ImageFont.load_default(_LETTER)
     ImageDraw.Draw(canvas).text((6, _SIDE + 3), text, fill="black", font=font)
     file = folder / f"{number + 1:06d}_{file_name(prediction.path)}_{file_name(prediction.run)}.png"

@@ -12,8 +12,9 @@ import numpy as np
 
 from pneumolit.data.datamodule import EVAL_BATCH
 from pneumolit.evaluation.operating_point import PRIMARY
+from pneumolit.labels import negative_word
 from pneumolit.prediction.appearance import Appearance, describe
-from pneumolit.prediction.decision import DecisionRule, make_rule
+from pneumolit.prediction.decision import ABSTAIN, PNEUMONIA, DecisionRule, make_rule
 from pneumolit.prediction.films import ReadFilm, read_films
 from pneumolit.prediction.opening import open_scorer
 from pneumolit.prediction.out_of_range import file_checks, image_checks
@@ -32,8 +33,8 @@ class Prediction:
         run: name of the run, bundle or ensemble that says it.
         probability: calibrated, of pneumonia, at the prevalence that was asked for (one half where none was); None
             where the file could not be read, or no class means pneumonia.
-        decision: "pneumonia", "normal" or "abstain"; the likeliest class where none means pneumonia; "" where the file
-            could not be read.
+        decision: "pneumonia", "normal" ("no pneumonia" where a class beside NORMAL is none either) or "abstain"; the
+            likeliest class where none means pneumonia; "" where the file could not be read.
         warnings: why the film may not be of the kind that the model knows, from `out_of_range.WORDS`.
         score: two-class logit at prevalence one half, not calibrated, as in predictions.csv.
         probs: class -> probability, as the model gives it.
@@ -164,7 +165,7 @@ class Predictor:
         scored = scorer.score(images, self.tta, with_features=has_reference)
         probs = rule.probs(scored.log_odds)
         if scorer.labels.is_two_class_view:
-            decisions = rule.decide(probs)
+            decisions = rule.decide(probs, negative_word(scorer.labels))
         else:
             decisions = [scorer.labels.classes[k] for k in scored.probs.argmax(axis=1)]
         first = images[scorer.sides[0]]
@@ -237,7 +238,7 @@ def check_heat(scorer: Scorer) -> None:
 
 def explained_side(decision: str) -> str:
     """Of which side a heat map is: of the one that was decided; where it was left open, of pneumonia."""
-    return "normal" if decision == "normal" else "pneumonia"
+    return "pneumonia" if decision in (PNEUMONIA, ABSTAIN) else "normal"
 
 
 def _heat(scorer: Scorer, images: np.ndarray, decisions: Sequence[str]) -> np.ndarray:

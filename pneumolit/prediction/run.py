@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import pneumolit
+from pneumolit.evaluation.operating_point import PRIMARY
 from pneumolit.interrupts import INTERRUPTED, RunInterruptedError
 from pneumolit.prediction.decision import make_rule
 from pneumolit.prediction.inputs import STDIN, Inputs
@@ -149,6 +150,8 @@ def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
     scorers = []
     for place in cfg["run_dir"]:
         scorer = open_scorer(place)
+        if scorer.reader_note:
+            _say(console, scorer.reader_note)
         if cfg["checks"]:
             scorer, why = with_reference(scorer, Path(place).expanduser(), cfg, console)
             if why:
@@ -157,6 +160,13 @@ def build_predictor(cfg: Mapping[str, Any], console: Console) -> Predictor:
     if cfg["heatmaps"]:
         for scorer in scorers:
             check_heat(scorer)
+    for key, usual in (("mode", PRIMARY), ("prevalence", None), ("abstain", None)):
+        without = [one.name for one in scorers if not one.labels.is_two_class_view]
+        if without and cfg[key] != usual:
+            raise ValueError(
+                f"{key}={cfg[key]} has no effect because no class of {without[0]} means pneumonia and the likeliest "
+                "one is told; leave it out"
+            )
     rules = [
         make_rule(
             one.points,
@@ -243,7 +253,7 @@ def _write_record(target: Path, cfg: Mapping[str, Any], predictor: Predictor, ta
                 "run_dir": str(place),
                 "name": scorer.name,
                 "identity": scorer.identity,
-                **describe_rule(rule),
+                **(describe_rule(rule) if scorer.labels.is_two_class_view else {"rule": "likeliest class"}),
                 "facts": dict(scorer.facts),
                 "out_of_range": rates,
             }

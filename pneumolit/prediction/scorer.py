@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pneumolit.data.augment import resize_batch
 from pneumolit.data.datamodule import EVAL_BATCH
+from pneumolit.data.reader import READER_VERSION
 from pneumolit.data.sending import send
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
@@ -40,6 +41,7 @@ class ScoringModel:
         precision: "float32", "bf16" or "fp16".
         calibration: of its two-class logit; None where no class means pneumonia.
         weight: in the mean over models.
+        reader: version of the reader that its training films were read by.
     """
 
     model: PneumoniaClassifier
@@ -47,6 +49,7 @@ class ScoringModel:
     precision: str
     calibration: Calibration | None
     weight: float = 1.0
+    reader: int = READER_VERSION
 
     @property
     def labels(self) -> LabelSet:
@@ -133,6 +136,8 @@ class Scorer:
         validation: `(M,)` calibrated log odds of validation films at prevalence one half; None where unknown.
         reference: what its training films look like; None where it could not be made.
         facts: of the record, for people and for the file beside a table.
+        is_ensemble: whether `calibration` is of the weighted mean of the models' calibrated log odds, also where a
+            greedy ensemble kept one model alone, and not of the one model's own score.
     """
 
     name: str
@@ -144,11 +149,18 @@ class Scorer:
     validation: np.ndarray | None = None
     reference: Reference | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    is_ensemble: bool = False
 
     @property
-    def is_ensemble(self) -> bool:
-        """Whether several models are combined."""
-        return len(self.models) > 1
+    def reader_note(self) -> str:
+        """What to say where training films were read by another version of the reader; or ""."""
+        others = sorted({one.reader for one in self.models} - {READER_VERSION})
+        if not others:
+            return ""
+        return (
+            f"{self.name} was trained on films read by reader {', '.join(map(str, others))}, this one is "
+            f"{READER_VERSION}: some kinds of files may give it other pixels"
+        )
 
     @property
     def sides(self) -> tuple[int, ...]:

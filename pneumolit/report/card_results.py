@@ -70,7 +70,7 @@ def _discussion(record: RunRecord, known: Provenance) -> list[Entry]:
               (headline_sentence(record, record.main_set),
                "How it stands against other runs `python -m pneumolit.compare` tells, with tests for images of the "
                "same patients. Fairness cannot be judged."), "metrics.json", PARTLY),
-        Entry(chapter, "Limits", (40,), ("26",), (*limits, *((known.negatives,) if known.negatives else ())),
+        Entry(chapter, "Limits", (40,), ("26",), (*limits, *filter(None, (known.negatives_of(record.data),))),
               "metrics.json, test_looks.jsonl" if record.looks else "metrics.json"),
         Entry(chapter, "What follows for practice", (41,), ("27c",), (next_steps,), "may_i_use.html"),
         Entry(chapter, "Poor or missing images", (), ("27a",),

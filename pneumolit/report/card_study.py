@@ -8,6 +8,7 @@ from pneumolit.report.provenance import KAGGLE, PHANTOMS, Provenance
 from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.run_tables import why_dropped
 from pneumolit.report.tables import headline_rule, rule_label, with_interval
+from pneumolit.stage_plan import plan_stages
 
 _CHAPTERS = ("Title and summary", "Introduction", "Data", "Reference standard")
 
@@ -181,9 +182,20 @@ def _preprocessing(record: RunRecord) -> tuple[str, ...]:
     return (
         f"Files become 8-bit gray images (color to luminance, 16 bits scaled), turned upright, squashed to a square of "
         f"{record.data['stored_side']} pixels; the model sees {settings['model.image_size']} pixels.",
+        *_training_sizes(record),
         scaling[settings["data.normalize"]],
         cannot("whether quality differs between groups of people."),
     )
+
+
+def _training_sizes(record: RunRecord) -> tuple[str, ...]:
+    """Of stages that train at another size than the model is scored at."""
+    scored = int(record.settings["model.image_size"])
+    models = [stage.cfg["model"] for stage in plan_stages(record.config)]
+    sizes = [int(model.get("train_size") or model["image_size"]) for model in models]
+    if set(sizes) == {scored}:
+        return ()
+    return (f"It was trained at {', then '.join(map(str, dict.fromkeys(sizes)))} pixels.",)
 
 
 def _left_out(record: RunRecord) -> tuple[str, ...]:
@@ -195,15 +207,26 @@ def _left_out(record: RunRecord) -> tuple[str, ...]:
 def _blocks(record: RunRecord) -> str:
     """What blocks of patient numbers were set aside, and whether one of them chooses."""
     monitor = str(record.last_stage["callbacks"]["checkpoint"].get("monitor"))
-    if monitor.startswith("block/"):
+    does_choose = record.choosing_metric is not None
+    if monitor.startswith("block/") and does_choose:
         return (
             "Blocks of patient numbers were set aside from the training side before validation was drawn; the first "
             f"chooses checkpoints and ranks sweeps ({monitor}); any further ones take part in no choice."
         )
-    if monitor.startswith("block"):
+    if monitor.startswith("block/"):
+        return (
+            "Blocks of patient numbers were set aside from the training side before validation was drawn; the first "
+            f"ranks sweeps ({monitor}); any further ones take part in no choice."
+        )
+    if monitor.startswith("block") and does_choose:
         return (
             "Blocks of patient numbers were set aside from the training side before validation was drawn; one of them "
             f"chooses checkpoints and ranks sweeps ({monitor}); the others take part in no choice."
+        )
+    if monitor.startswith("block"):
+        return (
+            "Blocks of patient numbers were set aside from the training side before validation was drawn; one of them "
+            f"ranks sweeps ({monitor}); the others take part in no choice."
         )
     return (
         "Blocks of patient numbers were set aside from the training side before validation was drawn; they take "

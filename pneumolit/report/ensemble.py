@@ -31,7 +31,7 @@ def write_ensemble_page(run: RunDir, language: str | None = None) -> None:
     main, *others = record.evaluations
     sections = [
         _members(content),
-        Section("All evaluated sets", [_WORDS], [sets_table(record)]),
+        Section("All evaluated sets", [] if content["validation"] == "own" else [_WORDS], [sets_table(record)]),
         *_sections(record, main),
         *(Section(set_title(name), parts=_sections(record, name), is_folded=True) for name in others),
     ]

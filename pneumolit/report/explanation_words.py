@@ -12,6 +12,7 @@ FAITHFUL = 0.5  # a median rank correlation below this says that the maps depend
 ENOUGH = 50  # images for that statement
 # AUROC from which a ranking counts as acceptable: Hosmer and Lemeshow, Applied Logistic Regression, 2000.
 HIGH_AUROC = 0.7
+_EVEN = 1.001  # times even heat; on a map of a few places border and film are the same, and rounding decides
 _SURE = 0.05  # level of significance
 _STILL = 0.05  # mean change of the probability by blurring the whole film, below which deletion says little
 
@@ -129,7 +130,7 @@ def _places(found: dict[str, Any], name: str) -> list[str]:
     for key, label in (("border", "at the border (a tenth of the side)"), ("corners", "in the corners")):
         region = regions[key]
         text = f"heat {label}: {with_interval(region['ratio'], region['interval'])} times even heat{_against(region)}"
-        if region["interval"] is not None and region["interval"][0] > 1:
+        if region["interval"] is not None and region["interval"][0] > _EVEN:
             text = f"{WARNING}{text}; markers, collimation or padding may be read."
         else:
             text = f"{text[0].upper()}{text[1:]}."

@@ -1,4 +1,4 @@
-"""What `explain` has left in a run folder, for the run's page, and what its films are called."""
+"""What `explain` has left in a run folder, for the run's page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pneumolit.labels import NORMAL, LabelSet
 from pneumolit.rundir import RunDir
 
 # Groups of films, by the names of their sheets; on the page of a run the errors come first.
@@ -28,9 +27,3 @@ def read_words(run: RunDir, name: str) -> list[str]:
         return []
     words = checks.get("words") if isinstance(checks, dict) else None
     return [text for text in words if isinstance(text, str)] if isinstance(words, list) else []
-
-
-def negative_word(labels: LabelSet) -> str:
-    """What a film is called that is not called pneumonia: "normal" where no other class is left than NORMAL."""
-    left = [name.upper() for name in labels.classes if name not in labels.positive]
-    return "normal" if left == [NORMAL] else "no pneumonia"

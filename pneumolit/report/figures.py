@@ -14,6 +14,7 @@ from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.clustered import proportion_interval
 from pneumolit.evaluation.metrics import bin_of_each, precision_recall_curve, reliability_bins, roc_curve
 from pneumolit.evaluation.operating_point import PRIMARY
+from pneumolit.labels import negative_word
 from pneumolit.predictions import Predictions
 from pneumolit.report.canvas import (
     BLACK,
@@ -30,7 +31,6 @@ from pneumolit.report.canvas import (
 )
 from pneumolit.report.confusion import confusion_figure
 from pneumolit.report.curves import draw_training_curves
-from pneumolit.report.explanations import negative_word
 from pneumolit.report.tables import headline_rule, number, rule_label, with_interval
 
 __all__ = ["confusion_figure", "draw_evaluation", "draw_training_curves"]

@@ -491,8 +491,8 @@ _MAY_I_USE = {
     "A study in care, the approval that your country asks of a medical device, and a plan to watch it afterwards.": (
         "진료 현장 연구, 해당 국가가 의료기기에 요구하는 허가, 그리고 사용 후 감시 계획."
     ),
-    "FOLDER: the folder of this page. ward7.csv: path,label,patient_id": (
-        "FOLDER: 이 페이지가 있는 폴더. ward7.csv: path,label,patient_id"
+    "FOLDER: the folder of the run, not of a bundle exported from it. ward7.csv: path,label,patient_id": (
+        "FOLDER: 내보낸 번들이 아니라 실행 폴더. ward7.csv: path,label,patient_id"
     ),
 }
 

@@ -46,7 +46,7 @@ def may_i_use_page(record: RunRecord, language: str) -> str:
 
 def sections(record: RunRecord, known: Provenance) -> list[Section]:
     """All of the page below its box."""
-    seen = [text for text in (known.population, known.acquisition, known.negatives) if text]
+    seen = [text for text in (known.population, known.acquisition, known.negatives_of(record.data)) if text]
     found = [Section("What it has seen", items=[*seen, *_seen_counts(record)])]
     if "rules" in record.main:
         found.append(_meaning(record.main, known.people))
@@ -269,7 +269,7 @@ def _before_use(record: RunRecord) -> Section:
     ]
     # Where the run lies is nobody's business, and from where the command is called is not known.
     command = "python -m pneumolit.evaluate run_dir=FOLDER data=manifest data.manifest=ward7.csv name=ward7"
-    note = "FOLDER: the folder of this page. ward7.csv: path,label,patient_id"
+    note = "FOLDER: the folder of the run, not of a bundle exported from it. ward7.csv: path,label,patient_id"
     others = record.other_sets
     done = [f"Other sets that this run was scored on so far: {', '.join(others)}."] if others else []
     return Section("What would have to be done first", [*done], items=steps, code=command, note=note)

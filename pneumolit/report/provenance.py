@@ -8,8 +8,11 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from pneumolit.labels import NORMAL
 from pneumolit.report.run_record import RunRecord
 
 
@@ -46,6 +49,11 @@ class Provenance:
     licence: str = ""
     negatives: str = ""
     source: str = "config.yaml"
+
+    def negatives_of(self, data: Mapping[str, Any]) -> str:
+        """What an image without pneumonia is, where no class but NORMAL is without; else nobody has said it."""
+        without = [str(name).upper() for name in data["classes"] if name not in data["positive"]]
+        return self.negatives if without == [NORMAL] else ""
 
 
 KAGGLE = Provenance(

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from pneumolit.evaluation.calibration import Calibration
+from pneumolit.labels import negative_word
 from pneumolit.predictions import Predictions
 from pneumolit.report import tables
 from pneumolit.report.evaluation import (
@@ -22,7 +23,7 @@ from pneumolit.report.evaluation import (
     prevalence_sentence,
     rule_sentence,
 )
-from pneumolit.report.explanations import find_pictures, negative_word, read_words
+from pneumolit.report.explanations import find_pictures, read_words
 from pneumolit.report.html import Section
 from pneumolit.report.run_record import RunRecord, set_title
 from pneumolit.report.tables import Table, headline_rule, number, rule_label

@@ -10,8 +10,8 @@ from scipy.special import expit
 
 from pneumolit.data.datamodule import ImageRows, IndexBatch
 from pneumolit.evaluation.calibration import Calibration
+from pneumolit.labels import negative_word
 from pneumolit.predictions import Predictions
-from pneumolit.report.explanations import negative_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

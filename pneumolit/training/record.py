@@ -11,6 +11,7 @@ from typing import Any
 from pneumolit.config import configuration_hash
 from pneumolit.data.datamodule import ChestXrayDataModule
 from pneumolit.data.dataset import ChestXrayData, count_classes
+from pneumolit.data.reader import READER_VERSION
 from pneumolit.data.store import read_otherwise
 from pneumolit.model.freeze import FreezePlan
 from pneumolit.model.gradients import ROUTES_VERSION
@@ -53,6 +54,7 @@ def write_record(
             "store": data.store.key,
             "teacher": teacher_hash(datamodule),
             "stored_side": int(data.store.images.shape[1]),
+            "reader": READER_VERSION,
             "fingerprints": {name: data.set_fingerprint(name) for name in counts},
             "unreadable": {data.records[i].path.as_posix(): why for i, why in sorted(data.store.errors.items())},
         },

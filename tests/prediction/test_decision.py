@@ -7,7 +7,9 @@ import pytest
 from scipy.special import expit, logit
 
 from pneumolit.evaluation.operating_point import OperatingPoint
+from pneumolit.labels import LabelSet, negative_word
 from pneumolit.prediction.decision import make_rule
+from pneumolit.prediction.predictor import explained_side
 
 POINTS = [
     OperatingPoint("primary", 0.5, "fixed"),
@@ -90,3 +92,12 @@ def test_a_model_without_operating_points_has_the_primary_rule_alone() -> None:
     assert make_rule([]).threshold == 0.5
     with pytest.raises(ValueError, match="no operating points"):
         make_rule([], mode="screen")
+
+
+def test_what_is_not_called_pneumonia_is_called_as_the_classes_allow() -> None:
+    rule = make_rule([], abstain=[0.4, 0.6])
+    assert rule.decide(np.array([0.1, 0.5, 0.9])) == ["normal", "abstain", "pneumonia"]
+    labels = LabelSet(("BACTERIA", "NORMAL", "VIRUS"), ("BACTERIA",))
+    decided = rule.decide(np.array([0.1, 0.5, 0.9]), negative_word(labels))
+    assert decided == ["no pneumonia", "abstain", "pneumonia"]
+    assert [explained_side(word) for word in decided] == ["normal", "pneumonia", "pneumonia"]

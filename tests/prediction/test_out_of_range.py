@@ -91,6 +91,7 @@ def test_generated_cases_are_the_same_every_time_and_differ_from_films() -> None
         (replace(FILM, colorfulness=30.0), "not_gray"),
         (replace(FILM, width=300, height=1200), "aspect"),
         (replace(FILM, width=5000, height=1200), "aspect"),
+        (replace(FILM, width=300, height=1200, is_turned=True), "aspect"),
         (replace(FILM, width=80, height=90), "tiny"),
         (replace(FILM, exam=Exam("CT", "CHEST", "", None, True)), "modality"),
         (replace(FILM, exam=Exam("DX", "HAND", "PA", None, True)), "body_part"),

@@ -289,18 +289,44 @@ def test_heat_maps_of_any_evaluated_set_answer_the_item_and_their_warnings_are_k
 
 
 @pytest.mark.parametrize(
-    ("monitor", "said"),
+    ("monitor", "use", "said"),
     [
-        ("val/auroc", "they take part in no choice."),
-        ("block/auroc", "the first chooses checkpoints and ranks sweeps (block/auroc); any further ones take part in"),
-        ("block2/auroc", "one of them chooses checkpoints and ranks sweeps (block2/auroc); the others take part in"),
+        ("val/auroc", "best", "they take part in no choice."),
+        (
+            "block/auroc",
+            "best",
+            "the first chooses checkpoints and ranks sweeps (block/auroc); any further ones take part",
+        ),
+        (
+            "block/auroc",
+            "last",
+            "drawn; the first ranks sweeps (block/auroc); any further ones take part in no choice.",
+        ),
+        ("block2/auroc", "best", "one of them chooses checkpoints and ranks sweeps (block2/auroc); the others take"),
+        ("block2/auroc", "last", "drawn; one of them ranks sweeps (block2/auroc); the others take part in no choice."),
     ],
 )
-def test_a_block_that_chooses_is_not_said_to_take_part_in_no_choice(record: RunRecord, monitor: str, said: str) -> None:
-    checkpoint = {**record.config["callbacks"]["checkpoint"], "monitor": monitor}
+def test_a_block_that_chooses_is_not_said_to_take_part_in_no_choice(
+    record: RunRecord, monitor: str, use: str, said: str
+) -> None:
+    checkpoint = {**record.config["callbacks"]["checkpoint"], "monitor": monitor, "use": use}
     found = with_setting(with_setting(record, "callbacks", checkpoint=checkpoint), "data", holdout_fraction=0.15)
+    found = dataclasses.replace(found, status={**found.status, "checkpoint": use})
     text = card_markdown(found, "en")
     assert said in text and ("they take part in no choice" in text) == (monitor == "val/auroc")
+
+
+def test_the_size_of_training_stands_beside_that_of_scoring_where_they_differ(record: RunRecord) -> None:
+    assert "It was trained at" not in card_markdown(record, "en")
+    text = card_markdown(with_setting(record, "model", train_size=24), "en")
+    assert "It was trained at 24 pixels." in text
+
+
+def test_where_other_diseases_are_no_pneumonia_none_is_called_normal(record: RunRecord) -> None:
+    for known in (KAGGLE, PHANTOMS):
+        assert known.negatives and known.negatives_of(record.data) == known.negatives
+        data = {**record.data, "classes": ["BACTERIA", "NORMAL", "VIRUS"], "positive": ["BACTERIA"]}
+        assert known.negatives_of(data) == ""
 
 
 def test_nothing_is_claimed_of_a_test_side_that_is_not_there(record: RunRecord) -> None:

@@ -123,7 +123,7 @@ def test_the_page_says_no_and_what_to_do_first(record: RunRecord) -> None:
     page = may_i_use_page(record, "en")
     assert "To decide anything about a person: no." in page
     assert "python -m pneumolit.evaluate run_dir=FOLDER data=manifest data.manifest=ward7.csv name=ward7" in page
-    assert "FOLDER: the folder of this page." in page
+    assert "FOLDER: the folder of the run, not of a bundle exported from it." in page
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
         "What it has seen", "What a result would mean", "Known failures of this run", "About whom it says nothing",
