@@ -175,6 +175,31 @@ def test_the_floor_stands_on_the_validation_of_a_run_on_the_same_data(
     assert floor["validation"] == "patients"
 
 
+def test_the_floor_on_test_is_fitted_on_none_of_its_films(
+    audited: Callable[..., Outcome], demo_root: Path, compose_config: Callable[..., dict[str, Any]], cache_dir: Path
+) -> None:
+    from pneumolit.data.dataset import load_data
+
+    chosen = ("data=chest_xray", f"data.root={demo_root}", "data.resplit=[0.6,0.2,0.2]", "data.stratify=false")
+    floor = audited(*chosen, "name=mine", "floor_on_test=true").found["mine"]["floor"]
+    data = load_data(compose_config(*chosen)["data"], cache_dir)
+    found = (floor["num_train"], floor["val"]["num_images"], floor["test"]["num_images"])
+    assert found == tuple(len(data.rows(name)) for name in ("train", "val", "test"))
+
+
+def test_a_split_without_validation_has_no_floor_and_says_so(
+    audited: Callable[..., Outcome], demo_root: Path, tmp_path: Path
+) -> None:
+    films = [f.relative_to(demo_root) for f in demo_root.rglob("*.jpeg")]
+    with (tmp_path / "two.csv").open("w", newline="") as handle:
+        rows = [(f.as_posix(), "test" if f.parts[0] == "test" else "train") for f in films]
+        csv.writer(handle).writerows([("path", "split"), *rows])
+    chosen = ("data=chest_xray", f"data.root={demo_root}", "data.split_file=two.csv")
+    assert "No crude-feature floor: no image that can be read is on the validation side." in audited(*chosen).out
+    refused = audited(*chosen, "floor_on_test=true")
+    assert refused.code == 2 and "floor_on_test=true, but no image that can be read is on the validation" in refused.err
+
+
 def test_the_floor_stands_on_validation_that_the_data_set_names(
     audited: Callable[..., Outcome], demo_root: Path, tmp_path: Path
 ) -> None:

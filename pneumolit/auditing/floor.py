@@ -85,7 +85,7 @@ def refuse_one_class(sides: Sequence[tuple[str, Side]]) -> str:
     """Why no floor can be measured; empty where it can."""
     for name, side in sides:
         if not len(side.positives):
-            return f"there are no {name} images that can be read"
+            return f"no image that can be read is on the {name} side"
         if not np.isfinite(side.features).all():
             return f"of some {name} images nothing can be measured: they are a few pixels wide"
         if len(np.unique(side.positives)) < 2:

@@ -221,21 +221,19 @@ def _floor(
     """The crude-feature floor on the validation of a run on this data, and if asked on test."""
     if subject.positives is None:
         return {"reason": "no class means pneumonia, or there is only one class; set data.positive"}
-    positives = subject.positives
+    positives, reason = subject.positives, ""
     try:
-        sides, how = (np.array(split.sides), "given") if split is not None else drawn_sides(subject)
+        sides, how = (np.array(split.sides, dtype=object), "given") if split is not None else drawn_sides(subject)
     except ValueError as error:  # too few patients, say; a run would not begin
-        return {"reason": f"no validation can be made ({error})"}
-    # A split of before may name files that cannot be read today.
-    sides[subject.unreadable] = UNREADABLE
-    fitted_rows, val_rows = (np.flatnonzero(sides == name) for name in ("train", "val"))
-    test = np.flatnonzero((subject.records.is_in("split", "test")) & (sides != UNREADABLE))
+        sides, how, reason = np.full(len(positives), "", dtype=object), "", f"no validation can be made ({error})"
+    sides[subject.unreadable] = UNREADABLE  # a split of before may name files that cannot be read today
+    test = np.flatnonzero(sides == "test")
 
     def side(rows: np.ndarray) -> Side:
         return Side(features[rows], positives[rows], patients[rows])
 
-    fitted, val = side(fitted_rows), side(val_rows)
-    reason = refuse_one_class([("training", fitted), ("validation", val)])
+    fitted, val = (side(np.flatnonzero(sides == name)) for name in ("train", "val"))
+    reason = reason or refuse_one_class([("training", fitted), ("validation", val)])
     if cfg["floor_on_test"]:
         reason = reason or (refuse_one_class([("test", side(test))]) if len(test) else "there is no test split")
         if reason:

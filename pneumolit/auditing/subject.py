@@ -138,6 +138,8 @@ def read_split(cfg: Mapping[str, Any], subject: Subject) -> GivenSplit | None:
 def drawn_sides(subject: Subject) -> tuple[np.ndarray, str]:
     """The sides that a run on this data would draw: train, val, test and what `pneumolit.data.dataset` has besides.
 
+    Training is whole: neither balanced nor reduced to a share of its patients.
+
     Returns:
         (`(N,)` texts, how validation is made: "named" by the data set, "patients" or "images" drawn from train)
 
@@ -153,7 +155,8 @@ def drawn_sides(subject: Subject) -> tuple[np.ndarray, str]:
     is_named = bool(given.is_in("split", "val").any()) and data["resplit"] is None
     divided, _ = divide(given.with_split(UNREADABLE, subject.unreadable), subject.store.hashes.contents(), data)
     is_by_patients = len(set(records.texts("patient_id"))) < len(records)
-    return np.array(list(divided.texts("split"))), "named" if is_named else "patients" if is_by_patients else "images"
+    sides = np.array(list(divided.texts("split")), dtype=object)
+    return sides, "named" if is_named else "patients" if is_by_patients else "images"
 
 
 def _data_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

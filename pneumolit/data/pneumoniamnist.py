@@ -60,11 +60,8 @@ def make_pneumoniamnist(root: Path | None, cache_dir: Path, *, store_size: int) 
     base = cache_dir / "pneumoniamnist"
     given = _find(root, size) if root is not None else None
     target = base / (str(size) if given is None else f"{size}-{_digest(given)}")
-    # Of a file that was given before there is no need to fetch another.
-    there = [target] if given else [target, *sorted(base.glob(f"{size}-*"))]
-    made = next((folder for folder in there if (folder / MARKER).is_file()), None)
-    if made is not None:
-        return made
+    if (target / MARKER).is_file():
+        return target
     base.mkdir(parents=True, exist_ok=True)
     with FileLock(base / f"{target.name}.lock"):
         if not (target / MARKER).is_file():  # of a process that held the lock before

@@ -23,6 +23,7 @@ from pneumolit.data.film import ImageError as ImageError
 from pneumolit.data.film import PassingError as PassingError
 
 READER_VERSION = 3  # part of every store's key: raise it whenever the pixels of any file would change
+UNRECORDED_READER = 2  # of runs and bundles that do not name theirs
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH_AT, _PNG_GRAY = 24, 0  # in its header, before the color type, which is this for gray without more
 FORMATS = ("JPEG", "PNG")  # Pillow registers over 40 more, EPS among them, which would start Ghostscript

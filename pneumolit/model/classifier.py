@@ -242,7 +242,8 @@ class PneumoniaClassifier(LightningModule):
             self._check_finite(float(loss.detach()), batch_idx)
         total, images = self._losses if batch_idx else (torch.zeros((), device=loss.device), 0)
         self._losses = total + loss.detach() * len(targets), images + len(targets)
-        return loss * self._share_of_step(batch_idx)
+        share = self._share_of_step(batch_idx)
+        return loss if share == 1 else loss * share
 
     def _share_of_step(self, batch_idx: int) -> float:
         """Factor on a loss, which Lightning divides by `accumulate_grad_batches` also where the last step has fewer."""

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from pneumolit.data.reader import READER_VERSION
+from pneumolit.data.reader import UNRECORDED_READER
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
 from pneumolit.labels import LabelSet
@@ -190,14 +190,16 @@ def _open_model(folder: Path, told: Mapping[str, Any]) -> ScoringModel:
         raise ValueError(
             f"{path} does not fit {told['settings'].get('backbone')}: {str(error).splitlines()[0]}"
         ) from error
-    calibration = told["calibration"]
+    calibration, reader = told["calibration"], told.get("reader", UNRECORDED_READER)
+    if type(reader) is not int:
+        raise ValueError(f"{folder / BUNDLE} is damaged: reader is {reader!r}; export the run again")
     return ScoringModel(
         model=model.use_channels_last().eval().to(best_device()),
         stored_side=int(told["stored_side"]),
         precision=str(told["precision"]),
         calibration=None if calibration is None else Calibration.from_dict(calibration),
         weight=float(told["weight"]),
-        reader=int(told.get("reader", READER_VERSION)),
+        reader=reader,
     )
 
 

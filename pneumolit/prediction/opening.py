@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pneumolit.comparison.ensemble_folder import read_ensemble
 from pneumolit.data.dataset import BLOCKS, ChestXrayData
-from pneumolit.data.reader import READER_VERSION
+from pneumolit.data.reader import UNRECORDED_READER
 from pneumolit.data.store import cache_folder
 from pneumolit.evaluation.calibration import Calibration
 from pneumolit.evaluation.operating_point import OperatingPoint
@@ -122,7 +122,9 @@ def _scoring_model(run: RunDir) -> tuple[ScoringModel, LabelSet, Sequence[Operat
     calibration, points = read_calibration(run)
     kind = "cpu" if model.device.type == "cpu" else "gpu"
     precision = choose_precision(run_cfg["precision"], kind).scoring
-    reader = int(read_json(run.data_file).get("reader", READER_VERSION))
+    reader = read_json(run.data_file).get("reader", UNRECORDED_READER)
+    if type(reader) is not int:
+        raise ValueError(f"{run.data_file} is damaged: reader is {reader!r}; put it back as it was written")
     return ScoringModel(model, stored_side(run), precision, calibration, reader=reader), model.labels, points
 
 

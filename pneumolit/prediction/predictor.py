@@ -33,8 +33,8 @@ class Prediction:
         run: name of the run, bundle or ensemble that says it.
         probability: calibrated, of pneumonia, at the prevalence that was asked for (one half where none was); None
             where the file could not be read, or no class means pneumonia.
-        decision: "pneumonia", "normal" ("no pneumonia" where a class beside NORMAL is none either) or "abstain"; the
-            likeliest class where none means pneumonia; "" where the file could not be read.
+        decision: "pneumonia", "normal" (only where NORMAL is all that is no pneumonia; else "no pneumonia") or
+            "abstain"; the likeliest class where none means pneumonia; "" where the file could not be read.
         warnings: why the film may not be of the kind that the model knows, from `out_of_range.WORDS`.
         score: two-class logit at prevalence one half, not calibrated, as in predictions.csv.
         probs: class -> probability, as the model gives it.

@@ -195,7 +195,7 @@ def _training_sizes(record: RunRecord) -> tuple[str, ...]:
     sizes = [int(model.get("train_size") or model["image_size"]) for model in models]
     if set(sizes) == {scored}:
         return ()
-    return (f"It was trained at {', then '.join(map(str, dict.fromkeys(sizes)))} pixels.",)
+    return (f"It was trained at {', '.join(map(str, dict.fromkeys(sizes)))} pixels.",)
 
 
 def _left_out(record: RunRecord) -> tuple[str, ...]:

@@ -272,8 +272,8 @@ _METHODS = (
     "Color: channels on average more than 2 of 255 levels apart. Tiny: shorter side below 112 pixels. Unusual shape: "
     "width over height outside of 0.5 to 2.5.",
     "The floor: standardised features, logistic regression with balanced classes, decision at probability one half; "
-    "training and validation films as a run on this data divides them, or as the split does that is asked about. "
-    "Intervals of 95 % over {unit}.",
+    "training and validation films as a run on this data divides them (before it balances classes or takes a share of "
+    "the patients), or as the split does that is asked about. Intervals of 95 % over {unit}.",
     "Labels: confident learning (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70, 2021). "
     "An image belongs to a class with confidence where its probability reaches the mean over the images labelled so; "
     "the list is in the order of the probability of the label.",

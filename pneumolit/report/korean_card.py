@@ -187,7 +187,7 @@ _STUDY = {
     "exact copies, or beyond the share of patients that trains": "동일 사본 또는 학습에 쓰는 환자 비율을 넘는 영상",
     "to balance the classes": "범주 균형 조정",
     "exact copies, or to balance the classes": "동일 사본 또는 범주 균형 조정",
-    "It was trained at {text} pixels.": "학습할 때에는 한 변 {text}픽셀이었습니다.",
+    "It was trained at {list} pixels.": "학습할 때의 크기는 한 변 {list}픽셀입니다.",
     "Blocks of patient numbers were set aside from the training side before validation was drawn; the first ranks "
     "sweeps ({metric}); any further ones take part in no choice.": (
         "검증 세트를 뽑기 전에 학습 쪽에서 환자 번호 구간을 따로 떼어 두었습니다. 첫 구간으로 스윕의 순위를 매기며"

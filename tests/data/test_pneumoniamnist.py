@@ -57,8 +57,17 @@ def test_every_image_becomes_a_file_of_its_class_and_split_once(published: Path,
     with Image.open(folder / "test" / "PNEUMONIA" / "00234.png") as image:
         np.testing.assert_array_equal(np.asarray(image), arrays()["test_images"][234])
     before = (folder / "test" / "PNEUMONIA" / "00234.png").stat().st_mtime_ns
-    assert make_pneumoniamnist(None, tmp_path, store_size=28) == folder  # needs neither file nor network any more
+    assert make_pneumoniamnist(published, tmp_path, store_size=28) == folder
     assert (folder / "test" / "PNEUMONIA" / "00234.png").stat().st_mtime_ns == before
+
+
+def test_a_file_that_was_fetched_is_needed_once(published: Path, tmp_path: Path) -> None:
+    fetched = tmp_path / "pneumoniamnist" / "published" / file_name(28)
+    fetched.parent.mkdir(parents=True)
+    fetched.write_bytes((published / file_name(28)).read_bytes())
+    folder = make_pneumoniamnist(None, tmp_path, store_size=28)
+    fetched.unlink()
+    assert make_pneumoniamnist(None, tmp_path, store_size=28) == folder  # needs neither file nor network any more
 
 
 def test_the_file_that_is_given_is_the_one_that_is_used(published: Path, tmp_path: Path) -> None:

@@ -320,6 +320,7 @@ def test_the_size_of_training_stands_beside_that_of_scoring_where_they_differ(re
     assert "It was trained at" not in card_markdown(record, "en")
     text = card_markdown(with_setting(record, "model", train_size=24), "en")
     assert "It was trained at 24 pixels." in text
+    assert "학습할 때의 크기는 한 변 24픽셀입니다." in card_markdown(with_setting(record, "model", train_size=24), "ko")
 
 
 def test_where_other_diseases_are_no_pneumonia_none_is_called_normal(record: RunRecord) -> None:

@@ -300,6 +300,14 @@ def test_backbone_that_cannot_be_taken_apart_trains_on_images_and_says_so(
         asked_of(tiny_config(*HEAD, *choices, "trainer.cache_features=true"))
 
 
+def test_a_head_on_stored_features_says_which_settings_have_nothing_to_do(own_cache: Configure, tmp_path: Path) -> None:
+    told = io.StringIO()
+    settings = ("trainer.compile=true", "trainer.auto_batch_size=true", "trainer.max_epochs=1", "data.stress=false")
+    fit(own_cache(*HEAD, *settings), tmp_path / "run", Console(file=told, width=200))
+    words = "trainer.compile and trainer.auto_batch_size: nothing to do in this stage, a head trains on stored features"
+    assert words in told.getvalue()
+
+
 def test_refused_stage_is_named_before_anything_is_written(tiny_config: Configure, tmp_path: Path) -> None:
     cfg = tiny_config(*HEAD, "stages=[{epochs: 1}, {epochs: 1, augment: light, trainer.cache_features: true}]")
     with pytest.raises(ValueError, match=r"^stage 2: trainer\.cache_features=true, but augmentation"):
