@@ -166,11 +166,10 @@ def _copies(subject: Subject, patients: np.ndarray | None, progress: Progress) -
     groups = exact_groups(contents, unreadable)
     exact = [told(group.tolist()) for group in groups]
     pairs = near_pairs(subject.store.images, contents, unreadable, progress)
-    alike = [np.flatnonzero(np.isin(contents, contents[g.rows])) for g in near_groups(pairs)]  # copies of each as well
-    near = [
-        {**told(rows.tolist()), "kind": ", ".join(g.kinds), "detail": g.detail}
-        for g, rows in zip(near_groups(pairs), alike, strict=True)
-    ]
+    near = []
+    for group in near_groups(pairs):
+        rows = np.flatnonzero(np.isin(contents, contents[group.rows]))  # copies of each as well
+        near.append({**told(rows.tolist()), "kind": ", ".join(group.kinds), "detail": group.detail})
     return {
         "exact": sorted(exact, key=_graver_first),
         "num_extra": sum(len(group) - 1 for group in groups),

@@ -180,9 +180,8 @@ def _check_pixels(dataset: Any, num_pixels: int) -> None:
         raise ImageError("a DICOM file without pixels (or with floating-point ones, which no film has)")
     if int(dataset.BitsAllocated) not in (8, 16):
         raise ImageError(f"{dataset.BitsAllocated} bits per pixel; 8 or 16 are expected")
-    stored = int(dataset.BitsStored)
-    highest = int(dataset.get("HighBit", stored - 1))
-    if highest != stored - 1:
+    stored, highest = int(dataset.BitsStored), dataset.get("HighBit")
+    if highest is not None and int(highest) != stored - 1:  # an empty element says what a missing one does
         raise ImageError(
             f"its {stored} bits per pixel end at bit {highest} where {stored - 1} is expected: its grays would be "
             "read wrong; export it anew"

@@ -303,7 +303,8 @@ def test_bits_that_do_not_lie_at_the_low_end_are_refused_and_not_read_as_other_g
     values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
     with pytest.raises(ImageError, match="its 12 bits per pixel end at bit 15 where 11 is expected"):
         read_gray(dicom_bytes(values << 4, bits=12, HighBit=15))
-    read_gray(dicom_bytes(values, bits=12))
+    for highest in (11, None):  # an empty element is none
+        assert read_gray(dicom_bytes(values, bits=12, HighBit=highest)).max() == 255
 
 
 def test_a_codestream_larger_than_its_header_says_is_refused_before_it_is_unpacked() -> None:
