@@ -47,16 +47,16 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     """
     device = model.device
     model.eval()
-    logits, places = Gathered(), []
+    logits, places = Gathered(), Gathered()
     with inference(device, precision):
         for read, count in _scored_batches(model, rows):
             batch = {k: send(v, device) if isinstance(v, Tensor) else v for k, v in read.items()}
             logits.add(model.logits_of(batch)[:count])
-            places.append(read["index"][:count].numpy())
+            places.add(read["index"][:count])
         # At the end: a GPU works on while the next batches are read.
         found: np.ndarray = logits.rows().cpu().double().numpy()
     in_order = np.empty_like(found)
-    in_order[np.concatenate(places)] = found
+    in_order[places.rows().numpy()] = found
     return in_order
 
 

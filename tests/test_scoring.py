@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from pneumolit.data.datamodule import EvalSampler, ImageRows
+from pneumolit.data.datamodule import EVAL_BATCH, EvalSampler, ImageRows, IndexBatch
 from pneumolit.evaluation.calibration import fit_calibration
 from pneumolit.labels import LabelSet
 from pneumolit.model.classifier import PneumoniaClassifier
@@ -74,6 +75,22 @@ def test_scoring_puts_the_model_into_eval_mode_and_changes_nothing_in_it(model: 
     assert not any(m.training for m in model.modules())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert np.array_equal(first, predict_logits(model, rows(IMAGES[:5])))
+
+
+def test_nothing_of_a_batch_is_kept_but_its_logits(model: PneumoniaClassifier) -> None:
+    # A small block kept between large ones that are freed: of 12,000 images of 64 px the heap grew by 180 MB.
+    read: list[weakref.ref[np.ndarray]] = []
+    alive: list[int] = []
+
+    class Watched(ImageRows):
+        def content(self, batch: IndexBatch) -> dict[str, torch.Tensor]:
+            alive.append(sum(rows() is not None for rows in read))
+            read.append(weakref.ref(batch.rows))
+            return super().content(batch)
+
+    many = np.zeros((4 * EVAL_BATCH, 8, 8), dtype=np.uint8)
+    assert len(predict_logits(model, Watched(many, np.zeros(len(many), dtype=np.int64)))) == len(many)
+    assert alive == [0, 1, 1, 1]  # the one before, until the next is there
 
 
 def test_half_precision_is_used_where_it_is_asked_for_and_only_there(model: PneumoniaClassifier) -> None:

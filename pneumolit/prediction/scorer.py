@@ -21,6 +21,7 @@ from pneumolit.evaluation.operating_point import OperatingPoint
 from pneumolit.labels import LabelSet, log_softmax, two_class_logit
 from pneumolit.model.cut import NoCutError
 from pneumolit.model.features import inference
+from pneumolit.model.gathered import Gathered
 from pneumolit.prediction.views import VIEWS
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ScoringModel:
         Returns:
             (`(N, K)` float64, `(N, D)` float32; None where they are not asked for or the model has none)
         """
-        model, logits, features = self.model.eval(), [], []
+        model, logits, features = self.model.eval(), Gathered(), Gathered()
         with_features = with_features and self.has_features
         with inference(model.device, self.precision):
             for start in range(0, len(images), EVAL_BATCH):
@@ -92,12 +93,12 @@ class ScoringModel:
                 if with_features:
                     seen = model.features(plain)
                     views = [model.logits_of({"features": seen})]
-                    features.append(_pooled(seen)[: len(part)])
+                    features.add(_pooled(seen)[: len(part)].cpu())
                 else:
                     views = [model(plain).float()]
                 views += [model(view).float() for view in others]
-                logits.append(torch.stack(views).mean(0)[: len(part)].cpu().double().numpy())
-        return np.concatenate(logits), np.concatenate(features) if features else None
+                logits.add(torch.stack(views).mean(0)[: len(part)].cpu())
+            return logits.rows().double().numpy(), features.rows().numpy() if with_features else None
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """`(N,)` two-class logit re-based to prevalence one half."""
@@ -203,10 +204,10 @@ class Scorer:
         return one.calibration.log_odds(one.scores(logits), 0.5)
 
 
-def _pooled(features: Tensor) -> np.ndarray:
+def _pooled(features: Tensor) -> Tensor:
     """`(B, D)` float32; of maps the mean over places, which would make distances of shifts."""
     features = features.float()
-    return np.asarray((features.mean((2, 3)) if features.ndim == 4 else features.flatten(1)).cpu().numpy())
+    return features.mean((2, 3)) if features.ndim == 4 else features.flatten(1)
 
 
 def _padded(images: np.ndarray) -> np.ndarray:

@@ -102,7 +102,13 @@ def names_and_markers(names: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(name, CYCLE[1:][i % (len(CYCLE) - 1)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)]
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG whose bytes depend on the picture alone."""
-    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+def save(figure: Figure, path: Path, *, dpi: float = _DPI) -> Path:
+    """Write a PNG whose bytes depend on the picture alone.
+
+    Args:
+        figure: to write.
+        path: of the file.
+        dpi: pixels per inch; `figure.dpi` for a sheet of films, which then stay pixel by pixel as they were composed.
+    """
+    figure.savefig(path, dpi=dpi, metadata={"Software": None})
     return path

@@ -48,7 +48,7 @@ def draw_explanation(explanation: Explanation, folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
         if name in HEADINGS:
-            figure.savefig(files[name], dpi=DPI, metadata={"Software": None})  # pixel by pixel, as it was composed
+            save(figure, files[name], dpi=DPI)
         else:
             save(figure, files[name])
     return files

@@ -66,10 +66,11 @@ def picture_sheet(
     height, width = size
     cell = height + max((len(lines) for lines in notes), default=0) * _LINE + GAP
     rows = -(-len(pictures) // columns)
-    pixels = np.full((head + rows * cell + MARGIN, columns * (width + GAP) - GAP + 2 * MARGIN, 3), 1.0)
+    # Bytes: of floats matplotlib would hold five copies of eight bytes a value, 350 MB for a full sheet.
+    pixels = np.full((head + rows * cell + MARGIN, columns * (width + GAP) - GAP + 2 * MARGIN, 3), 255, dtype=np.uint8)
     corners = [(head + i // columns * cell, MARGIN + i % columns * (width + GAP)) for i in range(len(pictures))]
     for (top, left), picture in zip(corners, pictures, strict=True):
-        pixels[top : top + height, left : left + width] = picture
+        pixels[top : top + height, left : left + width] = np.rint(np.clip(picture, 0, 1) * 255)
     figure = Figure(figsize=(pixels.shape[1] / DPI, pixels.shape[0] / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))

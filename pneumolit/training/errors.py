@@ -36,5 +36,5 @@ def write_errors(
     calibration, _ = read_calibration(run)
     predictions = run.read_predictions(name)
     figure, why_not = error_picture(predictions, images, model, when=when, calibration=calibration, what=what)
-    save(figure, run.evaluation(name).errors_file)
+    save(figure, run.evaluation(name).errors_file, dpi=figure.dpi)
     return figure, why_not

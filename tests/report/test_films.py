@@ -47,6 +47,14 @@ def test_a_film_stays_gray_where_no_heat_lies_and_is_coloured_where_some_does() 
     assert second[:168, :168].max() == 0
 
 
+def test_a_film_as_large_as_its_place_is_shown_bit_by_bit() -> None:
+    films = np.random.default_rng(0).integers(0, 256, (2, 312, 312)).astype(np.uint8)
+    seen = pixels(film_sheet(films, [NOTE] * 2, title="two"))
+    for film, left in zip(films, (12, 12 + 312 + 18), strict=True):
+        shown = seen[58 : 58 + 312, left : left + 312]
+        assert np.array_equal(shown, np.repeat(film[..., None], 3, axis=2))
+
+
 def test_one_scale_holds_for_all_films() -> None:
     heat = np.ones((2, 8, 8), np.float32)
     alone = pixels(sheet(2, heat))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from rich.console import Console
 
 from pneumolit.data.dataset import load_data
@@ -37,6 +38,13 @@ PICTURES = (
     "errors.png",
 )
 EVALUATION = ("predictions.csv", "metrics.json", "report.md", *PICTURES)
+
+
+def test_sheet_of_errors_is_saved_pixel_by_pixel_as_it_was_composed(small_run: Path) -> None:
+    # Enlarged to the resolution of the other pictures, some rows and columns of its films would stand there twice.
+    for split in ("val", "test"):
+        with Image.open(small_run / "evaluation" / split / "errors.png") as picture:
+            assert picture.width in {1068, 1326}  # three pairs or four films in a row
 
 
 def test_run_folder_holds_every_file_of_the_design_and_nothing_temporary(small_run: Path) -> None:
