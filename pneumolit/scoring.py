@@ -49,18 +49,17 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
     model.eval()
     logits, places = Gathered(), Gathered()
     with inference(device, precision):
-        for read, count in _scored_batches(model, rows):
+        for read, count in scored_batches(model, rows):
             batch = {k: send(v, device) if isinstance(v, Tensor) else v for k, v in read.items()}
             logits.add(model.logits_of(batch)[:count])
             places.add(read["index"][:count])
         # At the end: a GPU works on while the next batches are read.
-        found: np.ndarray = logits.rows().cpu().double().numpy()
-    in_order = np.empty_like(found)
-    in_order[places.rows().numpy()] = found
-    return in_order
+        found: np.ndarray = logits.rows()[places.rows().argsort()].cpu().double().numpy()
+    return found
 
 
-def _scored_batches(model: PneumoniaClassifier, rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
+def scored_batches(model: PneumoniaClassifier, rows: Rows) -> Iterator[tuple[dict[str, Any], int]]:
+    """All rows in the batches that a model is scored in, with the number of rows of each that count."""
     if not model.needs_batch:
         return padded_batches(rows)
     # As validation has them: rows that fill a batch up would bend its statistics.

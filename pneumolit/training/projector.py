@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from pneumolit.data.augment import resize_batch
-from pneumolit.data.datamodule import ImageRows, IndexBatch, padded_batches
+from pneumolit.data.datamodule import ImageRows, IndexBatch
 from pneumolit.data.sending import send
 from pneumolit.model.features import inference
+from pneumolit.model.gathered import Gathered
 from pneumolit.predictions import Predictions
 from pneumolit.rundir import write_text
+from pneumolit.scoring import scored_batches
 
 if TYPE_CHECKING:
     from pneumolit.model.classifier import PneumoniaClassifier
@@ -82,13 +84,15 @@ def strongest_axes(features: np.ndarray, most: int = MOST_AXES) -> tuple[np.ndar
 def _features(model: PneumoniaClassifier, images: ImageRows, rows: np.ndarray) -> np.ndarray:
     """`(N, D)` float64 of what the head takes, in float32."""
     model.take_apart()
-    size, found = int(model.settings["image_size"]), []
+    size, found, places = int(model.settings["image_size"]), Gathered(), Gathered()
     chosen = ImageRows(images[IndexBatch(rows, 0, 0)]["image"][:, 0].cpu().numpy(), images.targets[rows])
     with inference(model.device, "float32"):
-        for batch, count in padded_batches(chosen):
+        for batch, count in scored_batches(model, chosen):
             pixels = resize_batch(send(batch["image"], model.device), size)
-            found.append(model.features(pixels)[:count].flatten(1).float().cpu().numpy())
-    return np.concatenate(found).astype(np.float64)
+            found.add(model.features(pixels)[:count].flatten(1).float().cpu())
+            places.add(batch["index"][:count])
+        features: np.ndarray = found.rows()[places.rows().argsort()].double().numpy()
+    return features
 
 
 def _metadata(predictions: Predictions, rows: np.ndarray) -> str:

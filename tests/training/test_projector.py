@@ -17,12 +17,14 @@ from rich.console import Console
 from pneumolit.data.dataset import load_data
 from pneumolit.model.classifier import PneumoniaClassifier
 from pneumolit.rundir import RunDir
+from pneumolit.scoring import predict_logits
 from pneumolit.training.build import build_datamodule
 from pneumolit.training.fit import fit
 from pneumolit.training.projector import (
     MOST_AXES,
     MOST_POINTS,
     THUMBNAIL,
+    _features,
     _metadata,
     chosen_rows,
     strongest_axes,
@@ -60,6 +62,23 @@ def test_head_of_the_checkpoint_makes_the_run_s_logits_of_the_written_features(w
     with torch.no_grad():
         logits = model.logits_of({"features": points}).double().numpy()
     np.testing.assert_allclose(logits, run.read_predictions("val").logits, atol=1e-3)  # five digits are written
+
+
+@pytest.mark.parametrize("drawn_batch", [0, 6])
+def test_features_of_a_model_that_normalises_by_the_batch_are_those_it_is_scored_by(
+    small_run: Path, tiny_config: Configure, drawn_batch: int
+) -> None:
+    cfg = tiny_config()
+    images = build_datamodule(cfg, load_data(cfg["data"], Path(cfg["cache_dir"]))).rows_of("val")
+    model = PneumoniaClassifier.from_checkpoint(RunDir(small_run).checkpoint("last"))
+    norms = [name for name, module in model.backbone.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    model.settings |= {"batch_statistics": norms, "drawn_batch": drawn_batch}
+    scored = predict_logits(model, images)
+    features = torch.from_numpy(_features(model, images, np.arange(len(images)))).float()
+    with torch.no_grad():
+        logits = model.logits_of({"features": features}).double().numpy()
+    assert norms
+    np.testing.assert_allclose(logits, scored, atol=1e-5)
 
 
 def test_every_point_has_its_labels_and_its_thumbnail(written: Path, small_run: Path) -> None:
