@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def _caption(group: RowGroup, row: int, numbers: Sequence[int]) -> str:
 
 def _read(path: str, roots: Sequence[Path]) -> np.ndarray | None:
     for root in roots:
-        file = (root / path).resolve()
+        # By name alone, as training takes it: below the root, where a link may lead to another disk.
+        file = Path(os.path.normpath(root / path))
         if root in file.parents and file.is_file():
             try:
                 return read_gray(file, _SIDE)
