@@ -11,6 +11,7 @@ NORMAL = "NORMAL"
 PNEUMONIA = "PNEUMONIA"
 BACTERIA = "BACTERIA"
 VIRUS = "VIRUS"
+NOT_PNEUMONIA = "no pneumonia"  # what a film is called that may be of another disease
 
 
 @dataclass(frozen=True)
@@ -119,4 +120,4 @@ def logsumexp(values: np.ndarray) -> np.ndarray:
 def negative_word(labels: LabelSet) -> str:
     """What a film is called that is not called pneumonia: "normal" where no other class is left than NORMAL."""
     left = [name.upper() for name in labels.classes if name not in labels.positive]
-    return "normal" if left == [NORMAL] else "no pneumonia"
+    return "normal" if left == [NORMAL] else NOT_PNEUMONIA

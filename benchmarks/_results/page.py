@@ -68,7 +68,8 @@ def results_page(rows: Sequence[Row], published: Mapping[str, Published], intro:
     own = [row for row in rows if not row.name.startswith("study_")]
     if own:
         parts.append(f"## Recipes of pneumolit\n\n{row_table(own, {}, NUMBERS)}\n\n{_commands(own)}\n")
-        parts.append(f"Test by seed, 95 % intervals over patients:\n\n{seed_table(own)}\n")
+        if any("test" in record.metrics["sets"] for row in own for record in row.records):
+            parts.append(f"Test by seed, 95 % intervals over patients:\n\n{seed_table(own)}\n")
     for study, title in STUDIES.items():
         names = _recipes(study)
         numbers = CLASS_NUMBERS if study == "study_d" else NUMBERS

@@ -57,14 +57,16 @@ def row_table(rows: Sequence[Row], published: Mapping[str, Published], numbers: 
 
 
 def seed_table(rows: Sequence[Row]) -> str:
-    """Test numbers of every seed, with intervals over patients, and by the largest logit without."""
+    """Test numbers of every seed that has some, with intervals over patients, and by the largest logit without."""
     lines = [
         "| recipe | seed | accuracy | spec. | sens. | AUROC | by largest logit: accuracy | spec. | sens. |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         for record in row.records:
-            numbers = record.metrics["sets"]["test"]
+            numbers = record.metrics["sets"].get("test")
+            if numbers is None:
+                continue
             own, largest = numbers["rules"][rule_of(row.name)], numbers["rules"]["argmax"]
             cells = [f"`{row.name}`", str(record.seed)]
             cells += [value_text(tuple(own[key])) for key in NUMBERS[:-1]] + [value_text(tuple(numbers["auroc"]))]
@@ -82,7 +84,7 @@ def split_table(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         other = by_name.get(row.name.replace("/", f"{_BY_PATIENTS}/", 1))
-        if other is not None:
+        if other is not None and all("accuracy" in one.estimates for one in (row, other)):
             image, patients = row.estimates["accuracy"], other.estimates["accuracy"]
             cells = (value_text(image), value_text(patients), _signed(_difference(image, patients)))
             lines.append(f"| `{row.name}` | {' | '.join(cells)} |")

@@ -15,6 +15,7 @@ from pneumolit.comparison.facts import read_config
 from pneumolit.comparison.rows import RowGroup
 from pneumolit.data.dataset import find_root
 from pneumolit.data.reader import ImageError, read_gray
+from pneumolit.labels import NOT_PNEUMONIA, LabelSet, negative_word
 
 MOST = 12
 _SIDE = 176  # pixels
@@ -92,12 +93,19 @@ def _caption(group: RowGroup, row: int, numbers: Sequence[int]) -> str:
     target = str(group.targets[row])
     causes = group.methods[0].causes
     cause = {"bacteria": ", bacterial", "virus": ", viral"}.get(str(causes[row]) if len(causes) else "", "")
-    shown = {"1": "pneumonia" + cause, "0": "normal"}.get(target, target)
+    shown = {"1": "pneumonia" + cause, "0": _negative_word(group)}.get(target, target) if group.is_two_class else target
     wrong = [number for number, right in zip(numbers, group.correct[row], strict=True) if not right]
     right = [number for number in numbers if number not in wrong]
     named, word = (wrong, "wrong") if len(wrong) <= len(right) else (right, "right")
     listed = ", ".join(map(str, named)) if len(named) <= _FEW else f"{len(named)} of {len(numbers)}"
     return f"{Path(str(group.paths[row])).stem}: {shown}; {word}: {listed}"
+
+
+def _negative_word(group: RowGroup) -> str:
+    """Of films that no method's classes call pneumonia: "normal" only where each knows no other such class."""
+    named = [LabelSet(tuple(m.metrics["classes"]), tuple(m.metrics["positive"])) for m in group.methods]
+    words = {negative_word(labels) for labels in named}
+    return words.pop() if len(words) == 1 else NOT_PNEUMONIA
 
 
 def _read(path: str, roots: Sequence[Path]) -> np.ndarray | None:

@@ -45,14 +45,19 @@ class RowGroup:
         return bool((self.patient_ids != self.paths).any())
 
     @property
+    def is_two_class(self) -> bool:
+        """Whether targets say pneumonia or not, as "1" and "0"; else they are names of classes, whatever these are."""
+        return self.methods[0].scores is not None
+
+    @property
     def has_scores(self) -> bool:
         """Whether there is a two-class view, and images of both classes."""
-        return self.methods[0].scores is not None and len(set(self.targets)) == 2
+        return self.is_two_class and len(set(self.targets)) == 2
 
     @property
     def positives(self) -> np.ndarray:
         """`(N,)` 0/1, 1 is pneumonia; all 0 where no class means pneumonia."""
-        if self.methods[0].scores is None:  # a class may be called "1"
+        if not self.is_two_class:
             return np.zeros(len(self.targets), dtype=np.int64)
         return np.asarray(self.targets == "1", dtype=np.int64)
 

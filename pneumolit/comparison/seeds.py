@@ -33,8 +33,10 @@ def seeds_part(result: Result, settings: Settings) -> tuple[str, Sequence[str], 
             found.setdefault((method.facts.configuration, method.facts.trained_on), []).append(place)
     each = {key: _one_per_seed(group, places) for key, places in found.items()}
     several = {key: places for key, places in each.items() if len(places) > 1}
-    if not several or not group.has_scores:
+    if not several:
         return heading, ["No two of the runs on these images differ in their seed alone."], []
+    if not group.has_scores:
+        return heading, ["Means over seeds need a class that means pneumonia, and images with and without it."], []
     lines, keys = [], []
     for places in several.values():
         means = mean_over_runs(

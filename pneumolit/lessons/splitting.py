@@ -47,11 +47,8 @@ def validation_of_16(taught: Taught) -> Finding:
     is_right = (new.scores > 0) == (new.positives == 1)
     rng = np.random.default_rng(taught.lesson.cfg["seed"])
     spread = {
-        count: np.percentile(
-            # Of fewer patients than films only with some of them twice.
-            [rng.choice(is_right, count, replace=count > len(is_right)).mean() for _ in range(_DRAWS)],
-            [2.5, 97.5],
-        )
+        # With replacement: drawn without, films would seem the surer the more of the new patients' they take up.
+        count: np.percentile([rng.choice(is_right, count).mean() for _ in range(_DRAWS)], [2.5, 97.5])
         for count in (len(small), len(large))
     }
     (low, high), (low_large, high_large) = spread[len(small)], spread[len(large)]

@@ -34,7 +34,7 @@ def sentences(verdict: Verdict) -> list[str]:
         found += _odd_ones(verdict.conflict, verdict.claim.numbers)
     if verdict.fits.unused:
         found.append(f"Not checked, for want of numbers of the single classes: {', '.join(verdict.fits.unused)}.")
-    if "auroc" in verdict.claim.numbers and verdict.claim.num_classes == 2:
+    if "auroc" in verdict.claim.numbers and verdict.claim.num_classes == 2 and "auroc" not in verdict.fits.unused:
         found.append(OF_A_THRESHOLD)
     return found if verdict.manner == ROUNDED or verdict.reason else [*found, ONE_RUN]
 

@@ -32,8 +32,8 @@ CALIBRATION_SENTENCE = (
     "out."
 )
 SUBGROUP_SENTENCE = (
-    "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
-    "pneumonia; thirds of sharpness are of this set."
+    "By the headline rule. A cause is ranked against all films that do not count as pneumonia, a series of these "
+    "against all that do; thirds of sharpness are of this set."
 )
 PATIENTS_UNKNOWN = (
     "Patients are not known: every image counts as its own, so images of one patient may lie on both sides and "

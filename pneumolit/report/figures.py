@@ -61,7 +61,9 @@ def draw_evaluation(
         rule = headline_rule(metrics)
         figures["confusion.png"] = confusion_figure(
             np.array(metrics["rules"][rule]["confusion"]),
-            ("Normal", "Pneumonia") if metrics["classes"][0].upper() == "NORMAL" else ("Negative", "Positive"),
+            (negative_word(predictions.labels).capitalize(), "Pneumonia")
+            if metrics["classes"][0].upper() == "NORMAL"
+            else ("Negative", "Positive"),
             title=f"Decisions by the {rule_label(rule)} rule",
         )
         if metrics["calibration"]:

@@ -286,9 +286,10 @@ _REPORT = {
         "기울기, 절편, 임계값은 이 영상들로 정했습니다. 기울기 1, 절편 0이 이상적입니다. 기울기가 1보다 작으면 확률이 "
         "지나치게 극단적이고, 전체 수준의 절편(in the large)이 0보다 크면 폐렴이 예측보다 더 잦다는 뜻입니다."
     ),
-    "By the headline rule. A cause is ranked against all normal films, a series of normal films against all with "
-    "pneumonia; thirds of sharpness are of this set.": (
-        "대표 규칙 기준. 원인별 AUROC는 모든 정상 영상과, 정상 영상 계열의 AUROC는 모든 폐렴 영상과 견준 값입니다. "
+    "By the headline rule. A cause is ranked against all films that do not count as pneumonia, a series of these "
+    "against all that do; thirds of sharpness are of this set.": (
+        "대표 규칙 기준. 원인별 AUROC는 폐렴으로 세지 않는 모든 영상과, 그런 영상 계열의 AUROC는 폐렴으로 세는 모든 "
+        "영상과 견준 값입니다. "
         "선명도 삼분위는 이 세트 안에서 나눈 것입니다."
     ),
     "By the {rule} rule, with this set's sensitivity and specificity. Net benefit: true positives per patient less "

@@ -138,8 +138,11 @@ def prevalence_table(metrics: dict[str, Any]) -> Table:
 
 
 def is_fitted_on(metrics: dict[str, Any]) -> bool:
-    """Whether calibration and thresholds were fitted on these very images: those of validation."""
-    return metrics.get("name") == "val"
+    """Whether calibration and thresholds were fitted on these very images: those of a run's validation.
+
+    Numbers that another program made may be called "val" too; they have no rule from validation.
+    """
+    return metrics.get("name") == "val" and "primary" in metrics.get("rules", {})
 
 
 def calibration_table(metrics: dict[str, Any]) -> Table:

@@ -206,6 +206,19 @@ def test_own_recipes_are_told_by_seed_with_the_largest_logit_beside_the_rule_tha
         assert cells[-3:] == [f"{rules['argmax'][k][0]:.3f}"[1:] for k in ("accuracy", "specificity", "sensitivity")]
 
 
+def test_runs_that_nobody_has_looked_at_on_test_stand_in_the_pages_without_test_numbers(
+    finished: Make, tmp_path: Path
+) -> None:
+    runs = [(finished(row), row) for row in ("best", "study_d/dropout_2", "study_d/by_patients/dropout_2")]
+    for run, _ in runs:
+        shutil.rmtree(run.evaluation("test").path)
+    rows = make_rows([recorded(run, row, tmp_path / "runs") for run, row in runs])
+    page = results_page(rows, {}, "", "")
+    assert "Test by seed" not in page and "by whole patients | difference" not in page
+    scored = recorded(finished("best", 1), "best", tmp_path / "runs")
+    assert "| `best` | 1 | " in results_page(make_rows([*rows[0].records, scored]), {}, "", "")
+
+
 def test_splitting_by_image_is_set_against_splitting_by_patients_with_an_interval() -> None:
     rows = [
         Row("study_d/dropout_2", (), {"accuracy": (0.8, 0.77, 0.82)}),

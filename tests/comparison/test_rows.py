@@ -232,6 +232,17 @@ def test_a_file_beside_them_does_not_change_the_names_of_runs(made_runs: ModuleT
     assert [m.name for m in beside] == [*(m.name for m in alone), "theirs"]
 
 
+def test_seeds_of_a_task_without_pneumonia_are_not_said_to_be_none(made_runs: ModuleType, tmp_path: Path) -> None:
+    runs = [
+        made_runs.write_run(tmp_path / str(i), labels=made_runs.PLAIN, draw=i, settings={"seed": i}, sets={"test": 60})
+        for i in range(2)
+    ]
+    settings = Settings("t", num_resamples=20)
+    assert seeds_part(compare(*collect_methods(runs, [], settings), settings), settings)[1:] == (
+        ["Means over seeds need a class that means pneumonia, and images with and without it."], [],
+    )  # fmt: skip
+
+
 def test_keys_of_a_sweep_stand_only_where_they_tell_runs_apart(made_runs: ModuleType, tmp_path: Path) -> None:
     """Else a long name loses its middle, which may be all that two names differ in."""
     write, long = made_runs.write_run, {"backbone": "tf_efficientnet_lite0"}

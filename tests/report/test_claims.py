@@ -15,6 +15,7 @@ from pneumolit.evaluation.claims import Verdict, check_claim
 from pneumolit.report.claim_files import as_plain, claims_csv, claims_markdown, fits_csv
 from pneumolit.report.claims import (
     INDEPENDENT,
+    OF_A_THRESHOLD,
     ONE_RUN,
     claims_table,
     fits_table,
@@ -49,6 +50,13 @@ def test_a_claim_that_fits_is_answered_in_one_sentence() -> None:
     assert sentences(verdict_of("n=234+390 acc=.954 spec=.923 sens=.972")) == [
         "These numbers can belong together. One confusion matrix of 234 + 390 images gives them all."
     ]
+
+
+def test_an_auroc_that_cannot_be_checked_is_not_said_to_be_held_against_a_matrix() -> None:
+    said = sentences(verdict_of("class=NORMAL:.96/.92/.94/234 class=PNEUMONIA:.95/.97/.96/390 auroc=.98"))
+    assert any("Not checked" in sentence and "auroc" in sentence for sentence in said)
+    assert OF_A_THRESHOLD not in said
+    assert OF_A_THRESHOLD in sentences(verdict_of(f"{KERMANY} auroc=.968"))
 
 
 def test_the_answer_says_how_far_the_rates_may_lie_apart() -> None:

@@ -57,7 +57,7 @@ def test_prevalence_calibration_and_parts_of_the_set_are_told_with_a_sentence_ho
             calibration_table,
             "a slope below 1 means probabilities that are too extreme",
         ),
-        ("Parts of the set", subgroup_table, "A cause is ranked against all normal films"),
+        ("Parts of the set", subgroup_table, "A cause is ranked against all films that do not"),
     ):
         assert table(metrics).markdown().strip() in found[heading]
         assert words in found[heading]
@@ -74,6 +74,14 @@ def test_on_the_images_of_the_fit_nothing_is_checked_against_itself(metrics: dic
     other = sections(evaluation_report(metrics | {"name": "test"}, title="t", context={}))
     assert "What validation promised and what was found" in other
     assert "at this class mix" in other["Are the probabilities honest?"]
+
+
+def test_numbers_of_another_program_are_not_taken_for_validation_by_their_name(
+    make_predictions: Callable[..., Predictions],
+) -> None:
+    metrics = summarise(make_predictions(np.arange(60) % 3), None, [], is_prior_known=False, num_resamples=5)
+    text = evaluation_report(metrics | {"name": "val"}, title="val.csv", context={})
+    assert "There is no calibration from validation" in text and "were fitted on these images" not in text
 
 
 def test_the_report_names_the_method_of_every_interval(metrics: dict[str, Any]) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pneumolit.evaluation.calibration import Calibration
@@ -104,8 +105,22 @@ def test_the_confusion_picture_shows_counts_and_row_percent() -> None:
 
 
 def test_films_without_pneumonia_are_called_normal_only_where_they_are(
-    make_predictions: Callable[..., Predictions],
+    make_predictions: Callable[..., Predictions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    named: list[Sequence[str]] = []
+    drawn = confusion_figure
+
+    def watched(counts: np.ndarray, names: Sequence[str], *, title: str) -> Figure:
+        named.append(names)
+        return drawn(counts, names, title=title)
+
+    monkeypatch.setattr("pneumolit.report.figures.confusion_figure", watched)
+    for others, word in (((), "Normal"), (("TUBERCULOSIS",), "No pneumonia")):
+        labels = LabelSet(("NORMAL", "PNEUMONIA", *others), ("PNEUMONIA",))
+        predictions = make_predictions(np.repeat([0, 1], 15), labels)
+        draw_evaluation(predictions, summarise(predictions, None, [], num_resamples=5), None, tmp_path)
+        assert named[0] == (word, "Pneumonia")
+        named.clear()
     for classes, word in ((("NORMAL", "PNEUMONIA"), "normal"), (("EFFUSION", "PNEUMONIA"), "no pneumonia")):
         predictions = make_predictions(np.repeat([0, 1], 15), LabelSet(classes, ("PNEUMONIA",)))
         legend = _scores(predictions).axes[0].get_legend()
