@@ -11,6 +11,7 @@ import re
 import select
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -36,6 +37,7 @@ _FLAGS_WITH_VALUE = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
     "--experimental-rerun",
 )  # fmt: skip
+_INFO_FLAGS = ("--info", "-i")
 _HELP_FLAGS = frozenset(("--help", "-h", "--hydra-help"))
 WRONG_INPUT = 2
 
@@ -130,16 +132,22 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
     >>> flags_first(["a=1", "--config-dir", "mine", "b=2", "--multirun"])
     ['--config-dir', 'mine', '--multirun', 'a=1', 'b=2']
+    >>> flags_first(["a=1", "--info"])
+    ['--info', 'all', 'a=1']
     """
     flags, overrides = [], []
-    rest = iter(arguments)
-    for argument in rest:
+    rest = deque(arguments)
+    while rest:
+        argument = rest.popleft()
         if not argument.startswith("-"):
             overrides.append(argument)
             continue
         flags.append(argument)
-        if argument in _FLAGS_WITH_VALUE:
-            flags += [value for value in (next(rest, None),) if value is not None]
+        if argument in _FLAGS_WITH_VALUE and rest:
+            flags.append(rest.popleft())
+        elif argument in _INFO_FLAGS:  # without the value, which may be left out, it would take the first override
+            has_value = rest and not rest[0].startswith("-") and "=" not in rest[0]
+            flags.append(rest.popleft() if has_value else "all")
     return [*flags, *overrides]
 
 

@@ -100,7 +100,8 @@ def _run_sweep(
     keys = _plain(config.sweep)
     name = keys.pop("name")
     refuse_unknown_keys("sweep", keys, [field.name for field in fields(SweepSettings)])
-    if name is not None and (not isinstance(name, str | int) or "/" in str(name) or str(name).startswith(".")):
+    is_name = isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() and "/" not in str(name)
+    if name is not None and (not is_name or str(name).startswith(".")):
         raise ValueError(f"sweep.name must be the name of a folder, such as sweep.name=night1, got {name!r}")
     if isinstance(launcher, DevicesSettings):
         warm_up(launcher.start)
@@ -110,8 +111,9 @@ def _run_sweep(
         more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = problems[0] if len(problems) == 1 else "\n  ".join(["", *problems[:_SHOWN]]) + more
         raise ValueError(f"nothing was begun, since {len(problems)} of {len(overrides)} jobs are unsound: {listed}")
+    folder = Path(config.hydra.sweep.dir)
     asked = Asked(
-        sweep=SweepDir(Path(config.hydra.sweep.dir)),
+        sweep=SweepDir(folder if folder.name else folder.absolute()),  # "." names nothing
         configurations=[found for found in configurations if isinstance(found, dict)],
         overrides=[tuple(given) for given in overrides],
         settings=SweepSettings(**keys),

@@ -721,9 +721,9 @@ def is_locked(path: Path) -> bool:
 
 
 def shortest(folder: Path) -> Path:
-    """A folder or file as a person would type it from here."""
+    """A folder or file as a person would type it from here; the folder one stands in with all of its name."""
     with contextlib.suppress(ValueError):
-        return folder.absolute().relative_to(Path.cwd())
+        return found if (found := folder.absolute().relative_to(Path.cwd())).name else folder.absolute()
     return folder.absolute()
 
 

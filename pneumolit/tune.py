@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumolit.allocator import restart_with_allocator
-from pneumolit.composition import compose_choices, expand_run, given_keys
+from pneumolit.composition import chosen_folder, compose_choices, expand_run, given_keys
 from pneumolit.config import flatten, loggable_metrics, refuse_unknown_keys
 from pneumolit.entry import run_command
 from pneumolit.hydra_errors import explain_error
@@ -154,6 +154,8 @@ def _refuse_keys(cfg: Mapping[str, Any], given: Sequence[str]) -> None:
     devices = cfg["trainer"]["devices"]
     if devices != 1:
         raise ValueError(f"trainer.devices={devices} cannot be inside a search, whose trials have one device each")
+    if "name" in given and chosen_folder():
+        raise ValueError("name and hydra.run.dir both name the folder of the search; leave one of them out")
     name = cfg["name"]
     if name is not None and not re.fullmatch(r"\w[\w.-]*", str(name)):
         raise ValueError(f"name must be the name of a folder, such as name=resnet50, got {name!r}")

@@ -69,6 +69,9 @@ def test_everything_else_is_left_to_hydra(argument: str) -> None:
         (["a=1", "-c", "job", "b=2", "-m"], ["-c", "job", "-m", "a=1", "b=2"]),
         (["a=-1", "~b", "--help"], ["--help", "a=-1", "~b"]),
         (["a=1", "--cfg"], ["--cfg", "a=1"]),
+        (["a=1", "--info"], ["--info", "all", "a=1"]),
+        (["--info", "a=1", "-m"], ["--info", "all", "-m", "a=1"]),
+        (["a=1", "-i", "config"], ["-i", "config", "a=1"]),
     ],
 )
 def test_flags_come_first_with_their_values_and_overrides_keep_their_order(

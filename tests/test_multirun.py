@@ -38,6 +38,7 @@ def multirun(command: Command, demo_root: Path) -> Command:
         (["seed=0,1", "hydra/launcher=device"], r"hydra/launcher=device is no option; did you mean devices"),
         (["seed=0,1", "optim.lr=-1,1"], r"(?s)nothing was begun.* 2 of 4 jobs.*job 0 .*optim\.lr.*job 2"),
         (["seed=0,1", "sweep.name=a/b"], r"sweep\.name must be the name of a folder, .*got 'a/b'"),
+        (["seed=0,1", "sweep.name="], r"sweep\.name must be the name of a folder, .*got ''"),
         (["seed=0,1", "sweep.retry_failed=3"], r"sweep\.retry_failed must be true or false, got 3"),
         (["seed=0,1", "hydra.launcher.cpu_jobs=0"], r"cpu_jobs must be a whole number of at least 1, got 0"),
         (["seed=0,1", "hydra.launcher.gpus=[0,0]"], r"gpus must be a list that names every GPU once"),

@@ -27,6 +27,7 @@ from pneumolit.rundir import (
     read_split_csv,
     read_yaml,
     record_look,
+    shortest,
     write_json,
     write_text,
     write_yaml,
@@ -328,3 +329,11 @@ def test_a_fingerprint_tells_where_one_part_ends() -> None:
     assert fingerprint(["ab", "c"]) == fingerprint(iter(["ab", "c"]))
     assert len({fingerprint(parts) for parts in (["ab", "c"], ["a", "bc"], ["abc"], ["c", "ab"])}) == 4
     assert fingerprint([os.fsdecode(b"\xe9")])
+
+
+def test_a_folder_is_named_from_here_and_the_one_one_stands_in_has_a_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shortest(tmp_path / "runs" / "a") == Path("runs/a")
+    assert shortest(Path()) == tmp_path and shortest(tmp_path.parent) == tmp_path.parent

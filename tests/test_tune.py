@@ -99,6 +99,7 @@ def test_the_space_of_the_random_search_is_that_of_the_default(compose_config: C
         (["timeout=-1"], "timeout must be null or seconds above 0, got -1"),
         (["max_failed=none"], "max_failed must be a whole number of at least 1, got 'none'"),
         (["accept_code_change=1"], "accept_code_change must be true or false, got 1"),
+        (["name=a", "hydra.run.dir=b"], r"name and hydra\.run\.dir both name the folder of the search"),
         (["name=a/b"], r"name must be the name of a folder, such as name=resnet50, got 'a/b'"),
         (["storage=study.db"], r"storage must be null .* such as postgresql://user@host/studies .* got 'study\.db'"),
         (["storage=postgresql://ann:secret@h/x"], r"storage=postgresql://ann:\*\*\*@h/x cannot be opened"),

@@ -128,4 +128,11 @@ def check_record(search: Search, study: SharedStudy) -> None:
                 f"trials of the study {name} were run by other code (of labels, data, model or training). Give "
                 "accept_code_change=true to count them and go on, or another name to begin anew"
             )
-        study.study.set_user_attr(_RECORD, known | {"code": search.code})
+        accepted = [*known.get("accepted", []), *([known["code"]] if settings.accept_code_change else [])]
+        study.study.set_user_attr(_RECORD, known | {"code": search.code, "accepted": accepted})
+
+
+def accepted_codes(study: SharedStudy) -> list[str]:
+    """Hashes of the code that was accepted to have run a part of a study, and of that which runs it now."""
+    record = study.study.user_attrs[_RECORD]
+    return [record["code"], *record.get("accepted", [])]

@@ -16,8 +16,9 @@ from pneumolit.interrupts import RunInterruptedError
 from pneumolit.report.sweep_tables import duration
 from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, read_json, shortest
 from pneumolit.search.display import SearchDisplay
-from pneumolit.search.plan import Search, check_record
+from pneumolit.search.plan import Search, accepted_codes, check_record
 from pneumolit.search.space import overrides_of, suggest_point
+from pneumolit.search.storage import hide_password, storage_errors
 from pneumolit.search.strategy import build_sampler, quiet_optuna
 from pneumolit.search.study import SharedStudy, shared_study
 from pneumolit.search.trial import is_done, scored_value, tune_job
@@ -61,7 +62,7 @@ def run_search(
         places: where trials run; None: as the launcher's settings say.
 
     Raises:
-        ValueError: the study is another search's, or other code has run a part of it.
+        ValueError: the study is another search's, other code has run a part of it, or its database is gone.
         RunInterruptedError: stopped by Ctrl-C or SIGTERM; the same command goes on.
     """
     settings, mode = search.settings, monitor_mode(search.settings.monitor)
@@ -89,6 +90,12 @@ def run_search(
             with display.shown(), contextlib.closing(running) as outcomes:
                 for outcome in outcomes:
                     work.ended(outcome)
+        except storage_errors() as error:
+            address, said = hide_password(settings.storage or ""), str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"storage={address} no longer answers ({said}); what has begun is kept, and the same command goes on "
+                "with it (trials that ran are tried again when nothing was heard of them for ten minutes)"
+            ) from error
         except KeyboardInterrupt as stop:
             # The storage in memory may have been interrupted in the middle of reading: a new one says what is true.
             with shared_study(search.tune, settings.storage, mode) as fresh:
@@ -204,7 +211,7 @@ class _Work:
         return job
 
     def _refuse_other_code(self, run: Any) -> None:
-        if read_json(run.status_file).get("code") != self.search.code:
+        if read_json(run.status_file).get("code") not in accepted_codes(self.study):
             raise ValueError(
                 f"the run in {run.path} was made by other code; delete it, or give accept_code_change=true to count it"
             )

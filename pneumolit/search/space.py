@@ -65,7 +65,7 @@ class Range:
     @property
     def samples(self) -> tuple[Any, ...]:
         """Values that show whether the axis is sound."""
-        return (self.low, self.high)
+        return (self.low, self.high) if self.is_whole else (float(self.low), float(self.high))
 
     def suggest(self, trial: Trial, name: str) -> Any:
         """The value that a trial proposes."""
@@ -174,7 +174,8 @@ def describe_space(axes: Sequence[Axis]) -> dict[str, str]:
             text = ", ".join(map(override_value, axis.values))
         else:
             step = "" if axis.step is None else f" in steps of {axis.step:g}"
-            text = f"{axis.low:g} to {axis.high:g}{step}{' (log)' if axis.log else ''}"
+            whole = ", whole numbers" if axis.is_whole and axis.step is None else ""
+            text = f"{axis.low:g} to {axis.high:g}{step}{whole}{' (log)' if axis.log else ''}"
         words[name_of_key(axis.key)] = text
     return words
 

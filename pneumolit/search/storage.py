@@ -108,6 +108,13 @@ def hide_password(address: str) -> str:
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", address)
 
 
+def storage_errors() -> type[Exception]:
+    """What Optuna raises when a database that was open does not answer."""
+    from optuna.exceptions import StorageInternalError
+
+    return StorageInternalError
+
+
 def check_address(address: Any) -> None:
     """Refuse what is no address of a storage."""
     if address is not None and not (isinstance(address, str) and re.match(r"[a-z][\w+]*://", address)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock
 
 from pneumolit.rundir import TuneDir, fingerprint, is_locked
-from pneumolit.search.storage import open_storage
+from pneumolit.search.storage import open_storage, storage_errors
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -138,8 +138,9 @@ class SharedStudy:
         """Give a sign of life, once a minute, where others may not see this process's lock."""
         if self.address is not None and time.monotonic() - self._last_beat > _BEAT_SECONDS:
             self._last_beat = time.monotonic()
-            for number in list(self._own):
-                self.note(number, beat=time.time())
+            with contextlib.suppress(storage_errors()):  # a minute later it may answer again, and nothing runs by it
+                for number in list(self._own):
+                    self.note(number, beat=time.time())
 
     def close(self) -> None:
         """Stop being a worker."""

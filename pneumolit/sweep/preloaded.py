@@ -17,3 +17,6 @@ import pneumolit.report.figures
 import pneumolit.report.html
 import pneumolit.sweep.job
 import pneumolit.training.fit  # noqa: F401
+from pneumolit.training.environment import source_hash
+
+source_hash()  # of what was imported here: a job that is forked after the sources have changed runs none of the change

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
@@ -60,6 +61,7 @@ class RayPlaces:
     def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Run jobs as tasks; a task's worker ends with it."""
         ray, settings = self._ray, self.settings
+        here = str(Path.cwd())
         task = ray.remote(
             num_cpus=self.needs["CPU"], num_gpus=self.needs["GPU"], max_retries=settings.max_retries, max_calls=1
         )(_run_here)
@@ -72,7 +74,7 @@ class RayPlaces:
             while True:
                 is_late = end is not None and time.monotonic() > end
                 while len(running) < self.count and not is_late and (job := waiting.take()) is not None:
-                    running[task.remote(target, job, settings.limits, device)] = (job, time.monotonic())
+                    running[task.remote(target, job, settings.limits, device, here)] = (job, time.monotonic())
                 if not running and (waiting.is_over or is_late):
                     return
                 if is_late:
@@ -146,8 +148,16 @@ def _start(settings: RaySettings) -> Any:
     return ray
 
 
-def _run_here(target: Target, job: Job, limits: Limits, device: Device) -> Outcome:
-    """Body of a task; Ray has set CUDA_VISIBLE_DEVICES for its worker where it asked for a GPU."""
+def _run_here(target: Target, job: Job, limits: Limits, device: Device, folder: str) -> Outcome:
+    """Body of a task; Ray has set CUDA_VISIBLE_DEVICES for its worker where it asked for a GPU.
+
+    A worker of a cluster that was there stands where that was started, and paths are relative to the sweep's `folder`.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        reason = f"the sweep was started in {folder}, which is not on this machine ({error.strerror}); share it"
+        return Outcome(job, FAILED, reason, 0.0, "Ray")
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     name = "Ray, cpu" if device.gpu is None else f"Ray, gpu {gpus}"
     return run_one(target, job, replace(device, name=name), limits)

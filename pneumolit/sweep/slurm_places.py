@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumolit.rundir import FAILED, INTERRUPTED
-from pneumolit.sweep.devices import Device, cpu_devices, gpu_devices
+from pneumolit.sweep.devices import Device, count_shares, cpu_devices, gpu_devices
 from pneumolit.sweep.job import Job, Outcome, Outcomes, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
 from pneumolit.sweep.pool import run_one
@@ -51,7 +51,7 @@ class SlurmPlaces:
                 "try its settings with hydra.launcher.cluster=local"
             ) from error
         self._executor.update_parameters(**_parameters(settings))
-        self.devices = _devices(settings)
+        self.devices = _devices(settings, len(jobs))
         self.count = len(self.devices)
         self.words = f"{'Slurm' if settings.cluster == 'slurm' else 'submitit on this machine'}, {self.count} at once"
 
@@ -108,12 +108,14 @@ def _outcome(submitted: Any, job: Job, device: Device, began: float) -> Outcome:
     return Outcome(job, FAILED, reason, time.monotonic() - began, device.name)
 
 
-def _devices(settings: SlurmSettings) -> list[Device]:
+def _devices(settings: SlurmSettings, jobs: int) -> list[Device]:
     """Slots: Slurm finds the place of each job, and has set what it may use; on this machine nobody else does."""
     if settings.cluster == "slurm":
         gpu = "" if settings.gpus_per_job else None
         return [Device("Slurm", gpu, threads=settings.cpus_per_job) for _ in range(settings.at_once)]
-    return gpu_devices(settings.gpus, 1) if settings.gpus else cpu_devices(settings.at_once)
+    if settings.gpus:
+        return gpu_devices(settings.gpus, 1)
+    return cpu_devices(min(settings.at_once, count_shares(jobs)))  # no more than cores and memory take
 
 
 def _parameters(settings: SlurmSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 import subprocess
@@ -46,8 +47,12 @@ def peak_memory_gb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
 
 
+@functools.cache
 def source_hash() -> str:
-    """Hash of the sources that decide what a run learns: labels, data, model, training."""
+    """Hash of the sources that decide what a run learns: labels, data, model, training.
+
+    Taken once in a process: what it has imported it goes on with, whatever becomes of the files.
+    """
     package, digest = Path(pneumolit.__file__).parent, hashlib.sha256()
     files = [package / "labels.py", *(p for part in _DECIDING for p in (package / part).rglob("*.py"))]
     for path in sorted(files):

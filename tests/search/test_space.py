@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pneumolit.search.space import (
     Choices,
     Range,
+    describe_space,
     override_value,
     overrides_of,
     probing_points,
@@ -142,3 +143,10 @@ def test_few_combinations_are_all_probed_and_of_many_each_value_beside_both_ends
         for value in (1, 2, 3):
             rest = [{k: v for k, v in point.items() if k != name} for point in points if point[name] == value]
             assert any(set(r.values()) == {1} for r in rest) and any(set(r.values()) == {3} for r in rest)
+
+
+def test_whole_bounds_are_said_to_give_whole_numbers_and_points_tried_first_are_as_a_trial_draws_them() -> None:
+    axes = read_space({"loss.gamma": {"low": 0, "high": 5}, "data.batch_size": {"low": 16, "high": 64, "step": 16.0}})
+    assert describe_space(axes) == {"loss.gamma": "0 to 5, whole numbers", "data.batch_size": "16 to 64 in steps of 16"}
+    tried = {override for point in probing_points(axes) for override in overrides_of(axes, point)}
+    assert {"loss.gamma=0", "data.batch_size=16.0"} <= tried and "data.batch_size=16" not in tried

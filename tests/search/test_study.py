@@ -17,14 +17,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
 
 from pneumolit.rundir import TuneDir, is_locked
+from pneumolit.search.plan import accepted_codes
 from pneumolit.search.space import read_space, suggest_point
 from pneumolit.search.storage import mend_last_line, open_storage
 from pneumolit.search.strategy import build_sampler, quiet_optuna
-from pneumolit.search.study import DIED, SharedStudy
+from pneumolit.search.study import DIED, SharedStudy, shared_study
 
 HELPER = Path(__file__).with_name("quick_search.py")
 
@@ -323,6 +325,33 @@ def test_another_search_does_not_enter_a_study(
     if "code" in changes:
         assert quick.search_quickly(folder, 4, **changes, accept_code_change=True).is_reached
         assert quick.search_quickly(folder, 5, **changes).is_reached  # it is the study's code from now on
+
+
+def test_runs_of_code_that_was_accepted_once_count_from_then_on(quick: ModuleType, tmp_path: Path) -> None:
+    folder = str(tmp_path / "study")
+    quick.search_quickly(folder, 2, code="first")
+    quick.search_quickly(folder, 3, code="second", accept_code_change=True)
+    quick.search_quickly(folder, 4, code="third", accept_code_change=True)
+    with quiet_optuna(), shared_study(TuneDir(folder), None, "min") as study:
+        assert sorted(accepted_codes(study)) == ["first", "second", "third"]
+
+
+def test_a_database_that_no_longer_answers_ends_the_search_in_one_sentence_and_a_missed_sign_of_life_does_not(
+    quick: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*arguments: Any, **keywords: Any) -> Any:
+        raise StorageInternalError("server closed the connection\nmore of it")
+
+    address = f"sqlite:///{tmp_path}/studies.db"
+    with quiet_optuna(), shared_study(TuneDir(tmp_path / "beating"), address, "min") as study:
+        assert study.claim(5) is not None
+        study._last_beat = -1e9
+        with monkeypatch.context() as broken:
+            broken.setattr(study, "note", lost)
+            study.beat()
+    monkeypatch.setattr(SharedStudy, "claim", lost)
+    with pytest.raises(ValueError, match=r"storage=sqlite:.* no longer answers \(server closed the connection\); what"):
+        quick.search_quickly(str(tmp_path / "study"), 2, storage=address)
 
 
 def test_a_storage_that_cannot_be_opened_leaves_no_worker_behind(tmp_path: Path) -> None:

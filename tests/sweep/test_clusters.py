@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from pneumolit.rundir import read_json
+from pneumolit.sweep.devices import count_shares
 from pneumolit.sweep.job import Job, Target
 from pneumolit.sweep.places import Places, places_for
 from pneumolit.sweep.settings import CommonSettings, DevicesSettings, RaySettings, SlurmSettings
@@ -107,14 +109,25 @@ def test_launcher_whose_package_is_absent_says_how_to_install_it(
 
 
 @pytest.mark.slow
-def test_cluster_of_ray_that_is_there_is_used_and_left_running(act: Target, job: MakeJob, facts: Facts) -> None:
+def test_cluster_of_ray_that_is_there_is_used_and_left_running(
+    act: Target, job: MakeJob, facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"  # where the cluster was started; paths are relative to where the sweep is
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
     ray = Path(sys.executable).with_name("ray")
     start = [str(ray), "start", "--head", "--port=0", "--num-cpus=1", "--num-gpus=1", "--include-dashboard=false"]
-    subprocess.run([*start, "--disable-usage-stats"], check=True, capture_output=True, timeout=120)
+    subprocess.run([*start, "--disable-usage-stats"], check=True, capture_output=True, timeout=120, cwd=elsewhere)
     try:
         for number in range(2):
-            one = job(number)
+            one = replace(job(number), folder=f"job{number}")
             (outcome,) = places_for(RaySettings(address="auto"), [one]).run(act, [one])
             assert outcome.state == "done" and facts(one)["gpu"] == "0"
+            assert (tmp_path / f"job{number}").is_dir() and not list(elsewhere.iterdir())
     finally:
         subprocess.run([str(ray), "stop", "--force"], check=True, capture_output=True, timeout=120)
+
+
+def test_slurm_s_settings_tried_on_this_machine_begin_no_more_jobs_than_it_has_room_for() -> None:
+    jobs = [Job(number, f"job{number}", {"trainer": {"accelerator": "auto"}}, (), {}) for number in range(24)]
+    assert places_for(SlurmSettings(cluster="local"), jobs).count == count_shares(24) < 24

@@ -11,7 +11,7 @@ import pytest
 
 from pneumolit.model.weights import WeightsSource
 from pneumolit.rundir import RUNNING, RunDir, read_json, write_json
-from pneumolit.training import record
+from pneumolit.training import environment, record
 from pneumolit.training.record import note_resumption, refuse_other_teacher, refuse_other_weights, teacher_hash
 
 PACKAGE = WeightsSource("package", "net.in1k", "net_model", sha256="a1")
@@ -72,3 +72,12 @@ def test_a_run_counts_as_that_of_the_code_that_went_on_with_it(tmp_path: Path, m
         note_resumption(run, 1)
         assert read_json(run.status_file)["code"] == code
         assert read_json(run.environment_file)["resumed"][-1]["changed"].get("code") == changed
+
+
+def test_a_process_records_the_code_that_it_imported_whatever_becomes_of_the_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = environment.source_hash()
+    monkeypatch.setattr(environment, "_DECIDING", ("data",))  # as if the files had changed
+    assert environment.source_hash() == before
+    assert environment.source_hash.__wrapped__() != before
