@@ -97,6 +97,13 @@ def read_facts(run: RunDir, rule: str) -> Facts:
     )
 
 
+def read_contents(run: RunDir, name: str) -> str:
+    """Fingerprint of the images of an evaluated set, of the run's own or of others; "" where none is known."""
+    own = _read(run, "data_file").get("fingerprints", {}).get(name)
+    file = run.evaluation_metrics_file(name)
+    return str(own or (read_json(file).get("context", {}).get("images", "") if file.is_file() else ""))
+
+
 def read_config(run: RunDir) -> dict[str, Any]:
     """The configuration of a run, as plain values."""
     content = read_yaml(run.config_file)

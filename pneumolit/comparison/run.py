@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pneumolit.comparison.ensemble import GREEDY
+from pneumolit.comparison.facts import read_contents
 from pneumolit.comparison.foreign import foreign_method, read_scores
 from pneumolit.comparison.method import ENSEMBLE, FILE, RUN, Absent, Method, read_method
 from pneumolit.comparison.naming import name_methods
@@ -200,6 +201,12 @@ def _notes(group: RowGroup, rows: Sequence[MethodRow], settings: Settings) -> li
         notes.append(
             f"The members and weights of {', '.join(greedy)} were chosen by these very images, so that all its numbers "
             "and differences are too good here; another set tells what it is worth."
+        )
+    contents = {read_contents(m.run, settings.split) for m in group.methods if m.run is not None} - {""}
+    if len(contents) > 1:
+        notes.append(
+            "The methods have read files of other contents under the same names. Are these the same films, resized or "
+            "encoded anew, the comparison holds; are they others, it means nothing."
         )
     looks = [row.look for row in rows if row.look]
     if looks:

@@ -232,6 +232,17 @@ def test_a_file_beside_them_does_not_change_the_names_of_runs(made_runs: ModuleT
     assert [m.name for m in beside] == [*(m.name for m in alone), "theirs"]
 
 
+def test_images_of_other_contents_under_the_same_names_are_told(made_runs: ModuleType, tmp_path: Path) -> None:
+    runs = [made_runs.write_run(tmp_path / name, draw=i) for i, name in enumerate("ab")]
+    settings = Settings("t", num_resamples=20)
+    alike = compare(*collect_methods(runs, [], settings), settings).page.notes
+    prints = read_json(runs[1].data_file)["fingerprints"] | {"test": "others"}
+    write_json(runs[1].data_file, read_json(runs[1].data_file) | {"fingerprints": prints})
+    unlike = compare(*collect_methods(runs, [], settings), settings).page.notes
+    (told,) = set(unlike) - set(alike)
+    assert "files of other contents under the same names" in told
+
+
 def test_seeds_of_a_task_without_pneumonia_are_not_said_to_be_none(made_runs: ModuleType, tmp_path: Path) -> None:
     runs = [
         made_runs.write_run(tmp_path / str(i), labels=made_runs.PLAIN, draw=i, settings={"seed": i}, sets={"test": 60})
