@@ -28,8 +28,8 @@ def subgroups(
 ) -> list[dict[str, Any]]:
     """Sensitivity, specificity and AUROC of parts of a set.
 
-    A cause occurs among positive images only, so its AUROC is against all negative ones; a series of normal films
-    likewise stands against all positive ones.
+    A cause occurs among positive images only, so its AUROC is against all negative ones; a series of negative
+    ones likewise stands against all positive ones.
 
     Args:
         positives: `(N,)` 0/1, 1 is pneumonia.

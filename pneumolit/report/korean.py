@@ -107,7 +107,6 @@ _TABLES = {
     "Brier score": "브라이어 점수",
     "part": "하위군 종류",
     "cause": "원인",
-    "series of normal films": "정상 영상의 계열",
     "series": "계열",
     "sharpness": "선명도",
     "bacteria": "세균",

@@ -167,7 +167,7 @@ def calibration_table(metrics: dict[str, Any]) -> Table:
 
 def subgroup_table(metrics: dict[str, Any]) -> Table:
     """Sensitivity, specificity and AUROC of parts of the set, by the headline rule."""
-    kinds = {"cause": "cause", "series": "series of normal films", "sharpness": "sharpness"}
+    kinds = {"cause": "cause", "series": "series", "sharpness": "sharpness"}
     rows = []
     for found in metrics.get("subgroups", []):
         cells = [

@@ -18,7 +18,7 @@ from pneumolit.rundir import DONE, INTERRUPTED, PRUNED, read_json, shortest
 from pneumolit.search.display import SearchDisplay
 from pneumolit.search.plan import Search, accepted_codes, check_record
 from pneumolit.search.space import overrides_of, suggest_point
-from pneumolit.search.storage import hide_password, storage_errors
+from pneumolit.search.storage import first_line, hide_password, storage_errors
 from pneumolit.search.strategy import build_sampler, quiet_optuna
 from pneumolit.search.study import SharedStudy, shared_study
 from pneumolit.search.trial import is_done, scored_value, tune_job
@@ -91,10 +91,12 @@ def run_search(
                 for outcome in outcomes:
                     work.ended(outcome)
         except storage_errors() as error:
-            address, said = hide_password(settings.storage or ""), str(error).strip().partition("\n")[0]
+            address = settings.storage or ""
+            said = first_line(error.__cause__ or error, address)  # Optuna's own words are the same for every cause
             raise ValueError(
-                f"storage={address} no longer answers ({said}); what has begun is kept, and the same command goes on "
-                "with it (trials that ran are tried again when nothing was heard of them for ten minutes)"
+                f"storage={hide_password(address)} failed during the search: {said}. What has begun is kept, and the "
+                "same command goes on with it (trials that ran are tried again when nothing was heard of them for ten "
+                "minutes)"
             ) from error
         except KeyboardInterrupt as stop:
             # The storage in memory may have been interrupted in the middle of reading: a new one says what is true.

@@ -44,7 +44,7 @@ def open_storage(address: str | None, journal: Path) -> BaseStorage:
     try:
         return _open_database(address)
     except Exception as error:  # whatever a driver raises: of SQLAlchemy, of the database, of the import system
-        raise ValueError(f"storage={hide_password(address)} cannot be opened: {_first_line(error, address)}") from error
+        raise ValueError(f"storage={hide_password(address)} cannot be opened: {first_line(error, address)}") from error
 
 
 def _open_database(address: str) -> BaseStorage:
@@ -125,6 +125,7 @@ def check_address(address: Any) -> None:
         )
 
 
-def _first_line(error: Exception, address: str) -> str:
+def first_line(error: BaseException, address: str) -> str:
+    """What an error says in its first line, without the password of the address."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return text.replace(address, hide_password(address))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pneumolit.rundir import FAILED, INTERRUPTED
+from pneumolit.rundir import FAILED, INTERRUPTED, read_json
 from pneumolit.sweep.devices import Device
 from pneumolit.sweep.job import Job, Outcome, Outcomes, Target, Waiting, note
 from pneumolit.sweep.places import Look, missing_package
@@ -97,7 +97,11 @@ class RayPlaces:
         for reference in ready:
             job, began = running.pop(reference)
             try:
-                outcomes.append(self._ray.get(reference))
+                outcome = self._ray.get(reference)
+                file = job.run.job_file
+                if outcome.state == FAILED and not (file.is_file() and read_json(file)["state"] == FAILED):
+                    note(job, FAILED, reason=outcome.reason)  # its machine could not
+                outcomes.append(outcome)
             except Exception as error:  # Ray has many for a worker that is gone
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 reason = f"Ray lost its worker: {lines[0]}"

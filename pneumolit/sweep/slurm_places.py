@@ -53,7 +53,9 @@ class SlurmPlaces:
         self._executor.update_parameters(**_parameters(settings))
         self.devices = _devices(settings, len(jobs))
         self.count = len(self.devices)
-        self.words = f"{'Slurm' if settings.cluster == 'slurm' else 'submitit on this machine'}, {self.count} at once"
+        where = "Slurm" if settings.cluster == "slurm" else "submitit on this machine"
+        room = " (as many as cores and memory take)" if not settings.gpus and self.count < settings.at_once else ""
+        self.words = f"{where}, {self.count} at once{room}"
 
     def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:
         """Submit jobs; leaving early cancels what waits or runs."""

@@ -340,7 +340,10 @@ def test_a_database_that_no_longer_answers_ends_the_search_in_one_sentence_and_a
     quick: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*arguments: Any, **keywords: Any) -> Any:
-        raise StorageInternalError("server closed the connection\nmore of it")
+        try:
+            raise OSError("server closed the connection\nmore of it")
+        except OSError as error:  # as Optuna does, in these words for whatever has happened
+            raise StorageInternalError("An exception is raised during the commit.") from error
 
     address = f"sqlite:///{tmp_path}/studies.db"
     with quiet_optuna(), shared_study(TuneDir(tmp_path / "beating"), address, "min") as study:
@@ -350,7 +353,7 @@ def test_a_database_that_no_longer_answers_ends_the_search_in_one_sentence_and_a
             broken.setattr(study, "note", lost)
             study.beat()
     monkeypatch.setattr(SharedStudy, "claim", lost)
-    with pytest.raises(ValueError, match=r"storage=sqlite:.* no longer answers \(server closed the connection\); what"):
+    with pytest.raises(ValueError, match=r"storage=sqlite:.* failed during .* server closed the connection\. What"):
         quick.search_quickly(str(tmp_path / "study"), 2, storage=address)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from pneumolit.rundir import read_json
-from pneumolit.sweep.devices import count_shares
+from pneumolit.sweep.devices import Device
 from pneumolit.sweep.job import Job, Target
 from pneumolit.sweep.places import Places, places_for
+from pneumolit.sweep.pool import Limits
+from pneumolit.sweep.ray_places import RayPlaces, _run_here
 from pneumolit.sweep.settings import CommonSettings, DevicesSettings, RaySettings, SlurmSettings
 
 MakeJob = Callable[..., Job]
@@ -128,6 +130,31 @@ def test_cluster_of_ray_that_is_there_is_used_and_left_running(
         subprocess.run([str(ray), "stop", "--force"], check=True, capture_output=True, timeout=120)
 
 
-def test_slurm_s_settings_tried_on_this_machine_begin_no_more_jobs_than_it_has_room_for() -> None:
+def test_slurm_s_settings_tried_on_this_machine_begin_no_more_jobs_than_it_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pneumolit.sweep.slurm_places.count_shares", lambda jobs: min(jobs, 3))
     jobs = [Job(number, f"job{number}", {"trainer": {"accelerator": "auto"}}, (), {}) for number in range(24)]
-    assert places_for(SlurmSettings(cluster="local"), jobs).count == count_shares(24) < 24
+    for at_once, count, room in ((32, 3, "(as many as cores and memory take)"), (2, 2, "at once")):
+        places = places_for(SlurmSettings(cluster="local", at_once=at_once), jobs)
+        assert places.count == count and places.words.endswith(room)
+
+
+def test_a_machine_of_a_cluster_without_the_sweep_s_folder_says_so_and_the_job_has_failed(
+    job: MakeJob, tmp_path: Path
+) -> None:
+    gone = str(tmp_path / "gone")
+    outcome = _run_here(None, job(0), Limits(), Device("Ray", None), gone)  # type: ignore[arg-type]
+    assert outcome.state == "failed" and f"{gone}, which is not on this machine" in outcome.reason
+
+    class Ray:
+        def wait(self, references: list[int], timeout: float) -> tuple[list[int], list[int]]:
+            return references, []
+
+        def get(self, reference: int) -> Any:
+            return outcome
+
+    places = object.__new__(RayPlaces)
+    places._ray = Ray()
+    assert places._ended({7: (outcome.job, 0.0)}) == [outcome]
+    assert read_json(outcome.job.run.job_file)["state"] == "failed"
