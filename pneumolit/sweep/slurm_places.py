@@ -54,7 +54,8 @@ class SlurmPlaces:
         self.devices = _devices(settings, len(jobs))
         self.count = len(self.devices)
         where = "Slurm" if settings.cluster == "slurm" else "submitit on this machine"
-        room = " (as many as cores and memory take)" if not settings.gpus and self.count < settings.at_once else ""
+        is_less = not settings.gpus and self.count < min(settings.at_once, len(jobs))
+        room = " (as many as cores and memory take)" if is_less else ""
         self.words = f"{where}, {self.count} at once{room}"
 
     def run(self, target: Target, jobs: Iterable[Job | None], look: Look | None = None) -> Outcomes:

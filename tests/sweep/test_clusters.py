@@ -135,8 +135,9 @@ def test_slurm_s_settings_tried_on_this_machine_begin_no_more_jobs_than_it_has_r
 ) -> None:
     monkeypatch.setattr("pneumolit.sweep.slurm_places.count_shares", lambda jobs: min(jobs, 3))
     jobs = [Job(number, f"job{number}", {"trainer": {"accelerator": "auto"}}, (), {}) for number in range(24)]
-    for at_once, count, room in ((32, 3, "(as many as cores and memory take)"), (2, 2, "at once")):
-        places = places_for(SlurmSettings(cluster="local", at_once=at_once), jobs)
+    less = "(as many as cores and memory take)"
+    for at_once, given, count, room in ((32, 24, 3, less), (2, 24, 2, "at once"), (32, 3, 3, "at once")):
+        places = places_for(SlurmSettings(cluster="local", at_once=at_once), jobs[:given])
         assert places.count == count and places.words.endswith(room)
 
 
