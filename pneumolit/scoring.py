@@ -54,7 +54,7 @@ def predict_logits(model: PneumoniaClassifier, rows: Rows, *, precision: str = "
             logits.add(model.logits_of(batch)[:count])
             places.add(read["index"][:count])
         # At the end: a GPU works on while the next batches are read.
-        found: np.ndarray = logits.rows()[places.rows().argsort()].cpu().double().numpy()
+        found: np.ndarray = logits.rows().cpu()[places.rows().argsort()].double().numpy()
     return found
 
 
