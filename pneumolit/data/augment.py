@@ -62,6 +62,13 @@ _RANGES = {
     "sharpen_amount": (0.0, 5.0),
     "frame_width": (0.0, 0.4),
 }
+_AMOUNT_OF = {
+    "blur_prob": "blur_sigma",
+    "noise_prob": "noise_std",
+    "erase_prob": "erase_scale",
+    "sharpen_prob": "sharpen_amount",
+    "frame_prob": "frame_width",
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ class AugmentConfig:
         frame_width: width of the frame at each of the four sides, a fraction of the side, uniform in this range.
 
     Raises:
-        ValueError: a value is no number, out of range, or a range runs backwards; names `augment.<key>`.
+        ValueError: a value is no number, out of range, a range runs backwards, or a probability has an amount of 0;
+            names `augment.<key>`.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -129,6 +137,12 @@ class AugmentConfig:
                     f"got {getattr(self, field.name)}; conf/augment/none.yaml has what changes nothing"
                 )
             object.__setattr__(self, field.name, value if is_range else value[0])
+        for prob, amount in _AMOUNT_OF.items():
+            if getattr(self, prob) and not getattr(self, amount)[1]:
+                raise ValueError(
+                    f"augment.{prob}={getattr(self, prob):g} has no effect while augment.{amount} is [0, 0]; "
+                    f"conf/augment/light.yaml has an augment.{amount} to begin with"
+                )
 
     @property
     def has_geometry(self) -> bool:
@@ -149,11 +163,8 @@ class AugmentConfig:
     @property
     def is_identity(self) -> bool:
         """Whether every image comes out exactly as `resize_batch` gives it."""
-        blurs = self.blur_prob and self.blur_sigma[1]
-        noises = self.noise_prob and self.noise_std[1]
-        erases = (self.erase_prob and self.erase_scale[1]) or (self.frame_prob and self.frame_width[1])
-        sharpens = self.sharpen_prob and self.sharpen_amount[1]
-        return not (self.has_geometry or self.hflip or self.has_tone or blurs or noises or erases or sharpens)
+        sometimes = any(getattr(self, prob) for prob in _AMOUNT_OF)
+        return not (self.has_geometry or self.hflip or self.has_tone or sometimes)
 
 
 class BatchAugment:

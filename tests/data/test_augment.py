@@ -386,6 +386,22 @@ def test_a_value_out_of_range_is_refused_and_named(key: str, value: Any) -> None
         AugmentConfig(**{key: value})
 
 
+@pytest.mark.parametrize(
+    ("prob", "amount"),
+    [
+        ("blur_prob", "blur_sigma"),
+        ("noise_prob", "noise_std"),
+        ("erase_prob", "erase_scale"),
+        ("sharpen_prob", "sharpen_amount"),
+        ("frame_prob", "frame_width"),
+    ],
+)
+def test_a_probability_of_an_amount_of_0_is_refused_since_it_would_change_nothing(prob: str, amount: str) -> None:
+    with pytest.raises(ValueError, match=rf"augment\.{prob}=0\.5 has no effect while augment\.{amount} is \[0, 0\]"):
+        AugmentConfig(**{prob: 0.5, amount: (0.0, 0.0)})
+    assert not AugmentConfig(**{prob: 0.5, amount: (0.0, 0.1)}).is_identity
+
+
 @pytest.mark.parametrize("preset", sorted(_PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_lists_every_key_and_is_valid(preset: Path) -> None:
     loaded = cast(DictConfig, OmegaConf.load(preset))
