@@ -392,6 +392,22 @@ def test_pictures_go_into_no_folder_of_something_else(
         assert not Path(word).exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("ward7.csv", "path,label\na.png,normal\n"), ("a.jsonl", '{"path": "a"}\n')]
+)
+def test_a_file_that_is_no_table_of_predictions_is_not_written_over(
+    command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    own = tmp_path / name
+    own.write_text(text)
+    line = ("predict", f"run_dir={copied_run}", f"input={min(films.glob('*.jpeg'))}", NO_CHECKS)
+    done = command(*line, f"output={own}")
+    assert done.code == 2 and f"{own} is there and is no table of predictions; give another" in done.err, done.err
+    assert own.read_text() == text and [path.name for path in tmp_path.glob(f".{name}*")] == []
+    own.write_text("")
+    assert command(*line, f"output={own}").code == 0 == command(*line, f"output={own}").code
+
+
 def test_a_table_of_other_films_is_not_replaced_without_a_word(
     command: Callable[..., Any], copied_run: Path, films: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from pneumolit.prediction.pictures import clear_folder, draw_picture, open_folde
 from pneumolit.prediction.predictor import Predictor, check_heat, describe_rule
 from pneumolit.prediction.scorer import device_words
 from pneumolit.prediction.summary import rows_in_words, summary_lines, summary_table
-from pneumolit.prediction.table import TableWriter, as_row
+from pneumolit.prediction.table import TableWriter, as_row, is_table
 from pneumolit.rundir import fingerprint, printable, read_json, shortest, utc_now, write_json
 
 _ROWS_SHOWN = 12  # predictions that a person can read on the console
@@ -96,6 +96,8 @@ def predict_files(
             f"run_dir names {len(names)} runs called {names}; copies cannot be told apart in one table; rename a folder"
         )
     kind = ".jsonl" if cfg["format"] == "jsonl" or (target is not None and target.suffix == ".jsonl") else ".csv"
+    if target is not None and target.exists() and not is_table(target):
+        raise ValueError(f"{target} is there and is no table of predictions; give another output, or remove it")
     heat_folder = open_folder(cfg, target)
     replaced = "" if target is None else _earlier_table(target, cfg)
     writer = TableWriter(

@@ -20,6 +20,7 @@ from pneumolit.rundir import LineFeeds, fingerprint, held_alone, naming, read_js
 
 STDOUT = "-"
 SUFFIXES = (".csv", ".jsonl")
+_FIRST_LINE = 1_000_000  # bytes of it that are looked at
 
 
 class TableWriter:
@@ -200,6 +201,19 @@ def as_row(prediction: Prediction, *, heatmap: str = "") -> dict[str, Any]:
     }
     row |= {key: float(f"{value:.7g}") for key, value in numbers.items() if value is not None}
     return row | {k: v for k, v in (("width", prediction.width), ("height", prediction.height)) if v is not None}
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is empty or, by its first line, a table of predictions; one that cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_FIRST_LINE).decode("utf-8", "replace").strip()
+        if not first or path.suffix != ".jsonl":
+            return not first or {"path", "probability", "decision"} <= set(first.split(","))
+        told = json.loads(first)
+        return isinstance(told, dict) and "path" in told and ("decision" in told or "reason" in told)
+    except (OSError, ValueError):
+        return False
 
 
 def whole_records(file: IO[bytes], *, is_csv: bool) -> Iterator[bytes]:
