@@ -13,14 +13,16 @@ the tables is docs/results/intro.md. The last line is one JSON object.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks._common.arguments import read_arguments, require
 from benchmarks._common.report import print_json
 from benchmarks._results.page import found_line, put_between, readme_table, results_page, with_found
-from benchmarks._results.records import find_finished, read_records, row_of_run, write_record
+from benchmarks._results.records import find_finished, read_records, row_of_run, seed_of, write_record
 from benchmarks._results.rows import make_rows, read_published
+from pneumolit.rundir import RunDir
 
 _ROOT = Path(__file__).resolve().parent.parent
 BEST = "best"
@@ -48,21 +50,35 @@ def main() -> None:
     options = read_arguments(Options, sys.argv[1:], __doc__)
     runs = options.docs / "results" / "runs"
     written = 0
-    for text in filter(None, options.collect.split(",")):
-        folder = Path(text)
-        require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
-        for run in find_finished(folder):
-            try:
-                place = write_record(row_of_run(run), run, runs)
-            except ValueError as error:
-                print(f"  {run.path.name}: not taken: {error}")
-                continue
-            written += 1
-            is_scored = run.evaluation_metrics_file("test").is_file()
-            hint = "" if is_scored else f"  no test: python -m pneumolit.evaluate run_dir={run.path} split=test"
-            print(f"  {place.relative_to(options.docs)}{hint}")
+    taken: dict[tuple[str, int], RunDir] = {}
+    for run in sorted(_finished(options.collect), key=_is_scored, reverse=True):  # of a row's two the one with a number
+        try:
+            key = row_of_run(run), seed_of(run)
+            if key in taken:
+                both = " and".join(f" {one.path}" for one in (taken[key], run))
+                require(not _is_scored(run), f"{key[0]}, seed {key[1]}, was scored twice:{both}; collect one of them")
+                raise ValueError(f"{taken[key].path} is a run of the same row and seed, and is taken")
+            place = write_record(key[0], run, runs)
+        except (ValueError, OSError) as error:  # OSError: there is no such recipe, or a member's folder is gone
+            print(f"  {run.path.name}: not taken: {str(error).splitlines()[0]}")
+            continue
+        taken[key] = run
+        written += 1
+        hint = "" if _is_scored(run) else f"  no test: python -m pneumolit.evaluate run_dir={run.path} split=test"
+        print(f"  {place.relative_to(options.docs)}{hint}")
     write_pages(options.docs, options.readme, options.conf)
     print_json("results", {"written": written, "records": len(list(runs.rglob("metrics.json")))})
+
+
+def _finished(collect: str) -> Iterator[RunDir]:
+    for text in filter(None, collect.split(",")):
+        folder = Path(text)
+        require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
+        yield from find_finished(folder)
+
+
+def _is_scored(run: RunDir) -> bool:
+    return run.evaluation_metrics_file("test").is_file()
 
 
 def write_pages(docs: Path, readme: Path, conf: Path) -> None:

@@ -119,11 +119,17 @@ def command_of(row: str, seed: int) -> str:
 
 def recipe_hash(*choices: str) -> str:
     """Hash of what overrides such as `experiment=best` decide now, seed and places aside, as a run has it."""
-    from hydra import initialize_config_dir
+    from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
 
-    from pneumolit.composition import compose_choices, load_option, register_resolvers
+    from pneumolit.composition import compose_choices, register_resolvers
     from pneumolit.stage_plan import expand_stages
+
+    def load_option(group: str, option: str) -> dict[str, Any]:  # that of a running command asks which one runs
+        content = OmegaConf.to_container(compose("train", overrides=[f"{group}={option}"])[group], resolve=True)
+        assert isinstance(content, dict)
+        return {str(key): value for key, value in content.items()}
 
     register_resolvers()
     GlobalHydra.instance().clear()
@@ -161,6 +167,11 @@ def row_of_run(run: RunDir) -> str:
     return row
 
 
+def seed_of(run: RunDir) -> int:
+    """Seed of a run, of an ensemble that of its members."""
+    return int(read_yaml(ensembles.members_of(run)[0].config_file)["seed"])
+
+
 def write_record(row: str, run: RunDir, folder: Path) -> Path:
     """Write the record of a finished run below `folder`/<row>/<seed>.
 
@@ -171,8 +182,7 @@ def write_record(row: str, run: RunDir, folder: Path) -> Path:
         ValueError: it is larger than `LIMIT`.
     """
     members = ensembles.members_of(run)  # of a single run itself
-    config = read_yaml(members[0].config_file)
-    seed = int(config["seed"])
+    config, seed = read_yaml(members[0].config_file), seed_of(run)
     environment = read_json(members[0].environment_file)
     own, statuses = read_json(run.status_file), [read_json(member.status_file) for member in members]
     is_ensemble = run.ensemble_file.is_file()

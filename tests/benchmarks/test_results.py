@@ -25,7 +25,15 @@ from benchmarks._results.page import (
     results_page,
     with_found,
 )
-from benchmarks._results.records import LIMIT, Record, halted_seconds, read_record, row_of, write_record
+from benchmarks._results.records import (
+    LIMIT,
+    Record,
+    halted_seconds,
+    read_record,
+    recipe_hash,
+    row_of,
+    write_record,
+)
 from benchmarks._results.rows import BETTER, REPRODUCED, WORSE, Row, make_rows, read_published, verdict
 from benchmarks._results.tables import split_table
 from pneumolit.config import CONFIG_DIR
@@ -377,6 +385,10 @@ def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writ
     grid = finished("grid")
     write_json(grid.job_file, {"overrides": ["optim.lr=1e-3", "seed=0"], "choices": {}, "state": "done"})
     changed.config_file.write_text(yaml.safe_dump(compose_config("experiment=study_c/logistic", "optim.lr=1e-3")))
+    gone = finished("gone")
+    write_json(gone.job_file, {"overrides": ["experiment=study_d/no_such_row", "data.patient_key=full"], "choices": {}})
+    unscored = Path(shutil.copytree(run.path, run.path.with_name("zz_without_test")))
+    shutil.rmtree(unscored / "evaluation" / "test")
     docs = tmp_path / "docs"
     (docs / "results").mkdir(parents=True)
     (docs / "results" / "intro.md").write_text("Intro.")
@@ -392,9 +404,24 @@ def test_the_command_collects_a_sweep_but_for_runs_of_an_earlier_recipe_and_writ
     assert "results/runs/study_c/mlp/0" in done.stdout
     assert "not taken: experiment=study_c/logistic is another recipe by now; run it again" in done.stdout
     assert "grid0: not taken: a record belongs to a named experiment and nothing else" in done.stdout
+    assert "gone0: not taken: In 'train': Could not find 'experiment/study_d/by_patients/no_such_row'" in done.stdout
+    assert f"zz_without_test: not taken: {run.path} is a run of the same row and seed" in done.stdout
+    assert "test" in read_json(docs / "results" / "runs" / "study_c" / "mlp" / "0" / "metrics.json")["sets"]
     assert not (docs / "results" / "runs" / "study_c" / "logistic").exists()
     assert "`study_c/mlp`" in (docs / "results.md").read_text() and "`study_c/mlp`" in readme.read_text()
     assert (tmp_path / "out" / LEDGER_NAME).is_file()
+    shutil.copytree(run.evaluation("test").path, unscored / "evaluation" / "test")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.results", f"collect={run.path.parent}", f"docs={docs}", f"readme={readme}",
+         f"conf={tmp_path / 'conf'}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0 and "study_c/mlp, seed 0, was scored twice" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("row", ["two_stages", "growing_size"])
+def test_a_recipe_of_stages_that_name_options_is_known_again(row: str) -> None:
+    assert recipe_hash(f"experiment={row}") != recipe_hash(f"experiment={row}", "optim.lr=0.0123")
 
 
 def test_the_committed_pages_are_what_the_command_makes_of_the_committed_records(tmp_path: Path) -> None:
