@@ -12,8 +12,8 @@ no part in it. For each criterion:
     rank           Spearman's correlation of criterion and stand-in over runs, at the last epoch
     recipe loss    the stand-in's metric of its best run less that of the run that the criterion chooses
 
-with standard errors from resampling the runs. A criterion that reads the loss chooses epochs only: losses of three and
-of two classes cannot be compared. The last line is one JSON object.
+with standard errors over the runs (of the mean for the epoch loss, from resampling else). A criterion that reads the
+loss chooses epochs only: losses of three and of two classes cannot be compared. The last line is one JSON object.
 """
 
 from __future__ import annotations

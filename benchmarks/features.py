@@ -6,12 +6,12 @@ python -m benchmarks.features data.root=FOLDER [backbone=resnet50] [epochs=10] [
                gradient, the model in train() mode, validation after each epoch. A round takes `steps` batches of
                it; the seconds of all epochs follow from its rates, in proportion
     first      `fit` of pneumolit with an empty cache: decoding, features, all epochs, calibration, scoring, pictures
-    again      the same with the features in place, another seed; a process of its own for every round
-    sweep      a grid of learning rates and dropout with the features in place, one run after the other
+    again      the same with the features in place, another learning rate; a process of its own for every round
+    sweep      a grid of learning rates and dropout with the features in place, one run after the other, once at the end
 
 FOLDER is in the Kaggle layout (train/NORMAL, train/PNEUMONIA, test/...); `images=N` takes so many of its training
-images. Weights are random: the speed is the same. Contenders take turns; medians count. The last line is one JSON
-object with seconds and ratios.
+images. Weights are random: the speed is the same. The other contenders take turns; medians count. The last line is one
+JSON object with seconds and ratios.
 
 compare=NAME,NAME,... instead trains these backbones on stored features and again without them in float32, and prints
 the validation AUROC of both; weights are those of `weights=FOLDER/NAME.safetensors` where there is such a file.

@@ -56,7 +56,8 @@ def main() -> None:
             "one": partial(_sweep, options, folder, "hydra.launcher.cpu_jobs=1"),
             "two": partial(_sweep, options, folder, "hydra.launcher.cpu_jobs=2"),
         }
-        _train(options, folder, "seed=0")  # the features
+        for seed in range(1 if options.pretrained else options.jobs):  # random weights are another backbone each
+            _train(options, folder, f"seed={seed}")  # the features
         results = interleave(turns, options.rounds)
     seconds = {contender: [r["seconds"] for r in found] for contender, found in results.items()}
     middle = medians(seconds)
