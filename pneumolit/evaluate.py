@@ -62,7 +62,8 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> None:
         raise ValueError(
             f"prevalence={prevalence}: {run.path} has no predictions of val to fit its rule on; leave it out"
         )
-    is_there = run.predictions_file(name).is_file() and run.evaluation_metrics_file(name).is_file()
+    needed = (run.predictions_file(name), run.evaluation_metrics_file(name), run.calibration_file)
+    is_there = all(file.is_file() for file in needed)
     if is_there and not is_other_set and not cfg["rescore"]:
         metrics = _draw_again(run, name, console, cfg["prevalence"])
     else:

@@ -392,6 +392,19 @@ def test_pictures_go_into_no_folder_of_something_else(
         assert not Path(word).exists()
 
 
+def test_a_run_that_was_cut_off_before_its_calibration_says_what_to_do_first(
+    command: Callable[..., Any], copied_run: Path, films: Path
+) -> None:
+    (copied_run / "calibration.json").unlink()  # somebody's own doing: what was evaluated by it is still there
+    line = ("predict", f"run_dir={copied_run}", f"input={min(films.glob('*.jpeg'))}", NO_CHECKS)
+    done = command(*line)
+    assert done.code == 2, done.err
+    first = f"first: python -m pneumolit.evaluate run_dir={copied_run} split=val"
+    assert "has no calibration, since it was cut off after its last epoch" in done.err and first in done.err
+    assert command("evaluate", f"run_dir={copied_run}", "split=val").code == 0
+    assert command(*line).code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("ward7.csv", "path,label\na.png,normal\n"), ("a.jsonl", '{"path": "a"}\n')]
 )
@@ -480,6 +493,8 @@ def test_films_of_a_run_that_were_looked_at_are_not_asked_for_again(
         (("run_dir=RUN", "input=FILMS", "mode=scren"), "did you mean screen"),
         (("run_dir=RUN", "input=FILMS", "prevalence=2"), "prevalence must lie strictly between 0 and 1"),
         (("run_dir=RUN", "input=FILMS", "tta=all_of_them"), "tta must be one of none, flip, crops, all"),
+        (("run_dir=RUN", "input=FILMS", "format=xlsx"), "format must be csv or jsonl, got 'xlsx'"),
+        (("run_dir=RUN", "input=~nobody_here/films"), "this machine has no such user; give the whole path"),
         (("run_dir=RUN", "input=FILMS", "on_error=ignore"), "on_error must be one of skip, stop"),
         (("run_dir=RUN", "input=FILMS", "output=o.xlsx"), "output must be a file that ends in .csv or .jsonl"),
         (("run_dir=RUN", "input=FILMS", "output=FILMS"), "output must be a file that ends in"),
