@@ -167,6 +167,36 @@ def test_monitors_that_are_offered_are_those_that_a_run_really_logs(
 
 
 NO_EFFECT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"data__val_fraction": 0.2, "data__folds": 5},
+        r"data\.val_fraction=0\.2 has no effect .* data\.folds decides",
+    ),
+    (
+        {"data__carve": "blocks", "data__resplit": [0.6, 0.2, 0.2]},
+        r"data\.carve=blocks has no effect because data\.resplit decides the split",
+    ),
+    ({"data__stratify": False, "data__folds": 5}, r"data\.stratify=False has no effect because folds are always"),
+    (
+        {"data__stratify": False, "data__split_file": "s.csv"},
+        r"data\.stratify=False has no effect because data\.split_file decides the split",
+    ),
+    ({"data__stratify": False, "data__carve": "blocks"}, r"data\.stratify=False .* data\.carve=blocks draws nothing"),
+    ({"data__demo_seed": 3}, r"data\.demo_seed=3 has no effect because data is not demo"),
+    (
+        {"data__patient_key": "image", "data__source": "pneumoniamnist"},
+        r"data\.patient_key=image has no effect because pneumoniamnist tells no patients",
+    ),
+    ({"data__holdout_blocks": 2}, r"data\.holdout_blocks=2 .* data\.holdout_fraction=0 sets no block aside"),
+    ({"distill__share": 0.3}, r"distill\.share=0\.3 has no effect because distill\.teacher names no predictions"),
+    ({"distill__temperature": 2.0}, r"distill\.temperature=2\.0 has no effect because distill\.teacher names no"),
+    (
+        {"logger__images_every": 2, "logger__tensorboard": False},
+        r"logger\.images_every=2 has no effect because logger\.tensorboard=false",
+    ),
+    (
+        {"logger__projector": True, "logger__tensorboard": False},
+        r"logger\.projector=True has no effect because logger\.tensorboard=false",
+    ),
     ({"data__fold": 2}, r"data\.fold=2 has no effect because data\.folds is not set"),
     (
         {"data__patient_key": "number", "data__source": "manifest", "data__manifest": "x.csv"},
@@ -205,6 +235,13 @@ def test_key_without_effect_is_refused(default: dict[str, Any], changes: dict[st
         check_config(changed(default, **changes))
 
 
+def test_what_has_no_effect_elsewhere_is_taken_where_it_has_one(default: dict[str, Any]) -> None:
+    check_config(changed(default, data__stratify=False, data__resplit=[0.6, 0.2, 0.2]))
+    check_config(changed(default, data__carve="blocks", data__val_fraction=0.2, logger__images_every=2))
+    check_config(changed(default, data__carve="blocks", data__folds=5))
+    check_config(changed(default, data__holdout_fraction=0.1, data__holdout_blocks=2, model__mixstyle_prob=0.5))
+
+
 def test_defaults_without_effect_are_taken(default: dict[str, Any]) -> None:
     check_config(changed(default, data__folds=3, model__pretrained=False, data__resplit=None))
     check_config(changed(default, data__resplit=[0.6, 0.2, 0.2]))  # val_fraction keeps its default
@@ -222,6 +259,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"model__bn_inference": "drawn_batch", "trainer__auto_batch_size": True},
         r"trainer\.auto_batch_size=true looks for the size",
+    ),
+    ({"model__mixstyle_prob": 0.5, "trainer__devices": 2}, r"model\.mixstyle_prob=0\.5 cannot be together with 2 proc"),
+    (
+        {"data__batch_size": 33, "trainer__devices": 2},
+        r"data\.batch_size=33 cannot .* set data\.batch_size=32",
     ),
     ({"data__folds": 5, "data__fold": 5}, r"data\.fold must be below data\.folds=5, got 5"),
     (

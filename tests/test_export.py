@@ -10,8 +10,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from math import nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -238,6 +241,42 @@ def test_a_bundle_holds_no_path_no_patient_and_no_pickle(exported: Path, demo_ro
         assert not re.search(rb"person\d+_|IM-\d{4}", data), file.name
         assert file.suffix in (".json", ".safetensors", ".md", ".html", ".onnx", ".py")
         assert not data.startswith(b"PK") and (file.suffix == ".safetensors" or not data.startswith(b"\x80"))
+
+
+def test_an_onnx_file_that_says_something_else_is_not_kept(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    from pneumolit.exporting import onnx_file
+    from pneumolit.prediction.bundle import open_bundle
+
+    program = SimpleNamespace(model_proto=onnx.load(exported / "model.onnx"))
+    monkeypatch.setattr("torch.onnx.export", lambda *arguments, **more: program)  # which takes its time
+    for difference, is_kept in ((0.5 * onnx_file.TOLERANCE, True), (1.1 * onnx_file.TOLERANCE, False), (nan, False)):
+        monkeypatch.setattr(onnx_file, "_difference", lambda *arguments, off=difference: off)
+        target = tmp_path / f"{difference}" / "model.onnx"
+        with nullcontext() if is_kept else pytest.raises(ValueError, match=r"off by .* it is not kept"):
+            onnx_file.write_onnx(open_bundle(exported), target)
+        assert [path.name for path in target.parent.iterdir()] == ["model.onnx"] * is_kept
+
+
+def test_a_bundle_that_says_something_else_than_the_model_is_not_kept(
+    small_run: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumolit.exporting import run
+    from pneumolit.prediction.bundle import open_bundle
+
+    def other(folder: Path) -> Any:
+        scorer = open_bundle(folder)
+        *_, bias = scorer.models[0].model.parameters()
+        bias.data[0] += 1e-4  # of a logit
+        return scorer
+
+    monkeypatch.setattr(run, "open_bundle", other)
+    with pytest.raises(ValueError, match=r"does not say what the model says .* it is not kept"):
+        export_run(small_run, tmp_path / "bundle", cache_dir, onnx=False)
+    assert not (tmp_path / "bundle" / "bundle.json").exists()
 
 
 @pytest.mark.parametrize("side", [(64, 32), (224, 128), (50, 50), (48, 64)])

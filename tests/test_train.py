@@ -216,7 +216,7 @@ def test_weights_that_cannot_be_downloaded_are_refused_with_the_ways_out(
     start = time.monotonic()
     outcome = command("train", f"data.root={demo_root}", *TINY, "model.pretrained=true")
     refused(outcome, r"hub cannot be reached.*model\.weights=FILE.*model\.pretrained=false")
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 60  # a download that is waited for takes minutes
 
 
 # Training.

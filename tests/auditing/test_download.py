@@ -62,7 +62,7 @@ def test_a_server_that_is_silent_or_not_there_is_given_up_within_seconds(
         begun = time.monotonic()
         with pytest.raises(ValueError, match=f"{server} does not answer, .*{WAYS}"):
             fetch(server, 0.5)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
 
 
 def test_a_name_that_is_looked_up_for_minutes_is_given_up_within_seconds(
@@ -74,7 +74,7 @@ def test_a_name_that_is_looked_up_for_minutes_is_given_up_within_seconds(
     begun = time.monotonic()
     with pytest.raises(ValueError, match="does not answer"):
         fetch("http://somewhere", 0.2)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     is_over.set()
 
 

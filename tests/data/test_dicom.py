@@ -199,11 +199,14 @@ def test_what_the_file_says_of_the_examination_is_known_and_its_patient_is_not()
         (dicom_bytes(GRAY, Rows=300), "damaged"),
         (dicom_bytes(GRAY, BitsAllocated=12), "12 bits per pixel"),
         (dicom_bytes(GRAY, syntax=JPEGLSLossless, PixelData=b"\xff\xd8" + bytes(100)), "compressed"),
-        (dicom_bytes(GRAY, syntax=RLELossless, PixelData=b"\x01" + bytes(100)), "."),
-        (dicom_bytes(GRAY)[:400], "without an image|without pixels|damaged"),
+        (dicom_bytes(GRAY, syntax=RLELossless, PixelData=b"\x01" + bytes(100)), "its compressed pixels are damaged"),
+        (dicom_bytes(GRAY)[:400], "a DICOM file without an image"),
         (dicom_bytes(GRAY)[:-100], "damaged"),
+        (dicom_bytes(GRAY, PhotometricInterpretation="HSV"), "HSV pixels; MONOCHROME1"),
+        (dicom_bytes(GRAY, WindowCenter="100", WindowWidth="nan"), "its window or slope is no number"),
     ],
-    ids=["frames", "no rows", "huge", "too few pixels", "12 bits", "JPEG-LS", "RLE", "header only", "cut off"],
+    ids=["frames", "no rows", "huge", "too few pixels", "12 bits", "JPEG-LS", "RLE", "header only", "cut off", "photometric",
+         "window"],
 )
 def test_what_is_no_single_whole_film_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ImageError, match=reason) as refused:

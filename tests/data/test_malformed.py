@@ -81,7 +81,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     files = write_malformed(tmp_path_factory.mktemp("malformed") / "files", special=True)
     asked = "".join(json.dumps(str(file.path)) + "\n" for file in files)
     done = subprocess.run(
-        [sys.executable, "-c", READ_ALL], input=asked, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", READ_ALL], input=asked, capture_output=True, text=True, check=True, timeout=600
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     answers = {

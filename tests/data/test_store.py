@@ -306,6 +306,7 @@ def test_a_mistake_of_the_program_in_one_thread_ends_all_of_them(
         calls.append(1)
         if len(calls) == 1:
             raise RuntimeError("a mistake")
+        time.sleep(0.002)  # so that the others are not all decoded before anybody could have been told
         return read_gray(data, side)
 
     monkeypatch.setattr(decoding, "read_gray", broken)

@@ -192,6 +192,8 @@ def test_a_record_that_holds_something_else_is_named(
     ):
         done = command(*line)
         assert "Traceback" not in done.err
-        assert done.code == 0 or (done.code == 2 and done.err.startswith("pneumolit: ")), (done.code, done.err)
+        is_needed = name == "calibration.json" or (name, line[0]) == ("data.json", "predict")
+        may_be = (2,) if is_needed else (0, 2)
+        assert done.code in may_be and (done.code == 0 or done.err.startswith("pneumolit: ")), (done.code, done.err)
         if done.code == 2:
             assert done.err.count("\n") == 1 and (Path(name).name in done.err or str(copied_run) in done.err), done.err

@@ -170,6 +170,9 @@ def die_after(seconds: float) -> None:
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     kill = arguments.pop("kill_after", None)
+    if arguments.pop("is_started_with_others", False):
+        print("ready", flush=True)
+        sys.stdin.readline()
     if kill is not None:
         die_after(kill)
     search_quickly(**arguments, console=Console(width=400))

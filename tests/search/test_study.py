@@ -27,6 +27,7 @@ from pneumolit.search.space import read_space, suggest_point
 from pneumolit.search.storage import mend_last_line, open_storage
 from pneumolit.search.strategy import build_sampler, quiet_optuna
 from pneumolit.search.study import DIED, SharedStudy, shared_study
+from tests.conftest import let_go
 
 HELPER = Path(__file__).with_name("quick_search.py")
 
@@ -57,7 +58,11 @@ def finished(trials: Sequence[Any]) -> int:
 def start(folder: Path, n_trials: int, **arguments: Any) -> subprocess.Popen[str]:
     line = json.dumps({"folder": str(folder), "n_trials": n_trials, **arguments})
     return subprocess.Popen(
-        [sys.executable, str(HELPER), line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(HELPER), line],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -130,7 +135,8 @@ def test_every_sampler_draws_anew_for_every_trial_and_the_same_again(
 
 def test_two_processes_finish_exactly_the_total_and_no_point_twice(quick: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    processes = [start(folder, 17) for _ in range(2)]
+    processes = [start(folder, 17, is_started_with_others=True) for _ in range(2)]
+    let_go(processes)
     for process in processes:
         assert_ended(process)
     trials = quick.trials_of(folder)

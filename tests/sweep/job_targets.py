@@ -41,10 +41,6 @@ def end(how: str) -> None:
             taken.append(bytearray(b"1" * 10**7))
     if how == "hang":
         time.sleep(600)
-    if how == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        subprocess.Popen(["sleep", "600"])
-        time.sleep(600)
 
 
 def act(job: Job) -> None:
@@ -53,7 +49,12 @@ def act(job: Job) -> None:
 
     beginning = time.time()
     time.sleep(float(job.extra.get("seconds", 0)))
-    end(str(job.extra.get("how", "")))
+    how = str(job.extra.get("how", ""))
+    if how == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        tell(job, child=subprocess.Popen(["sleep", "600"]).pid)
+        time.sleep(600)
+    end(how)
     tell(
         job,
         pid=os.getpid(), gpu=os.environ.get("CUDA_VISIBLE_DEVICES"), threads=torch.get_num_threads(),

@@ -29,13 +29,17 @@ def by_number(outcomes: list[Outcome]) -> dict[int, tuple[str, str]]:
     return {outcome.job.number: (outcome.state, outcome.reason) for outcome in outcomes}
 
 
-def sleeping() -> set[int]:
-    return {p.pid for p in psutil.process_iter() if p.name() == "sleep" and p.status() != psutil.STATUS_ZOMBIE}
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def is_job(process: psutil.Process) -> bool:
-    """Whether a process leads a group of its own, as jobs do and the process that forks them does not."""
-    return process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == process.pid
+    """Whether a process is alive and leads a group of its own, as jobs do and the process that forks them does not."""
+    with contextlib.suppress(ProcessLookupError):
+        return is_alive(process.pid) and os.getpgid(process.pid) == process.pid
+    return False
 
 
 def within_seconds(seconds: float, holds: Callable[[], bool]) -> bool:
@@ -143,13 +147,14 @@ def test_job_over_its_time_has_failed(act: Target, job: MakeJob) -> None:
 
 
 def test_job_that_does_not_listen_is_killed_with_its_children(
-    act: Target, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    act: Target, job: MakeJob, facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pneumolit.sweep.pool._GRACE_SECONDS", 0.5)
-    before = sleeping()
-    (outcome,) = Pool(CPU, act, Limits(minutes=0.01)).run([job(0, "deaf")])
+    deaf = job(0, "deaf")
+    (outcome,) = Pool(CPU, act, Limits(minutes=0.1)).run([deaf])  # time enough to have stopped its ears
     assert outcome.state == "failed"
-    assert within_seconds(5, lambda: sleeping() <= before)
+    child = facts(deaf)["child"]
+    assert within_seconds(5, lambda: not is_alive(child))
 
 
 def test_time_of_the_sweep_ends_running_jobs_as_interrupted_and_begins_no_others(act: Target, job: MakeJob) -> None:

@@ -72,8 +72,8 @@ def test_interrupt_of_the_wait_loses_nothing_and_one_can_wait_again(gate: Gate) 
     writer.put({"last": 2})
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
             writer.finish()
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -89,6 +89,6 @@ def test_finished_writer_leaves_no_thread_behind_and_begins_anew(gate: Gate) -> 
     for number in (1, 2):
         writer.put({"last": number})
         writer.finish()
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before
     writer.finish()
     assert gate.calls == [{"last": 1}, {"last": 2}]

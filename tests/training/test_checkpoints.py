@@ -100,7 +100,7 @@ def test_what_is_written_late_are_the_bits_of_the_end_of_its_epoch_and_no_waitin
     found = contents_of(train_only(cfg, tmp_path / "run").run, tensors_of)
     # The second epoch waited as the best of one metric alone; the third was replaced before its turn came.
     assert written == [1, 2, 4]
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     for name, tensors in expected.items():
         assert found[name].keys() == tensors.keys()
         assert [k for k in tensors if not torch.equal(found[name][k], tensors[k])] == [], name
