@@ -205,8 +205,19 @@ def test_what_the_file_says_of_the_examination_is_known_and_its_patient_is_not()
         (dicom_bytes(GRAY, PhotometricInterpretation="HSV"), "HSV pixels; MONOCHROME1"),
         (dicom_bytes(GRAY, WindowCenter="100", WindowWidth="nan"), "its window or slope is no number"),
     ],
-    ids=["frames", "no rows", "huge", "too few pixels", "12 bits", "JPEG-LS", "RLE", "header only", "cut off", "photometric",
-         "window"],
+    ids=[
+        "frames",
+        "no rows",
+        "huge",
+        "too few pixels",
+        "12 bits",
+        "JPEG-LS",
+        "RLE",
+        "header only",
+        "cut off",
+        "colors",
+        "window",
+    ],
 )
 def test_what_is_no_single_whole_film_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ImageError, match=reason) as refused:
