@@ -13,7 +13,7 @@ the tables is docs/results/intro.md. The last line is one JSON object.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,19 +50,12 @@ def main() -> None:
     options = read_arguments(Options, sys.argv[1:], __doc__)
     runs = options.docs / "results" / "runs"
     written = 0
-    taken: dict[tuple[str, int], RunDir] = {}
-    for run in sorted(_finished(options.collect), key=_is_scored, reverse=True):  # of a row's two the one with a number
+    for (row, _), run in _of_rows(_finished(options.collect)).items():
         try:
-            key = row_of_run(run), seed_of(run)
-            if key in taken:
-                both = " and".join(f" {one.path}" for one in (taken[key], run))
-                require(not _is_scored(run), f"{key[0]}, seed {key[1]}, was scored twice:{both}; collect one of them")
-                raise ValueError(f"{taken[key].path} is a run of the same row and seed, and is taken")
-            place = write_record(key[0], run, runs)
-        except (ValueError, OSError) as error:  # OSError: there is no such recipe, or a member's folder is gone
-            print(f"  {run.path.name}: not taken: {str(error).splitlines()[0]}")
+            place = write_record(row, run, runs)
+        except ValueError as error:
+            _say_left(run, error)
             continue
-        taken[key] = run
         written += 1
         hint = "" if _is_scored(run) else f"  no test: python -m pneumolit.evaluate run_dir={run.path} split=test"
         print(f"  {place.relative_to(options.docs)}{hint}")
@@ -75,6 +68,27 @@ def _finished(collect: str) -> Iterator[RunDir]:
         folder = Path(text)
         require(folder.is_dir(), f"collect={text} is no folder; give the folder of a sweep")
         yield from find_finished(folder)
+
+
+def _of_rows(finished: Iterable[RunDir]) -> dict[tuple[str, int], RunDir]:
+    """The run of each row and seed; of several the one that was scored on test."""
+    found: dict[tuple[str, int], RunDir] = {}
+    for run in sorted(finished, key=_is_scored, reverse=True):
+        try:
+            row, seed = row_of_run(run), seed_of(run)
+        except (ValueError, OSError) as error:  # OSError: there is no such recipe, or a member's folder is gone
+            _say_left(run, error)
+            continue
+        first = found.setdefault((row, seed), run)
+        if first is not run:
+            both = f"{first.path} and {run.path}"
+            require(not _is_scored(run), f"{row}, seed {seed}, was scored twice: {both}; collect one of them")
+            _say_left(run, ValueError(f"{first.path} is a run of the same row and seed, and is taken"))
+    return found
+
+
+def _say_left(run: RunDir, error: Exception) -> None:
+    print(f"  {run.path.name}: not taken: {str(error).splitlines()[0]}")
 
 
 def _is_scored(run: RunDir) -> bool:

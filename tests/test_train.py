@@ -165,6 +165,7 @@ def test_cache_folder_that_cannot_be_one_is_refused_by_its_key(command: Command,
         ("stages=[{epoch:3}]", r"stage 1: epoch is no key that does anything; did you mean epochs"),
         ("+augment.rotate=3", r"augment\.rotate is no key that does anything; the keys are .*rotate_degrees"),
         ("augment.hflip=2", r"augment\.hflip"),
+        ("augment.noise_prob=0.5", r"augment\.noise_prob=0\.5 has no effect while augment\.noise_std is \[0, 0\]"),
         ("trainer.accelerator=tpu", r"trainer\.accelerator must be one of auto, cpu, gpu, mps, got 'tpu'"),
         ("+trainer.max_epoch=3", r"trainer\.max_epoch is no key .* did you mean trainer\.max_epochs"),
         ("callbacks.checkpoint.monitor=val/auc", r"monitor=val/auc is logged by nobody; did you mean val/auroc"),
@@ -179,7 +180,11 @@ def test_cache_folder_that_cannot_be_one_is_refused_by_its_key(command: Command,
 def test_wrong_name_or_value_is_refused_and_named(
     command: Command, demo_root: Path, override: str, message: str
 ) -> None:
-    needed = {"loss.class_weight": ("data.balance=none",), "data.split_file": ("data.val_fraction=0.1",)}
+    needed = {
+        "loss.class_weight": ("data.balance=none",),
+        "data.split_file": ("data.val_fraction=0.1",),
+        "augment.noise_prob": ("augment=none",),
+    }
     extra = needed.get(override.partition("=")[0], ())
     refused(command("train", f"data.root={demo_root}", *TINY, *extra, override), message)
 

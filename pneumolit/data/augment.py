@@ -100,8 +100,7 @@ class AugmentConfig:
         frame_width: width of the frame at each of the four sides, a fraction of the side, uniform in this range.
 
     Raises:
-        ValueError: a value is no number, out of range, a range runs backwards, or a probability has an amount of 0;
-            names `augment.<key>`.
+        ValueError: a value is no number, out of range, or a range runs backwards; names `augment.<key>`.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -137,12 +136,6 @@ class AugmentConfig:
                     f"got {getattr(self, field.name)}; conf/augment/none.yaml has what changes nothing"
                 )
             object.__setattr__(self, field.name, value if is_range else value[0])
-        for prob, amount in _AMOUNT_OF.items():
-            if getattr(self, prob) and not getattr(self, amount)[1]:
-                raise ValueError(
-                    f"augment.{prob}={getattr(self, prob):g} has no effect while augment.{amount} is [0, 0]; "
-                    f"conf/augment/light.yaml has an augment.{amount} to begin with"
-                )
 
     @property
     def has_geometry(self) -> bool:
@@ -163,8 +156,24 @@ class AugmentConfig:
     @property
     def is_identity(self) -> bool:
         """Whether every image comes out exactly as `resize_batch` gives it."""
-        sometimes = any(getattr(self, prob) for prob in _AMOUNT_OF)
-        return not (self.has_geometry or self.hflip or self.has_tone or sometimes)
+        blurs = self.blur_prob and self.blur_sigma[1]
+        noises = self.noise_prob and self.noise_std[1]
+        erases = (self.erase_prob and self.erase_scale[1]) or (self.frame_prob and self.frame_width[1])
+        sharpens = self.sharpen_prob and self.sharpen_amount[1]
+        return not (self.has_geometry or self.hflip or self.has_tone or blurs or noises or erases or sharpens)
+
+    def refuse_idle(self) -> None:
+        """Refuse what is asked for and would change nothing; a model that was trained so can be loaded all the same.
+
+        Raises:
+            ValueError: a probability is above 0 and its amount is 0; names both.
+        """
+        for prob, amount in _AMOUNT_OF.items():
+            if getattr(self, prob) and not getattr(self, amount)[1]:
+                raise ValueError(
+                    f"augment.{prob}={getattr(self, prob):g} has no effect while augment.{amount} is [0, 0]; "
+                    f"conf/augment/light.yaml has an augment.{amount} to begin with"
+                )
 
 
 class BatchAugment:

@@ -426,5 +426,5 @@ def _augment_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"augment.{unknown[0]} is no key that does anything; the keys are {', '.join([*known, *_MIXING])}"
         )
-    AugmentConfig(**settings)
+    AugmentConfig(**settings).refuse_idle()
     return settings

@@ -398,8 +398,8 @@ def test_a_value_out_of_range_is_refused_and_named(key: str, value: Any) -> None
 )
 def test_a_probability_of_an_amount_of_0_is_refused_since_it_would_change_nothing(prob: str, amount: str) -> None:
     with pytest.raises(ValueError, match=rf"augment\.{prob}=0\.5 has no effect while augment\.{amount} is \[0, 0\]"):
-        replace(AugmentConfig(), **cast(Any, {prob: 0.5, amount: (0.0, 0.0)}))
-    assert not replace(AugmentConfig(), **cast(Any, {prob: 0.5, amount: (0.0, 0.1)})).is_identity
+        replace(AugmentConfig(), **cast(Any, {prob: 0.5, amount: (0.0, 0.0)})).refuse_idle()
+    replace(AugmentConfig(), **cast(Any, {prob: 0.5, amount: (0.0, 0.1)})).refuse_idle()
 
 
 @pytest.mark.parametrize("preset", sorted(_PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
