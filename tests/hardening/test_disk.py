@@ -185,12 +185,13 @@ def test_a_table_on_a_full_disk_is_gone_on_with_and_the_earlier_one_stays(
     arguments = ("predict", f"run_dir={copied_run}", f"input={demo_root}", "checks=false")
     assert command(*arguments, f"output={tmp_path / f'o.{kind}'}").code == 0
     table = small_disk.path / f"o.{kind}"
-    table.write_text("an earlier table\n")
+    earlier = {"csv": "path,probability,decision\nearlier.png,,\n", "jsonl": '{"path": "earlier.png", "reason": "?"}\n'}
+    table.write_text(earlier[kind])
     small_disk.fill(leave=leave)
     stopped = command(*arguments, f"output={table}")
     assert stopped.code == 2 and is_one_line(stopped.err), stopped.err
     assert FULL in stopped.err and str(small_disk.path) in stopped.err and table.name in stopped.err
-    assert table.read_text() == "an earlier table\n"
+    assert table.read_text() == earlier[kind]
     small_disk.make_room()
     done = command(*arguments, f"output={table}")
     assert done.code == 0, done.err
