@@ -247,11 +247,13 @@ def test_an_onnx_file_that_says_something_else_is_not_kept(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnx
+    import onnx_ir
 
     from pneumolit.exporting import onnx_file
     from pneumolit.prediction.bundle import open_bundle
 
-    program = SimpleNamespace(model_proto=onnx.load(exported / "model.onnx"))
+    file = exported / "model.onnx"
+    program = SimpleNamespace(model=onnx_ir.load(file), model_proto=onnx.load(file))
     monkeypatch.setattr("torch.onnx.export", lambda *arguments, **more: program)  # which takes its time
     for difference, is_kept in ((0.5 * onnx_file.TOLERANCE, True), (1.1 * onnx_file.TOLERANCE, False), (nan, False)):
         monkeypatch.setattr(onnx_file, "_difference", lambda *arguments, off=difference: off)

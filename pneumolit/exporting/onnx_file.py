@@ -50,6 +50,7 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
     """
     check_packages()
     import onnx
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # which onnxscript brings
 
     module = FilmToProbability(scorer).cpu().eval()
     side = scorer.sides[0]
@@ -65,8 +66,9 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
             dynamic_shapes={"image": {0: torch.export.Dim("films", min=1, max=65536)}},
         )
     assert program is not None
+    # The exporter notes beside every node lines of source with the folders of this machine.
+    ClearMetadataAndDocStringPass()(program.model)
     graph = program.model_proto
-    _forget_where_it_was_made(graph)
     _describe(graph, scorer)
     onnx.checker.check_model(graph)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,17 +85,6 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
     finally:
         temporary.unlink(missing_ok=True)
     return difference
-
-
-def _forget_where_it_was_made(model: Any) -> None:
-    """Take out what the exporter notes beside every node: lines of source with the folders of this machine."""
-    for part in (model.graph, *model.functions):
-        for noted in (part, *part.node, *part.value_info):
-            noted.ClearField("metadata_props")
-            noted.ClearField("doc_string")
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.ClearField("metadata_props")
-        value.ClearField("doc_string")
 
 
 def _describe(graph: Any, scorer: Scorer) -> None:
